@@ -1,0 +1,1 @@
+"""Tables and figures from committed results, with pandas and matplotlib alone."""

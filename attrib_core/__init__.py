@@ -1,0 +1,1 @@
+"""The science: classifiers, attacks, generation and attribution in pure torch."""

@@ -1,0 +1,1 @@
+"""Everything that touches Ray: connecting to a cluster and the pool of actors."""
