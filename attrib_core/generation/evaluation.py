@@ -1,0 +1,68 @@
+"""What the finished images are worth: the generating model's and the judges' verdicts on the stored pixels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attrib_core.classifiers import Classifier
+from attrib_core.execution import Execution
+from attrib_core.generation.objectives import target_logits, total_variation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One classifier's opinion of a batch, on the CPU."""
+
+    logits: Tensor  # [B, K]
+    top1: Tensor  # [B]
+    top5_hit: Tensor  # [B], whether the target is among the five largest logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Facts about finished images, all measured after rounding to 8 bits, as the images are stored."""
+
+    model: Verdict
+    judges: dict[str, Verdict]
+    logit: Tensor  # [B], the generating model's logit of the target
+    probability: Tensor  # [B], its softmax
+    total_variation: Tensor  # [B]
+
+
+def to_8_bits(images: Tensor) -> Tensor:
+    """Images in [0, 1] as uint8, rounded to the nearest of 256 levels."""
+    return (images * 255).round().to(torch.uint8)
+
+
+@torch.inference_mode()
+def evaluate(
+    classifier: Classifier,
+    judges: Mapping[str, Classifier],
+    images_u8: Tensor,
+    targets: Tensor,
+    execution: Execution,
+) -> Evaluation:
+    """Judges uint8 images `[B, C, H, W]` against their target classes `[B]`.
+
+    The generating model sees the images at the size at which they were made, a judge at its own; always in
+    float32, whatever precision made the images.
+    """
+    images = execution.images(images_u8.float() / 255)
+    own = _verdict(classifier, images, targets)
+    return Evaluation(
+        model=own,
+        judges={
+            name: _verdict(judge, judge.resize(images), targets) for name, judge in judges.items()
+        },
+        logit=target_logits(own.logits, targets),
+        probability=target_logits(own.logits.softmax(1), targets),
+        total_variation=total_variation(images).cpu(),
+    )
+
+
+def _verdict(classifier: Classifier, images: Tensor, targets: Tensor) -> Verdict:
+    logits = classifier(images).cpu()
+    top5 = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    return Verdict(logits=logits, top1=logits.argmax(1), top5_hit=(top5 == targets[:, None]).any(1))

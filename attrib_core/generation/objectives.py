@@ -1,0 +1,101 @@
+"""What an image is asked to minimise: per-image losses that add up and scale.
+
+`LogitDistance() + 0.001 * L1Norm()` is the loss of the original work. Every objective maps logits `[B, K]`,
+target classes `[B]` and images `[B, C, H, W]` to one loss per image `[B]`; the ascent sums over the batch, so
+that no image's gradient depends on its neighbours.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Objective:
+    """Base of all objectives: call it for the loss per image, add and scale it to compose."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        """The loss per image `[B]` of logits `[B, K]`, targets `[B]` and images `[B, C, H, W]`."""
+        raise NotImplementedError
+
+    def __add__(self, other: "Objective") -> "Objective":
+        return Sum(self, other)
+
+    def __rmul__(self, weight: float) -> "Objective":
+        return Scaled(weight, self)
+
+
+@dataclass(frozen=True)
+class Sum(Objective):
+    """The sum of two objectives."""
+
+    first: Objective
+    second: Objective
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return self.first(logits, targets, images) + self.second(logits, targets, images)
+
+
+@dataclass(frozen=True)
+class Scaled(Objective):
+    """An objective times a constant weight."""
+
+    weight: float
+    objective: Objective
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return self.weight * self.objective(logits, targets, images)
+
+
+@dataclass(frozen=True)
+class Logit(Objective):
+    """The negative of the target's logit (Simonyan et al. 2013, arXiv:1312.6034)."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return -target_logits(logits, targets)
+
+
+@dataclass(frozen=True)
+class LogitDistance(Objective):
+    """|constant - logit|: the logit, pulled up to a large constant and held there."""
+
+    constant: float = 200.0
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return (self.constant - target_logits(logits, targets)).abs()
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    """Cross-entropy on logits, which can also be lowered by pushing every other class down."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class L1Norm(Objective):
+    """The sum of absolute pixel values."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return images.abs().flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class TotalVariation(Objective):
+    """The anisotropic total variation of the image (Mahendran and Vedaldi 2014, arXiv:1412.0035)."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return total_variation(images)
+
+
+def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """The logit of each image's own target `[B]`, gathered per row from `[B, K]`."""
+    return logits.gather(1, targets[:, None])[:, 0]
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Sum of absolute differences between vertical and horizontal neighbours `[B]` of images `[B, C, H, W]`."""
+    vertical = (images[:, :, 1:] - images[:, :, :-1]).abs().flatten(1).sum(1)
+    horizontal = (images[:, :, :, 1:] - images[:, :, :, :-1]).abs().flatten(1).sum(1)
+    return vertical + horizontal

@@ -1,0 +1,22 @@
+"""Update rules that torch.optim lacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class SignDescent(torch.optim.Optimizer):
+    """a ← a − lr · sign(gradient): the same step for every pixel, whatever the gradient's scale."""
+
+    def __init__(self, parameters: list[Tensor], lr: float = 0.0) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Applies the update to every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad.sign(), alpha=group["lr"])

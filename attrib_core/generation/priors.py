@@ -1,0 +1,147 @@
+"""What is done to an image between two steps: the priors of the original work.
+
+A prior maps pixels `[B, C, H, W]` to pixels after the update, and may change H and W; the ascent ends with an
+explicit resize. `until` is the share of a stage's steps for which it acts. Recipes list priors in the order
+blur, resize, jitter.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attrib_core.seeding import Randomness
+
+
+class Moment(NamedTuple):
+    """Where a step stands in its stage, and the size at which the image will end."""
+
+    step: int
+    num_steps: int
+    image_size: int
+
+    @property
+    def progress(self) -> float:
+        """0 at the first step of the stage, 1 at its last."""
+        return self.step / max(self.num_steps - 1, 1)
+
+    def is_before(self, share: float) -> bool:
+        """Whether the step lies in the first `share` of the stage."""
+        return self.step < share * self.num_steps
+
+
+class Prior(Protocol):
+    """A change of the pixels after the update."""
+
+    def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
+        """Pixels `[B, C, H, W]` to pixels `[B, C, H', W']`."""
+
+
+KernelName = Literal["gaussian", "box", "identity", "laplacian"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smooth:
+    """Convolution of each channel with a small kernel, the image's border reflected.
+
+    `sigma` (pixels) is a pair, its value at the stage's first and last step; it matters to `gaussian` alone.
+    `laplacian` is the kernel that the original work calls sharpening; its 3×3 weights sum to 0.
+    """
+
+    kernel: KernelName = "gaussian"
+    size: int = 3
+    sigma: tuple[float, float] = (0.8, 0.8)
+    until: float = 1.0
+
+    def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
+        if not moment.is_before(self.until):
+            return images
+        start, end = self.sigma
+        weights = smoothing_kernel(self.kernel, self.size, start + (end - start) * moment.progress)
+        return smooth(images, weights.to(images))
+
+
+def smoothing_kernel(kernel: KernelName, size: int, sigma: float) -> Tensor:
+    """The weights `[size, size]` of a smoothing kernel; `laplacian` exists only at size 3."""
+    if size % 2 == 0 or (kernel == "laplacian" and size != 3):
+        raise ValueError(f"smoothing kernel {kernel!r} of size {size}: the size must be odd, and 3 for laplacian")
+    if kernel == "box":
+        return torch.full((size, size), 1 / size**2)
+    if kernel == "laplacian":
+        return torch.tensor([[0, -0.5, 0], [-0.5, 2, -0.5], [0, -0.5, 0]])
+    offsets = torch.arange(size) - size // 2
+    if kernel == "identity":
+        return (offsets[:, None].abs() + offsets.abs() == 0).float()
+    gaussian = torch.exp(-(offsets**2) / (2 * sigma**2))
+    return torch.outer(gaussian, gaussian) / gaussian.sum() ** 2
+
+
+def smooth(images: Tensor, weights: Tensor) -> Tensor:
+    """Correlates every channel of `[B, C, H, W]` with `weights` `[k, k]`; the size is kept."""
+    channels, margin = images.shape[1], weights.shape[0] // 2
+    padded = F.pad(images, (margin, margin, margin, margin), mode="reflect")
+    return F.conv2d(padded, weights.expand(channels, 1, *weights.shape), groups=channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiScaleResize:
+    """Resizes the image after every step, and leaves it there for the next one, over five scales.
+
+    At 256 pixels: 256 when the step is a multiple of 5, else 100 + 28·(step mod 5 − 1); in proportion at other
+    sizes. Bilinear and antialiased: nearest-neighbour resizing, as in the original, drifts the image.
+    """
+
+    until: float = 0.75
+
+    def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
+        active = moment.is_before(self.until)
+        return resize(images, multi_scale_size(moment.step, moment.image_size) if active else moment.image_size)
+
+
+def multi_scale_size(step: int, image_size: int) -> int:
+    """Side length in pixels after the given step of the multi-scale schedule."""
+    phase = step % 5
+    return round(image_size * (1.0 if phase == 0 else (100 + 28 * (phase - 1)) / 256))
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Bilinear, antialiased resize of `[B, C, H, W]` to `[B, C, size, size]`."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def enlarge_and_crop(images: Tensor, zoom: float) -> Tensor:
+    """Enlarges `[B, C, H, W]` by `zoom` and keeps the centre at the original size."""
+    size = images.shape[-1]
+    larger = round(size * zoom)
+    margin = (larger - size) // 2
+    return resize(images, larger)[:, :, margin : margin + size, margin : margin + size]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorJitter:
+    """A random brightness, contrast and saturation factor in [1 − amount, 1 + amount] for each image.
+
+    torchvision's transform of this name clamps to [0, 1] at every call, which by itself removes spikes of
+    intensity; `clamp=False` tells the two effects apart.
+    """
+
+    brightness: float = 0.0001
+    contrast: float = 0.0
+    saturation: float = 0.0
+    clamp: bool = True
+    until: float = 1.0
+
+    def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
+        if not moment.is_before(self.until):
+            return images
+        grey = images.mean(1, keepdim=True)
+        anchors = (torch.zeros_like(grey), grey.mean((2, 3), keepdim=True), grey)
+        for amount, anchor in zip((self.brightness, self.contrast, self.saturation), anchors, strict=True):
+            if amount:
+                factor = randomness.uniform(1 - amount, 1 + amount, 1, 1, 1)
+                images = anchor + factor * (images - anchor)
+        return images.clamp(0, 1) if self.clamp else images

@@ -1,0 +1,113 @@
+"""The command line that all sweeps share: options, YAML, and what becomes of a mistake.
+
+Options are pydantic models, so that the command line (tyro) and `--config FILE` (YAML) accept the same names
+and refuse the same mistakes. The command line wins over the file.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, TypeVar
+
+import tyro
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+Precision = Literal["float32", "bfloat16", "float16"]
+INTERRUPTED = 130
+USER_MISTAKE = 2
+
+
+class SweepOptions(BaseModel):
+    """Options of every sweep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: str = Field(description="Run directory: a path, s3://, gs:// or az://.")
+    config: Path | None = Field(None, description="YAML file with these same names; the command line wins.")
+    plan: bool = Field(False, description="Print configuration, shards, cells, bytes and time; do nothing.")
+    num_workers: int | None = Field(None, ge=1, description="Actors; the GPUs of the cluster, else its cores.")
+    gpus_per_worker: float | None = Field(None, ge=0, description="May be a fraction; 1 if there are GPUs, else 0.")
+    threads_per_worker: int | None = Field(None, ge=1, description="CPU threads of torch; cores / workers.")
+    precision: Precision = Field("float32", description="Arithmetic of the forward and backward passes.")
+    address: str | None = Field(None, description="Ray address, or `local`; the cluster if there is one.")
+    shard_size: int | None = Field(None, ge=1, description="Cells a shard.")
+    batch_size: int | None = Field(None, ge=1, description="Images a forward pass; measured when not given.")
+    seed: int = Field(0, ge=0, description="The sweep's seed, part of the key of every random number.")
+    max_attempts: int = Field(3, ge=1, description="Tries of a shard before it is quarantined.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lists_as_strings(cls, value: Any) -> Any:
+        """YAML may write `classes: [0, 291]` or `seeds: 3` for the string `0,291` or `3`."""
+        return ",".join(str(element) for element in value) if isinstance(value, list) else value
+
+
+Options = TypeVar("Options", bound=SweepOptions)
+
+
+def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
+    """Options from the arguments over those of `--config` over the defaults.
+
+    Unknown options end the process with status 2 (tyro); wrong values and YAML mistakes are ValueErrors that
+    name the field, the value and what would be accepted.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config", type=Path)
+    file = finder.parse_known_args(list(arguments))[0].config
+    try:
+        default = kind(**(_read_yaml(file) if file is not None else {}))
+        # tyro builds the model anew from the default and the arguments, so that both are validated.
+        return tyro.cli(kind, args=list(arguments), default=default, config=(tyro.conf.FlagConversionOff,)[:0])
+    except ValidationError as error:
+        raise ValueError("; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def run_command(
+    kind: type[Options], run: Callable[[Options], int], arguments: Sequence[str] | None = None
+) -> int:
+    """Parses the options and runs the sweep; returns the exit status.
+
+    A ValueError is a user's mistake: one message on stderr, status 2. Work that has started turns its own
+    failures into quarantined shards, so a ValueError cannot come from there.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run(parse_options(kind, sys.argv[1:] if arguments is None else arguments))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print("Interrupted before any work started.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Whoever ends a job politely gets what Ctrl-C gets."""
+    raise KeyboardInterrupt
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ValueError(f"--config: cannot read {file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config: {file} is not YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"--config: {file} holds a {type(content).__name__}; accepted: `option: value` lines")
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
+
+
+def _describe(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown option {field!r} in the YAML file"
+    if problem["type"] == "missing":
+        return f"{field}: a value is required"
+    return f"{field}: {problem['input']!r} is not accepted: {problem['msg']}"

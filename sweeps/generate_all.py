@@ -1,0 +1,118 @@
+"""Class-conditional images for whole label spaces: classes x seeds x recipes.
+
+    python sweeps/generate_all.py --classes 0-999 --seeds 0 --recipes default --output runs/generate
+    ray submit cluster/config.yaml sweeps/generate_all.py -- --output s3://bucket/generate
+"""
+
+import sys
+from functools import partial
+
+from pydantic import Field
+
+from attrib_core.classifiers import Checkpoint, build_classifier, read_checkpoint
+from attrib_core.generation import RECIPES
+from sweeps.cli import SweepOptions, run_command
+from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
+from sweeps.plan import AxisKinds
+from sweeps.ranges import format_integers, parse_integers, parse_names
+from sweeps.runner import Sweep, run_sweep
+
+SHARD_SIZE = 16
+KINDS = AxisKinds(group=("recipe",), cells=("seed", "class_index"))
+
+
+class GenerateOptions(SweepOptions):
+    """Options of the generation sweep."""
+
+    output: str = Field("runs/generate", description="Run directory: a path, s3://, gs:// or az://.")
+    model: str = Field("efficientnet_lite0", description="The generating classifier.")
+    weights: str | None = Field(None, description="Local weights file, or a torchvision weights enum.")
+    classes: str = Field("all", description="Target classes: `0-31,291` or `all`.")
+    seeds: str = Field("0", description="Seeds: `0-15`.")
+    recipes: str = Field("default", description=f"Of {', '.join(RECIPES)}, or `all`.")
+    num_steps: int | None = Field(None, ge=1, description="Updates of an image; the recipe's own if not given.")
+    image_size: int | None = Field(None, ge=32, le=4096, description="Pixels; the model's own if not given.")
+    input_scaling: str = Field("model", description="`model` normalises as the model was trained; `none`.")
+    judges: str = Field(
+        "efficientnet_lite1,efficientnet_lite2",
+        description="Classifiers that judge the images, or `none`; they take no part in making them.",
+    )
+    frames: str = Field("none", description="Classes of which frames are stored, with all logits.")
+    frame_every: int = Field(10, ge=1, description="Steps between two frames.")
+
+
+def generation_sweep(options: GenerateOptions) -> Sweep:
+    """Resolves the options against the model; ValueError for whatever cannot work."""
+    if options.input_scaling not in ("model", "none"):
+        raise ValueError(f"input_scaling: {options.input_scaling!r} is not accepted; accepted: model, none")
+    recipes = parse_names("recipes", options.recipes, tuple(RECIPES))
+    seeds = parse_integers("seeds", options.seeds)
+    model = read_checkpoint(options.model, weights=options.weights)
+    classifier = build_classifier(model)
+    if classifier.channels != 3:
+        raise ValueError(f"model: {options.model!r} takes {classifier.channels} channels; generation needs 3")
+    classes = parse_integers("classes", options.classes, limit=classifier.num_classes)
+    frames = _optional_integers("frames", options.frames, classifier.num_classes)
+    judges = _read_judges(options)
+    image_size = options.image_size or classifier.image_size
+    settings = GenerateSettings(
+        output=options.output,
+        image_size=image_size,
+        input_scaling=options.input_scaling,
+        num_steps=options.num_steps,
+        sweep_seed=options.seed,
+        frames=frozenset(frames),
+        frame_every=options.frame_every,
+        batch_size=options.batch_size,
+        precision=options.precision,
+    )
+    weights = Weights(model=model, judges=judges)
+    return Sweep(
+        name="generate",
+        kinds=KINDS,
+        axes={"recipe": recipes, "seed": seeds, "class_index": classes},
+        settings={
+            "model": options.model,
+            "model_digest": model.digest,
+            "image_size": image_size,
+            "num_steps": options.num_steps,
+            "input_scaling": options.input_scaling,
+            "seed": options.seed,
+            "precision": options.precision,
+            "judges": {name: checkpoint.digest for name, checkpoint in judges.items()},
+            "frames": format_integers(frames),
+            "frame_every": options.frame_every if frames else None,
+        },
+        provenance={"num_classes": classifier.num_classes},
+        shard_size=SHARD_SIZE,
+        factory=partial(GenerateJob, settings),
+        shared=weights,
+        bytes_per_cell=2 * image_size * image_size,  # a PNG of a generated image: about two thirds of raw RGB
+        warm_up=partial(_seconds_per_cell, settings, weights, recipes),
+    )
+
+
+def _read_judges(options: GenerateOptions) -> dict[str, Checkpoint]:
+    names = () if options.judges == "none" else parse_names("judges", options.judges)
+    if options.model in names:
+        raise ValueError(f"judges: {options.model!r} makes the images; a judge takes no part in making them")
+    return {name: read_checkpoint(name) for name in names}
+
+
+def _optional_integers(field: str, text: str, limit: int) -> tuple[int, ...]:
+    return () if text == "none" else parse_integers(field, text, limit=limit)
+
+
+def _seconds_per_cell(settings: GenerateSettings, weights: Weights, recipes: tuple[str, ...]) -> dict[str, float]:
+    """Measured seconds an image by recipe, from a few steps of each on this machine."""
+    job = GenerateJob(settings, weights)
+    return {name: job.seconds_per_cell(name, SHARD_SIZE) for name in recipes}
+
+
+def main() -> int:
+    """The command line."""
+    return run_command(GenerateOptions, lambda options: run_sweep(generation_sweep(options), options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""How far a run is: a bar on a terminal, a line now and then in a log, and `progress.json` in the run directory."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+LOG_EVERY = 30.0  # seconds between two lines of a log
+WRITE_EVERY = 5.0  # seconds between two writes of progress.json
+
+
+class Progress:
+    """Counts what the pool reports; a context manager around the run."""
+
+    def __init__(self, name: str, total: int, write: Callable[[dict[str, Any]], None]) -> None:
+        self.total = total
+        self.committed = 0  # in this run
+        self.skipped = 0  # committed before it
+        self.quarantined: list[str] = []
+        self.cells = 0
+        self._write = write
+        self._by_worker: Counter[str] = Counter()
+        self._start = self._last_line = self._last_write = time.monotonic()
+        self.console = Console(file=sys.stderr)
+        self._bar = Bar(
+            TextColumn(name),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("shards"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[red]{task.fields[failures]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=total, rate="", failures="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        self._write(self.snapshot())
+
+    @property
+    def done(self) -> int:
+        """Shards that are committed, by this run or before it."""
+        return self.skipped + self.committed
+
+    def skip(self) -> None:
+        """A shard of the plan was committed before this run."""
+        self.skipped += 1
+        if self.skipped % 1000 == 0:
+            self.refresh()
+
+    def commit(self, worker: str, cells: int) -> None:
+        """A shard was committed by this worker."""
+        self.committed += 1
+        self.cells += cells
+        self._by_worker[worker] += cells
+        self.refresh()
+
+    def quarantine(self, shard_id: str) -> None:
+        """A shard was given up."""
+        self.quarantined.append(shard_id)
+        self.refresh()
+
+    def say(self, message: str) -> None:
+        """A line above the bar, or in the log."""
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def refresh(self) -> None:
+        """Brings the bar, the log and progress.json up to date, the last two not too often."""
+        now = time.monotonic()
+        failures = f"{len(self.quarantined)} quarantined" if self.quarantined else ""
+        self._bar.update(self._task, completed=self.done, rate=self._rate(), failures=failures)
+        if not self.console.is_terminal and now - self._last_line > LOG_EVERY:
+            self._last_line = now
+            self.say(f"{self.done}/{self.total} shards, {self._rate()} {failures}".rstrip())
+        if now - self._last_write > WRITE_EVERY:
+            self._last_write = now
+            self._write(self.snapshot())
+
+    def snapshot(self) -> dict[str, Any]:
+        """What progress.json holds: counts, seconds, and cells per minute of each worker."""
+        minutes = self._minutes()
+        return {
+            "total_shards": self.total,
+            "committed_shards": self.done,
+            "committed_by_this_run": self.committed,
+            "quarantined_shards": list(self.quarantined),
+            "cells_by_this_run": self.cells,
+            "seconds": round(60 * minutes, 3),
+            "cells_per_minute_by_worker": {
+                worker: round(cells / minutes, 2) for worker, cells in sorted(self._by_worker.items())
+            },
+        }
+
+    def _minutes(self) -> float:
+        return max(time.monotonic() - self._start, 1e-3) / 60
+
+    def _rate(self) -> str:
+        return f"{self.cells / self._minutes():.1f} cells/min on {len(self._by_worker)} workers"

@@ -1,0 +1,85 @@
+"""sweep.json: what a run directory was asked for, and whether it may be asked for more.
+
+    sweep, schema_version     which sweep, which schemas
+    settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
+    blocks                    the growth history: axes (integers as ranges) and shard size of each addition
+    invocations               versions, commit, command of each start (the last hundred)
+"""
+
+from typing import Any, Protocol
+
+from sweeps.plan import Axes, AxisKinds, Block, Plan, fingerprint
+from sweeps.ranges import format_integers, parse_integers
+from sweeps.schemas import SCHEMA_VERSION
+
+Record = dict[str, Any]
+
+
+class Asked(Protocol):
+    """What a sweep asks of its run directory."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kinds(self) -> AxisKinds: ...
+    @property
+    def axes(self) -> Axes: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+
+def merge(existing: Record | None, asked: Asked, shard_size: int) -> Record:
+    """The record with the new cells that are asked for; ValueError when the directory holds something else."""
+    if existing is None:
+        existing = {
+            "sweep": asked.name,
+            "schema_version": SCHEMA_VERSION,
+            "settings": asked.settings,
+            "fingerprint": fingerprint({"sweep": asked.name} | asked.settings),
+            "blocks": [],
+            "invocations": [],
+        }
+    refuse_differences(existing, asked)
+    plan = plan_of(existing, asked.kinds).grow(asked.axes, shard_size)
+    return existing | {"blocks": [_write_block(block) for block in plan.blocks]}
+
+
+def refuse_differences(existing: Record, asked: Asked) -> None:
+    """ValueError that names the first field in which the directory's sweep differs from what is asked."""
+    advice = "choose another --output, or the directory's own value"
+    if existing.get("sweep") != asked.name:
+        raise ValueError(
+            f"--output: the directory holds a sweep of kind {existing.get('sweep')!r}, not {asked.name!r}; "
+            "choose another --output"
+        )
+    if existing.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"schema_version: the directory has {existing.get('schema_version')!r}, this version writes "
+            f"{SCHEMA_VERSION}; choose another --output"
+        )
+    recorded = existing["settings"]
+    for name in {**recorded, **asked.settings}:
+        old, new = recorded.get(name), asked.settings.get(name)
+        if old != new:
+            raise ValueError(f"{name}: the directory was made with {old!r}, this command asks for {new!r}; {advice}")
+
+
+def plan_of(record: Record, kinds: AxisKinds) -> Plan:
+    """The plan that a record describes."""
+    blocks = tuple(Block(_read_axes(block["axes"]), block["shard_size"]) for block in record["blocks"])
+    return Plan(fingerprint=record["fingerprint"], kinds=kinds, blocks=blocks)
+
+
+def _write_block(block: Block) -> Record:
+    axes = {
+        axis: format_integers(values) if all(isinstance(value, int) for value in values) else list(values)
+        for axis, values in block.axes.items()
+    }
+    return {"axes": axes, "shard_size": block.shard_size}
+
+
+def _read_axes(axes: dict[str, Any]) -> Axes:
+    return {
+        axis: parse_integers(axis, values) if isinstance(values, str) else tuple(values)
+        for axis, values in axes.items()
+    }

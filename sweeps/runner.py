@@ -1,0 +1,176 @@
+"""The loop that every sweep calls: record, plan, pool, progress, exit status."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.pool import Committed, JobFactory, Pool, PoolOptions, Quarantined, Stalled, WorkerLost
+from cluster.session import Session, connect
+from sweeps.cli import INTERRUPTED, SweepOptions
+from sweeps.plan import Axes, AxisKinds, Plan, Shard
+from sweeps.progress import Progress
+from sweeps.provenance import provenance
+from sweeps.record import merge, plan_of
+from sweeps.store import RunDirectory
+
+SOME_QUARANTINED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a script hands to the runner: cells, settings, and how an actor does the work.
+
+    `settings` shape the rows: a run directory refuses a sweep whose settings differ from its own. `warm_up`
+    measures seconds per cell on this machine, `--plan` calls it.
+    """
+
+    name: str
+    kinds: AxisKinds
+    axes: Axes
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    shard_size: int
+    factory: JobFactory
+    shared: Any
+    bytes_per_cell: int
+    warm_up: Callable[[], dict[str, float]]
+    notes: tuple[str, ...] = field(default=())
+
+
+def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
+    """Completes the sweep in its run directory and returns the exit status.
+
+    ValueError for every mistake that can be seen before work starts.
+    """
+    run = RunDirectory(options.output)
+    shard_size = options.shard_size or sweep.shard_size
+    plan = plan_of(merge(run.read_sweep(), sweep, shard_size), sweep.kinds)
+    if options.plan:
+        print_plan(sweep, plan, options, run)
+        return 0
+    run.check_writable()
+    with connect(options.address, num_cpus=options.num_workers) as session:
+        plan = plan_of(record(run, sweep, shard_size), sweep.kinds)
+        return _complete(sweep, plan, run, session, options)
+
+
+def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
+    """Writes what is asked for into sweep.json, beside what was asked before; returns the merged record."""
+    invocation = provenance() | sweep.provenance
+
+    def transform(existing: dict[str, Any] | None) -> dict[str, Any]:
+        merged = merge(existing, sweep, shard_size)
+        return merged | {"invocations": [*merged["invocations"], invocation][-100:]}
+
+    return run.update_sweep(transform)
+
+
+def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
+    """How many actors, and what each may use: the options given, the rest from what the cluster has."""
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if session.num_gpus else 0.0
+    num_workers = options.num_workers
+    if num_workers is None:
+        num_workers = max(1, int(session.num_gpus / gpus) if gpus else int(session.num_cpus))
+    threads = options.threads_per_worker or max(1, int(session.num_cpus) // num_workers)
+    return PoolOptions(
+        num_workers=num_workers,
+        gpus_per_worker=gpus,
+        cpus_per_worker=1,
+        threads_per_worker=threads,
+        max_attempts=options.max_attempts,
+    )
+
+
+def _complete(sweep: Sweep, plan: Plan, run: RunDirectory, session: Session, options: SweepOptions) -> int:
+    workers = pool_options(options, session)
+    progress = Progress(sweep.name, plan.num_shards(sweep.axes), run.write_progress)
+    progress.say(
+        f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
+        f" x {workers.threads_per_worker} threads"
+    )
+    if run.clear_success():
+        progress.say("The plan grew or is checked again: _SUCCESS is written when all of it is committed.")
+    remaining = _remaining(plan, sweep.axes, run, progress)
+    try:
+        with progress, Pool(sweep.factory, sweep.shared, workers, log=progress.say) as pool:
+            for event in pool.run(remaining):
+                _handle(event, run, progress)
+    except KeyboardInterrupt:
+        progress.say(_how_to_resume(progress, run))
+        return INTERRUPTED
+    if progress.quarantined:
+        progress.say(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
+        progress.say("\n".join(f"  {shard}" for shard in progress.quarantined))
+        return SOME_QUARANTINED
+    _finish(plan, sweep.axes, run, progress)
+    return 0
+
+
+def _remaining(plan: Plan, requested: Axes, run: RunDirectory, progress: Progress) -> Iterator[Shard]:
+    """The plan minus what results/ lists, lazily."""
+    committed = set(run.committed())
+    for shard in plan.shards(requested):
+        if shard.id in committed:
+            progress.skip()
+        else:
+            yield shard
+
+
+def _handle(event: Committed | Quarantined | WorkerLost | Stalled, run: RunDirectory, progress: Progress) -> None:
+    match event:
+        case Committed():
+            run.clear_failure(event.shard.id)
+            progress.commit(event.worker, event.summary["cells"])
+        case Quarantined():
+            run.quarantine(event.shard.id, {"attempts": event.attempts, "traceback": event.error})
+            progress.quarantine(event.shard.id)
+            progress.say(f"quarantined {event.shard.id} after {event.attempts} attempts: {_last_line(event.error)}")
+        case WorkerLost():
+            progress.say(f"lost worker {event.worker}: {_last_line(event.error)}; its shards are requeued")
+        case Stalled():
+            progress.say(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
+
+
+def _finish(plan: Plan, requested: Axes, run: RunDirectory, progress: Progress) -> None:
+    progress.say(f"All {progress.done} shards are committed in {run.url}")
+    if plan.num_shards() == progress.done or plan.num_shards() == sum(1 for _ in run.committed()):
+        run.mark_success()
+    else:
+        progress.say("The run directory's plan holds more than this command asked for; it is not complete yet.")
+
+
+def _how_to_resume(progress: Progress, run: RunDirectory) -> str:
+    return (
+        f"Interrupted: {progress.done} of {progress.total} shards are committed in {run.url}.\n"
+        f"The same command continues: {shlex.join(['python', *sys.argv])}"
+    )
+
+
+def _last_line(traceback: str) -> str:
+    lines = traceback.strip().splitlines()
+    return lines[-1] if lines else "unknown"
+
+
+def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirectory) -> None:
+    """What would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
+    for name, value in options.model_dump().items():
+        print(f"{name}: {value}")
+    for name, value in sweep.settings.items():
+        print(f"settings.{name}: {value}")
+    committed = set(run.committed())
+    remaining = [0, 0]
+    seconds, per_cell = 0.0, sweep.warm_up()
+    for shard in plan.shards(sweep.axes):
+        if shard.id not in committed:
+            remaining[0] += 1
+            remaining[1] += len(shard.cells)
+            seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
+    workers = options.num_workers or 1
+    print(f"shards: {plan.num_shards(sweep.axes)}, of which {remaining[0]} remain")
+    print(f"cells: {plan.num_cells()}, of which {remaining[1]} remain")
+    print(f"bytes: about {remaining[1] * sweep.bytes_per_cell:,} to write")
+    print(f"time: about {seconds / workers:,.0f} s on {workers} such workers, from a warm-up on this machine")
