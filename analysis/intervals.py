@@ -18,7 +18,7 @@ def wilson_interval(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
     if not ((k >= 0) & (k <= n)).all():
-        raise ValueError(f"successes is {successes} of count {count}: give numbers with 0 <= successes <= count")
+        raise ValueError(f"successes is {k} of count {n}: give numbers with 0 <= successes <= count")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (k + z**2 / 2) / (n + z**2)
     # Where n is 0, k * (n - k) / n has no value of its own: nothing was observed, so nothing varies.

@@ -2,17 +2,21 @@
 
 from attrib_core.generation.ascent import Cell, Generated, generate
 from attrib_core.generation.evaluation import Evaluation, Verdict, evaluate, to_8_bits
-from attrib_core.generation.recipes import RECIPES, Recipe, find_recipe
+from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
+from attrib_core.generation.recipe import Recipe
+from attrib_core.generation.recipes import RECIPES, find_recipe
 
 __all__ = [
     "RECIPES",
     "Cell",
     "Evaluation",
     "Generated",
+    "PyramidSettings",
     "Recipe",
     "Verdict",
     "evaluate",
     "find_recipe",
     "generate",
+    "pyramid_recipe",
     "to_8_bits",
 ]

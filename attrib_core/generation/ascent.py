@@ -15,10 +15,16 @@ from attrib_core.classifiers import Classifier
 from attrib_core.execution import Execution
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
-from attrib_core.generation.recipes import Recipe, Stage
+from attrib_core.generation.recipe import Recipe, Stage
+from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.seeding import Randomness
 
 START = -1  # the key of the draws that make the first image, before step 0
+
+# A CPU's convolutions add up in another order for one to three images than for more, and for sixteen or more. The
+# differences are roundings, but a hundred steps amplify them; whole multiples of four keep an image bit for bit
+# the same, alone and among others, as long as the number of threads is.
+BATCH_MULTIPLE = 4
 
 
 class Cell(NamedTuple):
@@ -57,23 +63,29 @@ def generate(
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
     update (step 0) and after each.
     """
-    batch = _Batch(classifier, recipe, cells, sweep_seed, image_size, execution)
+    batch = _Batch(classifier, recipe, _padded(cells), sweep_seed, image_size, execution)
+    num_images = len(cells)
     for stage in recipe.stages:
         batch.enter(stage)
         for step in range(stage.num_steps):
             if observe is not None:
-                observe(batch.num_updates, batch.images())
+                observe(batch.num_updates, batch.images()[:num_images])
             batch.update(stage, Moment(step, stage.num_steps, image_size))
-    images = batch.images()
+    images = batch.images()[:num_images]
     if observe is not None:
         observe(batch.num_updates, images)
     return Generated(
         images=images.clamp(0, 1).cpu(),
         clipped_share=((images < 0) | (images > 1)).float().flatten(1).mean(1).cpu(),
-        logit_by_step=torch.stack(batch.logits, 1).cpu(),
-        loss_by_step=torch.stack(batch.losses, 1).cpu(),
-        argmax_by_step=torch.stack(batch.argmaxes, 1).cpu(),
+        logit_by_step=torch.stack(batch.logits, 1)[:num_images].cpu(),
+        loss_by_step=torch.stack(batch.losses, 1)[:num_images].cpu(),
+        argmax_by_step=torch.stack(batch.argmaxes, 1)[:num_images].cpu(),
     )
+
+
+def _padded(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, the last one repeated up to a multiple of four."""
+    return [*cells, *[cells[-1]] * (-len(cells) % BATCH_MULTIPLE)]
 
 
 class _Batch:
@@ -124,14 +136,17 @@ class _Batch:
     @torch.no_grad()
     def images(self) -> Tensor:
         """The images as they stand `[B, C, image_size, image_size]`, not clipped."""
-        return resize(self.recipe.parameterization.render(self.parameters, self.image_size), self.image_size)
+        rendered = self.recipe.parameterization.render(self.parameters, self.image_size)
+        return resize(rendered, self.image_size).clone()  # pixels are rendered as they stand, and move on in place
 
     def _evaluate(self, stage: Stage, randomness: Randomness) -> tuple[Tensor, Tensor]:
-        images = self.recipe.parameterization.render(self.parameters, self.image_size)
+        size = round(self.image_size * stage.resolution)
+        images = self.recipe.parameterization.render(self.parameters, size)
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        with self.execution.autocast():
+        damped = scaled_residual_gradients(self.classifier.network, self.recipe.residual_gradient)
+        with self.execution.autocast(), damped:
             logits = self.classifier(self.execution.images(views))
         logits = logits.float()
         return self.recipe.objective(logits, self.targets, images), logits
@@ -146,9 +161,9 @@ class _Batch:
         self._replace_pixels(images)
 
     def _replace_pixels(self, images: Tensor) -> None:
-        """Priors act on pixels and may resize them: the optimiser keeps the tensor but not its contents."""
-        self.parameters[0].data = images
-        self.parameters[0].grad = None
+        """A new leaf, since priors may resize the pixels; the optimisers of pixels keep no state."""
+        self.parameters = [images.detach().requires_grad_()]
+        self.optimizer.param_groups[0]["params"] = self.parameters
 
     def _randomness(self, step: int) -> Randomness:
         keys = [(self.sweep_seed, cell.class_index, cell.seed, step) for cell in self.cells]

@@ -1,4 +1,4 @@
-"""How an image is written down for the optimiser: pixels, or Fourier coefficients.
+"""How an image is written down for the optimiser: pixels, Fourier coefficients, or a pyramid.
 
 `initial` draws the parameters `[B, ...]` of a batch, `render` turns them into images `[B, 3, size, size]`.
 """
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from attrib_core.seeding import Randomness
@@ -76,3 +77,37 @@ def _frequency_weights(size: int, decay_power: float) -> Tensor:
     horizontal = torch.fft.rfftfreq(size)[None]
     frequencies = (vertical**2 + horizontal**2).sqrt().clamp(min=1 / size)
     return frequencies**-decay_power
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyramid:
+    """A sum of images from coarse to fine, each twice the side length of the one before, through a sigmoid.
+
+    `weights` sets the number of levels and how far a step of the optimiser moves each, coarsest first: weighting
+    the coarse ones favours large shapes over texture. `noise` is the standard deviation at the start.
+    """
+
+    weights: tuple[float, ...] = (1.0,) * 6
+    noise: float = 0.1
+
+    def initial(self, randomness: Randomness, size: int) -> list[Tensor]:
+        return [self.noise * randomness.normal(3, side, side) for side in self.level_sizes(size)]
+
+    def render(self, parameters: list[Tensor], size: int) -> Tensor:
+        """Images `[B, 3, size, size]`; a smaller `size` than the pyramid's leaves its finest levels out."""
+        pixels = self.weights[0] * parameters[0]
+        for weight, level in zip(self.weights[1:], parameters[1:], strict=True):
+            if level.shape[-1] > size:
+                break
+            pixels = _upsample(pixels, level.shape[-1]) + weight * level
+        return correlate_colours(_upsample(pixels, size)).sigmoid()
+
+    def level_sizes(self, size: int) -> list[int]:
+        """Side lengths of the levels, coarsest first: 7, 14, ... 224 for six levels at 224."""
+        return [-(-size // 2**halvings) for halvings in reversed(range(len(self.weights)))]
+
+
+def _upsample(images: Tensor, size: int) -> Tensor:
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)

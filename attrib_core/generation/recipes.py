@@ -5,85 +5,21 @@ its priors and its random views. A new recipe is one more entry in `RECIPES`.
 """
 
 import difflib
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attrib_core.generation.objectives import CrossEntropy, L1Norm, Logit, LogitDistance, Objective
 from attrib_core.generation.optimizers import SignDescent
-from attrib_core.generation.parameterizations import Fourier, Parameterization, Pixels
+from attrib_core.generation.parameterizations import Fourier, Pixels
 from attrib_core.generation.priors import ColorJitter, MultiScaleResize, Prior, Smooth
+from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
+from attrib_core.generation.recipe import Recipe, Stage, constant
 from attrib_core.generation.transforms import RandomView, Transform
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """A number that moves from `start` to `end` over a stage."""
-
-    start: float
-    end: float
-    shape: Literal["linear", "cosine"] = "linear"
-
-    def __call__(self, progress: float) -> float:
-        """The value at `progress` in [0, 1]."""
-        weight = progress if self.shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
-        return self.start + (self.end - self.start) * weight
-
-
-def constant(value: float) -> Schedule:
-    """A schedule that does not move."""
-    return Schedule(value, value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A run of steps under the same priors and views; `zoom` enlarges and crops the pixels at its start."""
-
-    num_steps: int
-    step_size: Schedule
-    priors: tuple[Prior, ...] = ()
-    transforms: tuple[Transform, ...] = ()
-    zoom: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How an image is made; priors and zooms act on pixels, so they need the `Pixels` parameterisation."""
-
-    parameterization: Parameterization
-    objective: Objective
-    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer]
-    stages: tuple[Stage, ...]
-
-    def __post_init__(self) -> None:
-        acts_on_pixels = any(stage.priors or stage.zoom != 1 for stage in self.stages)
-        if acts_on_pixels and not isinstance(self.parameterization, Pixels):
-            raise ValueError("priors and zoom act on pixels: they need the Pixels parameterisation")
-
-    @property
-    def num_steps(self) -> int:
-        """Updates over all stages."""
-        return sum(stage.num_steps for stage in self.stages)
-
-    def with_num_steps(self, num_steps: int) -> "Recipe":
-        """The same recipe in another number of steps, shared over the stages in proportion."""
-        ends, total = [0], self.num_steps
-        for stage in self.stages:
-            ends.append(ends[-1] + stage.num_steps)
-        marks = [round(end * num_steps / total) for end in ends]
-        stages = [
-            replace(stage, num_steps=marks[i + 1] - marks[i]) for i, stage in enumerate(self.stages)
-        ]
-        return replace(self, stages=tuple(stages))
-
-
 gradient_descent = partial(torch.optim.SGD, lr=0.0)
-sign_descent = SignDescent
 adam = partial(torch.optim.Adam, lr=0.0)
 
 _LOGIT_AND_L1 = LogitDistance(200.0) + 0.001 * L1Norm()
@@ -146,6 +82,9 @@ def _lucid() -> Recipe:
     )
 
 
+DEFAULT = PyramidSettings()
+FAST = PyramidSettings(num_steps=64, coarse_share=1.0)
+
 RECIPES: dict[str, Recipe] = {
     "plain": _original(),
     "blur": _original(_BLUR),
@@ -156,9 +95,11 @@ RECIPES: dict[str, Recipe] = {
     ),
     "octaves": _octaves(),
     "softmax_loss": _original(objective=CrossEntropy() + 0.001 * L1Norm()),
-    "sign": _from_noise(sign_descent, Stage(num_steps=100, step_size=constant(0.01))),
+    "sign": _from_noise(SignDescent, Stage(num_steps=100, step_size=constant(0.01))),
     "noise_long": _from_noise(gradient_descent, Stage(num_steps=1000, step_size=constant(10_000.0))),
     "lucid": _lucid(),
+    "fast": pyramid_recipe(FAST),
+    "default": pyramid_recipe(DEFAULT),
 }
 
 

@@ -24,16 +24,19 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomView:
-    """An independent random zoom, rotation, translation and flip of each image.
+    """An independent random crop, rotation, stretch, shift and flip of each image, in one interpolation.
 
-    `crop` is the range of the view's side length as a share of the image's (1 sees it whole, 0.5 a quarter of
-    its area); `rotation` is in degrees, to either side; `translation` is the largest shift of the view's centre
-    as a share of the image's side, or None for any shift that keeps the crop inside the image. `size` is the
-    side length of the result as a share of the image's. Outside the image lies a mid grey.
+    `crop` is the range of the view's side length as a share of the image's, drawn log-uniformly: 0.5 sees a
+    quarter of the image's area, 2 sees it at half its size. `rotation` is in degrees, to either side; `aspect`
+    the largest logarithm of the stretch of width against height. `translation` is the largest shift of the
+    view's centre as a share of the image's side, or None for any shift that keeps a crop inside the image (or
+    the image inside the view). `size` is the side length of the result as a share of the image's. Outside the
+    image lies a mid grey.
     """
 
     crop: tuple[float, float] = (1.0, 1.0)
     rotation: float = 0.0
+    aspect: float = 0.0
     translation: float | None = 0.0
     flip: bool = False
     size: float = 1.0
@@ -47,25 +50,29 @@ class RandomView:
 
     def _matrices(self, randomness: Randomness) -> Tensor:
         """Affine matrices `[B, 2, 3]` in grid_sample's coordinates, in which the image spans [-1, 1]."""
-        crop = randomness.uniform(*self.crop)
-        angle = randomness.uniform(-self.rotation, self.rotation) * math.pi / 180
-        reach = (1 - crop).clamp(min=0)[:, None] if self.translation is None else 2 * self.translation
+        low, high = self.crop
+        crop = randomness.uniform(math.log(low), math.log(high)).exp()
+        stretch = randomness.uniform(-self.aspect, self.aspect).exp()
+        angle = randomness.uniform(-self.rotation, self.rotation) * (math.pi / 180)
+        reach = (1 - crop).abs()[:, None] if self.translation is None else 2 * self.translation
         shift = reach * randomness.uniform(-1, 1, 2)
-        mirror = (randomness.uniform(0, 1) < 0.5).float() * -2 + 1 if self.flip else torch.ones_like(crop)
-        cosine, sine = crop * angle.cos(), crop * angle.sin()
-        first = torch.stack([cosine * mirror, -sine, shift[:, 0]], dim=1)
-        second = torch.stack([sine * mirror, cosine, shift[:, 1]], dim=1)
+        mirror = (randomness.uniform(0, 1) < 0.5).to(crop) * -2 + 1 if self.flip else torch.ones_like(crop)
+        width, height = crop * stretch, crop / stretch
+        first = torch.stack([mirror * width * angle.cos(), -height * angle.sin(), shift[:, 0]], dim=1)
+        second = torch.stack([mirror * width * angle.sin(), height * angle.cos(), shift[:, 1]], dim=1)
         return torch.stack([first, second], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColorShift:
-    """A random contrast factor and a random offset of each colour channel, per image."""
+    """A random contrast (the largest logarithm of its factor), brightness and colour offset, per image."""
 
     contrast: float = 0.0
-    offset: float = 0.0
+    brightness: float = 0.0
+    color: float = 0.0
 
     def __call__(self, images: Tensor, randomness: Randomness) -> Tensor:
-        factor = randomness.uniform(1 - self.contrast, 1 + self.contrast, 1, 1, 1)
-        offset = randomness.uniform(-self.offset, self.offset, images.shape[1], 1, 1)
-        return (images - 0.5) * factor + 0.5 + offset
+        factor = randomness.uniform(-self.contrast, self.contrast, 1, 1, 1).exp()
+        brightness = randomness.uniform(-self.brightness, self.brightness, 1, 1, 1)
+        color = randomness.uniform(-self.color, self.color, images.shape[1], 1, 1)
+        return (images - 0.5) * factor + 0.5 + brightness + color

@@ -1,0 +1,47 @@
+"""What the command lines of the analysis share: a user's mistake is one line and exit status 2."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+def exit_status(main: Callable[[], None]) -> int:
+    """Runs a command line; a ValueError or a file that cannot be written becomes a message on stderr."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def page_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The options of every command that draws pages of images."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
+    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for the PNG files")
+    parser.add_argument(
+        "--judge", metavar="NAME", help="whose verdict marks the images; the run's first unless given"
+    )
+    parser.add_argument(
+        "--stretch",
+        metavar="SHARE",
+        type=float,
+        nargs="?",
+        const=0.01,
+        help="stretch the contrast of each image, clipping this share of its values at each end (%(const)s)",
+    )
+    return parser
+
+
+def save_pages(figures: Iterable[tuple[str, Figure]], folder: Path) -> Iterator[Path]:
+    """Writes each named figure to `folder` as PNG and yields its path before the next figure is drawn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures:
+        path = folder / f"{name}.png"
+        # Without matplotlib's version in it, the same results give the same file.
+        figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
+        yield path

@@ -1,0 +1,21 @@
+"""Image classifiers by name: they map images `[B, C, H, W]` in [0, 1] to logits `[B, K]`."""
+
+# Imported for what they register. Where families share a bare name, the first one here has it.
+from attrib_core.classifiers import efficientnet_lite, torchvision_models, timm_models  # noqa: F401, I001
+from attrib_core.classifiers.checkpoint import Checkpoint
+from attrib_core.classifiers.classifier import Classifier, InputScaling, Labels, Preprocessing
+from attrib_core.classifiers.loading import build_classifier, load_classifier, read_checkpoint
+from attrib_core.classifiers.registry import Architecture, register
+
+__all__ = [
+    "Architecture",
+    "Checkpoint",
+    "Classifier",
+    "InputScaling",
+    "Labels",
+    "Preprocessing",
+    "build_classifier",
+    "load_classifier",
+    "read_checkpoint",
+    "register",
+]

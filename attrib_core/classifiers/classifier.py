@@ -1,0 +1,134 @@
+"""A classifier: a network with its input scaling inside, in eval mode, with frozen weights."""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+InputScaling = Literal["model", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a model expects its images; `mean` and `std` have one entry a channel, for pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    crop_fraction: float = 1.0  # of the resized photograph's shorter side, as the model was evaluated
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What the classes are called; `wnids` is empty unless they are the 1,000 of ImageNet."""
+
+    class_names: tuple[str, ...]
+    wnids: tuple[str, ...] = ()
+
+    @classmethod
+    def numbered(cls, num_classes: int) -> Self:
+        """Labels of classes nobody named: "0", "1", ..."""
+        return cls(class_names=tuple(str(index) for index in range(num_classes)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a classifier is, apart from its weights; `digest` is that of its checkpoint."""
+
+    name: str
+    digest: str
+    preprocessing: Preprocessing
+    labels: Labels
+
+
+class Classifier(nn.Module):
+    """Maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+
+    It stays in eval mode and its weights are frozen: they may be memory that other processes read.
+    """
+
+    mean: Tensor  # [1, C, 1, 1]
+    std: Tensor  # [1, C, 1, 1]
+
+    def __init__(self, network: nn.Module, identity: Identity, input_scaling: InputScaling = "model") -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.identity, self.input_scaling = identity, input_scaling
+        mean, std = _scaling(identity.preprocessing, input_scaling)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.eval()
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    @property
+    def digest(self) -> str:
+        return self.identity.digest
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.identity.preprocessing
+
+    @property
+    def image_size(self) -> int:
+        return self.preprocessing.image_size
+
+    @property
+    def channels(self) -> int:
+        return len(self.preprocessing.mean)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.identity.labels.class_names
+
+    @property
+    def wnids(self) -> tuple[str, ...]:
+        return self.identity.labels.wnids
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[B, K]` of images `[B, C, H, W]` in [0, 1]; the network decides which sizes it takes."""
+        # One channel would broadcast to three in silence.
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            raise ValueError(f"images {list(images.shape)}: {self.name} takes [B, {self.channels}, H, W]")
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+    def resize(self, images: Tensor) -> Tensor:
+        """Images `[B, C, H, W]` at the model's own size: bicubic, antialiased, clamped to [0, 1]."""
+        size = (self.image_size, self.image_size)
+        if images.shape[-2:] != size:
+            images = F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
+        return images.clamp(0, 1)
+
+    def with_input_scaling(self, input_scaling: InputScaling) -> "Classifier":
+        """The same network, fed normalised images ("model") or the images as they are ("none")."""
+        scaled = Classifier(self.network, self.identity, input_scaling)
+        return scaled.to(self.mean.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """Refuses train mode, in which batch norm would write to weights that may be read-only memory."""
+        if mode:
+            raise ValueError(
+                f"{self.name} is a classifier for use, not for training: train its `network` instead"
+            )
+        return super().train(mode)
+
+
+def _scaling(
+    preprocessing: Preprocessing, input_scaling: InputScaling
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if input_scaling == "model":
+        return preprocessing.mean, preprocessing.std
+    if input_scaling == "none":
+        num_channels = len(preprocessing.mean)
+        return (0.0,) * num_channels, (1.0,) * num_channels
+    raise ValueError(f"input_scaling={input_scaling!r}: accepted are 'model' and 'none'")

@@ -1,0 +1,126 @@
+"""From a name to a classifier: the driver reads a checkpoint once, actors build classifiers from it."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from attrib_core.classifiers.checkpoint import (
+    Checkpoint,
+    assign_arrays,
+    load_checked,
+    state_digest,
+    to_arrays,
+)
+from attrib_core.classifiers.classifier import Classifier, Identity
+from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
+from attrib_core.classifiers.weights_files import read_weights_file
+from attrib_core.seeding import derive_seed
+
+UNTRAINED = "untrained"
+
+
+def load_classifier(
+    name: str, *, weights: str | None = None, device: torch.device | str | None = None
+) -> Classifier:
+    """The classifier of that name, on `device` (the CPU if None).
+
+    `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`.
+    `weights` is the name of weights that exist for it (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a
+    timm tag), a file (safetensors or a torch state dict), "untrained", or None for the default ones.
+    Raises ValueError where there is no such model or the weights do not fit it.
+    """
+    return build_classifier(read_checkpoint(name, weights=weights), device=device)
+
+
+def read_checkpoint(name: str, *, weights: str | None = None) -> Checkpoint:
+    """The weights that `load_classifier` would use, read and verified; takes the same names."""
+    architecture = find_architecture(name)
+    weights_name = _weights_name(architecture, weights)
+    if weights == UNTRAINED:
+        network = _untrained(architecture)
+    elif weights_name is not None:
+        network = _loaded(architecture, architecture.fetch(weights_name), weights_name)
+    else:
+        network = _loaded_from_file(architecture, str(weights))
+    state = to_arrays(network)
+    return Checkpoint(
+        name=name,
+        weights=weights_name or str(weights),
+        weights_name=weights_name,
+        num_classes=_num_classes(network.state_dict(), network),
+        state=state,
+        digest=state_digest(state),
+    )
+
+
+def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> Classifier:
+    """The classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
+    architecture = find_architecture(checkpoint.name)
+    network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
+    assign_arrays(network, checkpoint.state)
+    identity = Identity(
+        name=checkpoint.name,
+        digest=checkpoint.digest,
+        preprocessing=architecture.preprocessing(checkpoint.weights_name),
+        labels=architecture.labels(checkpoint.num_classes),
+    )
+    return Classifier(network, identity).to(device or "cpu")
+
+
+def _weights_name(architecture: Architecture, weights: str | None) -> str | None:
+    """Which named weights are meant; None for a file and for untrained ones."""
+    accepted = ", ".join([*architecture.weights_names, UNTRAINED])
+    if weights is None:
+        if architecture.default_weights is None:
+            raise ValueError(
+                f"weights: {architecture.name} has no default; accepted are {accepted} or a file"
+            )
+        return architecture.default_weights
+    for name in architecture.weights_names:
+        if weights in (name, name.rpartition(".")[2]):
+            return name
+    if weights != UNTRAINED and not Path(weights).exists():
+        raise ValueError(
+            f"weights={weights!r}: neither a file nor weights of {architecture.name}; "
+            f"accepted are {accepted} or a file"
+        )
+    return None
+
+
+def _loaded_from_file(architecture: Architecture, weights: str) -> nn.Module:
+    state = read_weights_file(Path(weights))
+    try:
+        return _loaded(architecture, state, None)
+    except ValueError as error:
+        raise ValueError(f"weights={weights!r}: not for {architecture.name}: {error}") from error
+
+
+def _loaded(architecture: Architecture, state: StateDict, weights_name: str | None) -> nn.Module:
+    state = architecture.adapt(state)
+    network = _network(architecture, architecture.num_classes, weights_name)
+    if (num_classes := _num_classes(state, network)) != architecture.num_classes:
+        network = _network(architecture, num_classes, weights_name)
+    load_checked(network, state)
+    return network
+
+
+def _num_classes(state: StateDict, network: nn.Module) -> int:
+    """The length of the head in the state dict or, where it has none, in the network."""
+    reference = network.state_dict()
+    head = list(reference)[-1]
+    tensor = state.get(head, reference[head])
+    return len(tensor) if tensor.ndim else len(reference[head])
+
+
+def _network(architecture: Architecture, num_classes: int, weights_name: str | None) -> nn.Module:
+    """The network with weights to be replaced; leaves the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return architecture.network(num_classes, weights_name)
+
+
+def _untrained(architecture: Architecture) -> nn.Module:
+    """The network with random weights, always the same ones; leaves the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(UNTRAINED, architecture.name))
+        return architecture.network(architecture.num_classes, None, untrained=True)

@@ -1,0 +1,101 @@
+"""Any model of timm by its name, with or without the tag of its weights (`resnet18.a1_in1k`)."""
+
+import urllib.error
+import urllib.request
+
+import huggingface_hub
+import timm
+from timm.models import PretrainedCfg
+from torch import nn
+
+from attrib_core.classifiers import imagenet
+from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.registry import Architecture, StateDict, register_family
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_TIMEOUT = 10  # seconds
+
+
+class TimmModel(Architecture):
+    """`timm.create_model(name)`; its named weights are timm's tags."""
+
+    def __init__(self, name: str) -> None:
+        self.name, _, tag = name.partition(".")
+        prefix = f"{self.name}."
+        tagged = timm.list_models(f"{prefix}*", pretrained=True)
+        self.weights_names = tuple(each.removeprefix(prefix) for each in tagged)
+        if tag and tag not in self.weights_names:
+            raise ValueError(
+                f"model={name!r}: {self.name} has no weights {tag!r}; accepted are {', '.join(tagged)}"
+            )
+        default = tag or self._configuration(None).tag
+        self.default_weights = default if default in self.weights_names else None
+        self.num_classes = self._configuration(None).num_classes
+
+    def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
+        # The tag decides sizes that the weights fix, as the number of position embeddings.
+        network: nn.Module = timm.create_model(self._tagged(weights_name), num_classes=num_classes)
+        return network
+
+    def fetch(self, weights_name: str) -> StateDict:
+        """The weights from timm's cache or the hub."""
+        tagged = self._tagged(weights_name)
+        try:
+            _check_reachable(self._configuration(weights_name))
+            network: nn.Module = timm.create_model(tagged, pretrained=True)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"model={self.name!r}: could not fetch {tagged} from the Hugging Face hub ({error}); "
+                "download it elsewhere and give it as weights=FILE"
+            ) from error
+        return network.state_dict()
+
+    def preprocessing(self, weights_name: str | None) -> Preprocessing:
+        configuration = self._configuration(weights_name)
+        return Preprocessing(
+            mean=configuration.mean,
+            std=configuration.std,
+            image_size=configuration.input_size[-1],
+            crop_fraction=configuration.crop_pct,
+            interpolation=configuration.interpolation,
+        )
+
+    def labels(self, num_classes: int) -> Labels:
+        return imagenet.labels(num_classes)
+
+    def _tagged(self, weights_name: str | None) -> str:
+        tag = weights_name or self.default_weights
+        return f"{self.name}.{tag}" if tag else self.name
+
+    def _configuration(self, weights_name: str | None) -> PretrainedCfg:
+        configuration = timm.get_pretrained_cfg(self._tagged(weights_name))
+        assert configuration is not None, f"timm lists {self.name} without a configuration"
+        return configuration
+
+
+def _check_reachable(configuration: PretrainedCfg) -> None:
+    """Asks the hub once for weights that are not cached: its client would retry for most of a minute."""
+    repository = configuration.hf_hub_id
+    if not repository:
+        return
+    files = [configuration.hf_hub_filename] if configuration.hf_hub_filename else HUB_FILES
+    if any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files):
+        return
+    request = urllib.request.Request(huggingface_hub.hf_hub_url(repository, "config.json"), method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()  # it answers, if only to ask for a token, which its client knows
+
+
+class _Timm:
+    def names(self) -> list[str]:
+        names: list[str] = timm.list_models()
+        return names
+
+    def architecture(self, name: str) -> Architecture | None:
+        return TimmModel(name) if name.partition(".")[0] in self.names() else None
+
+
+register_family("timm", _Timm())

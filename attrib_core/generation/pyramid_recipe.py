@@ -1,0 +1,76 @@
+"""The recipes that this project found: a pyramid, seen through random views, coarse scales first.
+
+`PyramidSettings` are the numbers that `sweeps/tune_recipe.py` searches; `default` and `fast` are two choices of
+them. Where an image must convince networks that took no part in making it, three things matter most: views that
+differ from step to step and from image to image, more weight on the coarse levels of the pyramid, and gradients
+that flow through a network's shortcuts rather than its residual branches.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from attrib_core.generation.objectives import Logit
+from attrib_core.generation.parameterizations import Pyramid
+from attrib_core.generation.recipe import Recipe, Schedule, Stage
+from attrib_core.generation.transforms import ColorShift, RandomView
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidSettings:
+    """Numbers of a pyramid recipe; sizes are shares of the image's side length."""
+
+    num_steps: int = 128
+    step_size: float = 0.2
+    final_step_size: float = 0.02
+    coarse_weight: float = 2.0
+    fine_weight: float = 0.5
+    num_levels: int = 6
+    noise: float = 0.1
+    coarse_share: float = 0.9  # of the steps, on views of `coarse_size`; the rest on views of `fine_size`
+    coarse_size: float = 0.5
+    fine_size: float = 1.0
+    smallest_crop: float = 0.4
+    largest_crop: float = 1.1
+    rotation: float = 20.0  # degrees
+    aspect: float = 0.1
+    brightness: float = 0.1
+    contrast: float = 0.2
+    color: float = 0.05
+    residual_gradient: float = 0.5
+
+
+def pyramid_recipe(settings: PyramidSettings) -> Recipe:
+    """The recipe of these settings."""
+    coarse_steps = round(settings.num_steps * settings.coarse_share)
+    schedule = partial(Schedule, settings.step_size, settings.final_step_size, "cosine")
+    border = coarse_steps / settings.num_steps
+    coarse = _stage(settings, coarse_steps, schedule((0.0, border)), settings.coarse_size)
+    fine = _stage(settings, settings.num_steps - coarse_steps, schedule((border, 1.0)), settings.fine_size)
+    return Recipe(
+        parameterization=Pyramid(weights=_level_weights(settings), noise=settings.noise),
+        objective=Logit(),
+        optimizer=partial(torch.optim.Adam, lr=0.0, betas=(0.9, 0.99)),
+        stages=tuple(stage for stage in (coarse, fine) if stage.num_steps),
+        residual_gradient=settings.residual_gradient,
+    )
+
+
+def _level_weights(settings: PyramidSettings) -> tuple[float, ...]:
+    """Weights that fall geometrically from the coarsest level to the finest."""
+    ratio = (settings.fine_weight / settings.coarse_weight) ** (1 / max(settings.num_levels - 1, 1))
+    return tuple(settings.coarse_weight * ratio**level for level in range(settings.num_levels))
+
+
+def _stage(settings: PyramidSettings, num_steps: int, step_size: Schedule, view_size: float) -> Stage:
+    view = RandomView(
+        crop=(settings.smallest_crop, settings.largest_crop),
+        rotation=settings.rotation,
+        aspect=settings.aspect,
+        translation=None,
+        flip=True,
+        size=view_size,
+    )
+    colors = ColorShift(contrast=settings.contrast, brightness=settings.brightness, color=settings.color)
+    return Stage(num_steps=num_steps, step_size=step_size, transforms=(view, colors))

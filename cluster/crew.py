@@ -1,0 +1,197 @@
+"""The pool's actors as the driver sees them: requested, starting, ready, lost."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from cluster.backlog import Task
+from cluster.worker import Failed, Worker
+
+# One shard computes while the one before it is written, or while the next one waits in the worker.
+MAX_CALLS_PER_WORKER = 2
+MAX_SECONDS_BETWEEN_STARTS = 60.0
+
+
+Ref = ray.ObjectRef[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerResources:
+    """What each of `num_workers` actors asks of Ray, and the CPU threads that it computes with."""
+
+    num_workers: int
+    gpus_per_worker: float = 0.0
+    cpus_per_worker: float = 1.0
+    threads_per_worker: int = 1
+    resources: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("num_workers", "threads_per_worker"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.cpus_per_worker < 0:
+            raise ValueError(f"cpus_per_worker must not be negative, and is {self.cpus_per_worker!r}")
+        gpus = self.gpus_per_worker
+        if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+            raise ValueError(f"gpus_per_worker must be a fraction below 1 or a whole number, not {gpus!r}")
+
+    def request(self) -> dict[str, float]:
+        """The resources of one actor under the names that the cluster uses."""
+        asked = {"GPU": self.gpus_per_worker, "CPU": self.cpus_per_worker, **self.resources}
+        return {name: amount for name, amount in asked.items() if amount}
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker that does not answer any more; `node_lost` says that its machine went with it."""
+
+    error: str
+    node_lost: bool = False
+
+
+@dataclass(eq=False)
+class Member:
+    """One actor. `since` is when it was asked for, or when its oldest call had no other before it."""
+
+    name: str
+    actor: ActorHandle[Worker]
+    since: float
+    starting: Ref | None
+    turn: int = 0
+    calls: dict[Ref, Task] = field(default_factory=dict)
+
+    def accepts(self, *, suspects_wait: bool) -> bool:
+        """Whether it may be sent a task now; while suspects wait, workers are left to run empty."""
+        if self.starting is not None or any(task.alone for task in self.calls.values()):
+            return False
+        return len(self.calls) < (1 if suspects_wait else MAX_CALLS_PER_WORKER)
+
+
+class Crew:
+    """Keeps `num_workers` actors asked for; those the cluster cannot hold yet are its autoscaling demand."""
+
+    def __init__(self, factory_ref: Ref, shared_ref: Ref, resources: WorkerResources) -> None:
+        self._payload = (factory_ref, shared_ref)
+        self._resources = resources
+        # Ray gives an actor class its `remote` at run time, where no type checker sees it.
+        self._actor_class: Any = ray.remote(Worker).options(
+            num_cpus=resources.cpus_per_worker,
+            num_gpus=resources.gpus_per_worker,
+            resources=dict(resources.resources),
+            max_concurrency=MAX_CALLS_PER_WORKER,
+            max_restarts=0,
+            max_task_retries=0,
+        )
+        self._names = 0
+        self._next_start = 0.0
+        self.failed_starts = 0  # in a row
+        self.members: list[Member] = []
+        self.owners: dict[Ref, Member] = {}
+
+    def recruit(self) -> None:
+        """Ask for the actors that are missing; after failures to start, only every so often."""
+        now = time.monotonic()
+        if now < self._next_start:
+            return
+        while len(self.members) < self._resources.num_workers:
+            actor = self._actor_class.remote(self._resources.threads_per_worker)
+            starting = actor.start.remote(*self._payload)
+            member = Member(f"worker-{self._names}", actor, now, starting)
+            self._names += 1
+            self.members.append(member)
+            self.owners[starting] = member
+
+    def admit(self, member: Member) -> None:
+        """A worker has built its job."""
+        assert member.starting is not None
+        del self.owners[member.starting]
+        member.starting, member.since = None, time.monotonic()
+        self.failed_starts = 0
+
+    def reject(self, member: Member) -> None:
+        """A worker could not build its job: the more in a row, the later the next is asked for."""
+        self.dismiss(member)
+        self.failed_starts += 1
+        delay = min(2.0 ** (self.failed_starts - 1), MAX_SECONDS_BETWEEN_STARTS)
+        self._next_start = time.monotonic() + delay
+
+    def send(self, member: Member, task: Task) -> None:
+        """Give a worker a task, behind the one that it may have."""
+        if not member.calls:
+            member.since = time.monotonic()
+        ref: Ref = member.actor.work.remote(task.shard, task.attempt, member.turn)
+        member.turn += 1
+        member.calls[ref] = task
+        self.owners[ref] = member
+
+    def complete(self, ref: Ref) -> Task:
+        """Forget a call that has answered; the one behind it has the worker to itself from now on."""
+        member = self.owners.pop(ref)
+        member.since = time.monotonic()
+        return member.calls.pop(ref)
+
+    def dismiss(self, member: Member) -> list[Task]:
+        """Kill a worker and forget it; returns the tasks that it had in flight, oldest first."""
+        self.members.remove(member)
+        for ref in [*member.calls, *([member.starting] if member.starting else [])]:
+            del self.owners[ref]
+        ray.kill(member.actor)
+        return list(member.calls.values())
+
+    def wait(self, timeout: float) -> list[tuple[Ref, Any]]:
+        """Every answer that is there, after at most `timeout` seconds of waiting for a first one."""
+        refs = list(self.owners)
+        if not refs:
+            time.sleep(timeout)
+            return []
+        ready, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
+        if ready and len(refs) > 1:
+            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+        return list(zip(ready, _fetch(ready), strict=True))
+
+    def describe(self) -> str:
+        """What the crew waits for, in words."""
+        now = time.monotonic()
+        busy = [member for member in self.members if member.calls]
+        if busy:
+            return "; ".join(_describe_calls(member, now) for member in busy)
+        asked = self._resources.request()
+        wish = " and ".join(f"{amount:g} {name}" for name, amount in asked.items()) or "nothing"
+        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        stock = " and ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in asked)
+        state = f"no worker is ready: each of {self._resources.num_workers} asks for {wish}"
+        state += f", the cluster has {stock} free" if stock else ""
+        return state + (f"; {self.failed_starts} could not start" if self.failed_starts else "")
+
+    def close(self) -> None:
+        """Kill every actor; what they had in flight is lost."""
+        for member in list(self.members):
+            self.dismiss(member)
+
+
+def _describe_calls(member: Member, now: float) -> str:
+    shards = ", ".join(task.shard.id for task in member.calls.values())
+    return f"{member.name} has had {shards} for {now - member.since:.0f} s"
+
+
+def _fetch(refs: list[Ref]) -> list[Any]:
+    try:
+        return list(ray.get(refs))
+    except RayError:  # at least one of them; ask each, which costs a call apiece
+        return [_fetch_one(ref) for ref in refs]
+
+
+def _fetch_one(ref: Ref) -> Any:
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:  # the shard, or what the job returned, could not be pickled
+        return Failed(str(error))
+    except RayActorError as error:  # dead, or out of reach: given up alike, its tasks run elsewhere
+        return Lost(str(error), node_lost="node has died" in str(error))
+    except RayError as error:
+        return Failed(str(error))

@@ -1,0 +1,54 @@
+"""What a pool tells its caller while it works."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class HasId(Protocol):
+    """A shard, as the pool sees it: a picklable object with a name."""
+
+    @property
+    def id(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A shard was computed and written. `summary` is what the job's commit returned.
+
+    `attempt` counts from 1; `seconds` is the time that the shard took in its worker, computing and writing,
+    without the time it queued there.
+    """
+
+    shard: HasId
+    attempt: int
+    summary: dict[str, Any]
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A shard was given up after `attempts` tries; `error` is the last one's traceback, or death."""
+
+    shard: HasId
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker died, could not start, or was killed because its shard hung; another one replaces it."""
+
+    worker: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """Nothing has happened for `seconds`; `waiting_for` names what the pool waits for, in words."""
+
+    waiting_for: str
+    seconds: float
+
+
+Event = Committed | Quarantined | WorkerLost | Stalled

@@ -1,0 +1,202 @@
+"""Works through shards with actors that each pin a job, and survives the death of any of them."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+
+from cluster.backlog import Backlog
+from cluster.crew import Crew, Lost, Member, WorkerResources
+from cluster.events import Committed, Event, HasId, Quarantined, Stalled, WorkerLost
+from cluster.worker import Done, Failed, Job, JobFactory
+
+__all__ = [
+    "Committed",
+    "Event",
+    "HasId",
+    "Job",
+    "JobFactory",
+    "NoWorkerStartedError",
+    "Pool",
+    "PoolOptions",
+    "Quarantined",
+    "Stalled",
+    "WorkerLost",
+]
+
+# How often the dispatcher looks at its clocks when nothing happens.
+SECONDS_BETWEEN_CHECKS = 0.5
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions(WorkerResources):
+    """How a pool is staffed, and its patience.
+
+    A shard is quarantined after `max_attempts` tries. `shard_timeout` is how long, in seconds, a worker may
+    take for one shard, computing and writing; None is for ever. `stall_timeout` is how long nothing may
+    happen before a `Stalled` event says what the pool waits for.
+    """
+
+    max_attempts: int = 3
+    shard_timeout: float | None = None
+    stall_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts!r}")
+        for name in ("shard_timeout", "stall_timeout"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds <= 0:
+                raise ValueError(f"{name} must be a positive number of seconds, not {seconds!r}")
+
+
+class NoWorkerStartedError(RuntimeError):
+    """No worker is ready, and the last few failed one after the other to build their job."""
+
+
+class Pool:
+    """A crew of actors and the dispatcher that feeds them. Close it, or use it in a `with` statement.
+
+    `factory` is called in each actor with `shared`, which travels there through the object store once a node.
+    `log` hears of what is no event: retries and workers that become ready.
+    """
+
+    def __init__(
+        self, factory: JobFactory, shared: Any, options: PoolOptions, *, log: Log | None = None
+    ) -> None:
+        self._options = options
+        self._log = log or logging.getLogger(__name__).info
+        self._crew = Crew(ray.put(factory), ray.put(shared), options)
+        self._crew.recruit()
+
+    def run(self, shards: Iterable[HasId]) -> Iterator[Event]:
+        """Yield an event for every shard, and for what goes wrong, in the order in which they happen.
+
+        Shards are pulled one by one, as workers can take them, and each is committed or quarantined, once.
+        Raises NoWorkerStartedError when the job cannot be built. Whoever leaves the iterator before its end
+        closes the pool.
+        """
+        backlog = Backlog(shards, self._options.max_attempts)
+        finished = False
+        try:
+            yield from self._dispatch(backlog)
+            finished = True
+        finally:
+            if not finished:
+                self.close()
+
+    def close(self) -> None:
+        """Kill the actors. Shards in flight may or may not have been committed."""
+        self._crew.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _dispatch(self, backlog: Backlog) -> Iterator[Event]:
+        quiet_since = time.monotonic()
+        while True:
+            self._crew.recruit()
+            self._assign(backlog)
+            if backlog.is_empty and not any(member.calls for member in self._crew.members):
+                return
+            ready_before = self._num_ready()
+            events = self._collect(backlog)
+            self._assign(backlog)  # before the caller is given the events, so that no worker waits for it
+            yield from events
+            if events or self._num_ready() > ready_before:
+                quiet_since = time.monotonic()
+            elif (quiet := time.monotonic() - quiet_since) >= self._options.stall_timeout:
+                yield Stalled(self._crew.describe(), quiet)
+                quiet_since = time.monotonic()
+
+    def _num_ready(self) -> int:
+        return sum(member.starting is None for member in self._crew.members)
+
+    def _assign(self, backlog: Backlog) -> None:
+        # Empty workers first: a second shard for one is of no use while another has none.
+        for member in sorted(self._crew.members, key=lambda member: len(member.calls)):
+            while member.accepts(suspects_wait=backlog.has_suspects):
+                task = backlog.take(idle=not member.calls)
+                if task is None:
+                    break
+                self._crew.send(member, task)
+
+    def _collect(self, backlog: Backlog) -> list[Event]:
+        events: list[Event] = []
+        for ref, answer in self._crew.wait(SECONDS_BETWEEN_CHECKS):
+            member = self._crew.owners.get(ref)
+            if member is None:  # dismissed for what an answer before this one said
+                continue
+            if ref == member.starting:
+                events += self._on_start(member, answer)
+            elif isinstance(answer, Lost):
+                events += self._on_lost(member, answer, backlog)
+            else:
+                events += self._on_answer(member, ref, answer, backlog)
+        return events + self._end_overdue(backlog)
+
+    def _on_start(self, member: Member, answer: Failed | Lost | None) -> list[Event]:
+        if answer is None:
+            self._crew.admit(member)
+            self._log(f"{member.name} is ready")
+            return []
+        if isinstance(answer, Lost) and answer.node_lost:
+            self._crew.dismiss(member)
+            return [WorkerLost(member.name, answer.error)]
+        self._crew.reject(member)
+        if self._crew.failed_starts >= self._options.max_attempts and not self._num_ready():
+            raise NoWorkerStartedError(
+                f"{self._crew.failed_starts} workers in a row could not start, the last one: {answer.error}"
+            )
+        return [WorkerLost(member.name, answer.error)]
+
+    def _on_answer(
+        self, member: Member, ref: ray.ObjectRef[Any], answer: Done | Failed, backlog: Backlog
+    ) -> list[Event]:
+        task = self._crew.complete(ref)
+        if isinstance(answer, Done):
+            return [Committed(task.shard, task.attempt, answer.summary, member.name, answer.seconds)]
+        events: list[Event] = []
+        if answer.broken:
+            events.append(self._replace(member, answer.error, backlog))
+        if verdict := backlog.fail(task, answer.error):
+            return [*events, verdict]
+        self._log(f"{task.shard.id} failed in attempt {task.attempt} and runs again: {answer.error}")
+        return events
+
+    def _on_lost(self, member: Member, answer: Lost, backlog: Backlog) -> list[Event]:
+        tasks = self._crew.dismiss(member)
+        lose = backlog.lose_node if answer.node_lost else backlog.lose_worker
+        return [WorkerLost(member.name, answer.error), *lose(tasks, answer.error)]
+
+    def _end_overdue(self, backlog: Backlog) -> list[Event]:
+        events: list[Event] = []
+        limit = self._options.shard_timeout
+        for member in list(self._crew.members):
+            seconds = time.monotonic() - member.since
+            if limit is None or not member.calls or seconds < limit:
+                continue
+            task = self._crew.complete(next(iter(member.calls)))
+            error = f"{task.shard.id} hung: {seconds:.1f} s in {member.name}, shard_timeout is {limit:g} s"
+            events.append(self._replace(member, error, backlog))
+            if verdict := backlog.fail(task, error):
+                events.append(verdict)
+        return events
+
+    def _replace(self, member: Member, error: str, backlog: Backlog) -> WorkerLost:
+        """Kill a worker that one of its shards has spoilt; the shard behind that one is not to blame."""
+        for task in self._crew.dismiss(member):
+            backlog.put_back(task)
+        return WorkerLost(member.name, error)

@@ -1,0 +1,141 @@
+"""Connects to a Ray cluster, or starts one on this machine for as long as the session lasts."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._common.utils import get_ray_address_file
+
+# Ray itself tries a dead address for minutes, and then aborts the process; it is asked only after this.
+SECONDS_TO_ANSWER = 10.0
+DEFAULT_CLIENT_PORT = 10001
+# The opening of HTTP/2, which gRPC speaks, and an empty SETTINGS frame. Its answer is a SETTINGS frame.
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+HTTP2_SETTINGS = 4
+
+
+class ClusterAddressError(ValueError):
+    """A cluster's address is malformed, or no Ray cluster answers there."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A connection to Ray. `num_cpus` and `num_gpus` are what the whole cluster has as the session begins."""
+
+    address: str
+    is_local: bool
+    num_cpus: float
+    num_gpus: float
+
+    @property
+    def default_gpus_per_worker(self) -> float:
+        """A whole GPU where there are any."""
+        return 1.0 if self.num_gpus >= 1 else 0.0
+
+    def default_workers(self, gpus_per_worker: float) -> int:
+        """How many workers fill the cluster's GPUs, or its cores if they use none; at least 1."""
+        room = self.num_gpus / gpus_per_worker if gpus_per_worker > 0 else self.num_cpus
+        return max(1, int(room + 1e-9))  # 1 / 0.1 workers are 10, whatever the rounding
+
+
+@contextlib.contextmanager
+def connect(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[Session]:
+    """Connect to Ray for the length of a `with` statement.
+
+    `None` is the cluster that RAY_ADDRESS names, else the one that `ray start` has left on this machine, else
+    a new local one; "local" starts one in any case, with `num_cpus`, by default every core. Any other address
+    (`host:port`, `ray://host:port`, `auto`) must answer: ClusterAddressError otherwise, within half a minute.
+    A connection that the process has already is used as it is and left open.
+    """
+    if ray.is_initialized():
+        yield _describe(address or "auto", is_local=False)
+        return
+    resolved = address or _recorded_address()
+    is_local = resolved in (None, "local")
+    try:
+        if is_local:
+            _start(num_cpus)
+        else:
+            _join(str(resolved))
+        yield _describe("local" if is_local else str(resolved), is_local=is_local)
+    finally:
+        ray.shutdown()
+
+
+def _recorded_address() -> str | None:
+    """The address in RAY_ADDRESS, or in the file that `ray start` writes for the programs of its machine.
+
+    Ray's own "auto" goes on to any Ray process that it can find: also to the private cluster of another
+    program, which ends with that program.
+    """
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    with contextlib.suppress(OSError):
+        return Path(get_ray_address_file(None)).read_text().strip() or None
+    return None
+
+
+def _start(num_cpus: int | None) -> None:
+    """Start a cluster of one node without a dashboard; only holders of this user's token can use it."""
+    # Ray says at each start that its token authentication is on, which is as it should be.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    _init("local", num_cpus=num_cpus, include_dashboard=False)
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists():
+        token.chmod(0o600)  # Ray leaves it readable for everyone on the machine
+
+
+def _join(address: str) -> None:
+    if address != "auto":
+        _check_answers(address)
+    try:
+        _init(address)
+    # Ray has no common class for these: a token refused, another version, a client server that is not one.
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterAddressError(f"cannot use the Ray cluster at {address!r}: {error}") from error
+
+
+def _init(address: str, **options: Any) -> None:
+    # The terminal belongs to the driver; what workers print is in Ray's logs, their errors come as events.
+    ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
+
+
+def _check_answers(address: str) -> None:
+    """Raise ClusterAddressError unless something at the address answers as Ray's servers do."""
+    host, port = _parse(address)
+    try:
+        with socket.create_connection((host, port), SECONDS_TO_ANSWER) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":
+                return  # the greeting would have to be encrypted
+            connection.sendall(HTTP2_GREETING)
+            header = connection.recv(9)
+    except OSError as error:
+        raise ClusterAddressError(
+            f"no Ray cluster answers at {address!r}: {error or type(error).__name__}. Does its head run, and "
+            f"is the port open to this machine? 'local' starts a cluster here instead"
+        ) from error
+    if len(header) < 9 or header[3] != HTTP2_SETTINGS:
+        raise ClusterAddressError(f"what answers at {address!r} is no Ray cluster")
+
+
+def _parse(address: str) -> tuple[str, int]:
+    is_client = address.startswith("ray://")
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator and is_client:
+        host, port = port, str(DEFAULT_CLIENT_PORT)
+    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ClusterAddressError(
+            f"a Ray address is 'local', 'auto', 'host:port' or 'ray://host:port', not {address!r}"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _describe(address: str, *, is_local: bool) -> Session:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Session(address, is_local, resources.get("CPU", 0.0), resources.get("GPU", 0.0))

@@ -1,0 +1,120 @@
+"""The side of the pool that runs in an actor: one job, which pins a model, and the shards it is sent."""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+# The driver kills a broken worker as soon as it hears of it; a worker whose driver is away ends by itself.
+SECONDS_TO_LIVE_WHEN_BROKEN = 10.0
+# A call whose predecessor never arrives, because its shard could not be unpickled, goes ahead after this.
+SECONDS_TO_WAIT_FOR_TURN = 1.0
+
+
+class Job(Protocol):
+    """What a worker does with its shards. It lives in one actor and pins a model."""
+
+    def compute(self, shard: Any) -> Any:
+        """Do the shard's work on the device. All computations of a worker run in one and the same thread."""
+        ...
+
+    def commit(self, computed: Any, attempt: int) -> dict[str, Any]:
+        """Encode and write what `compute` returned, while the next shard computes; return a small summary."""
+        ...
+
+
+JobFactory = Callable[[Any], Job]
+
+
+@dataclass(frozen=True)
+class Done:
+    summary: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job raised. `broken` says that the process cannot be used again: its device's context is lost."""
+
+    error: str
+    broken: bool = False
+
+
+class Worker:
+    """The actor. It needs `max_concurrency=2` of Ray: one shard is written as the next computes.
+
+    A thread of its own computes, since OpenMP's thread count, CUDA's current device and captured graphs all
+    belong to a thread. Ray's two threads race, so each call carries its turn: the driver, which times the
+    oldest of a worker's shards, counts on their order.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._num_threads = num_threads
+        self._broken = False
+        self._job: Job | None = None
+        self._turn = 0
+        self._turns = threading.Condition()
+        self._compute_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        # Ray's launcher sets this to the actor's CPUs, and to 1 without any; OpenMP reads it as it is loaded.
+        os.environ["OMP_NUM_THREADS"] = str(num_threads)
+
+    def start(self, factory: JobFactory, shared: Any) -> Failed | None:
+        """Build the job; `shared` is the object store's: numpy arrays in it are read-only, not copied."""
+        try:
+            self._job = self._compute_thread.submit(factory, shared).result()
+        except Exception:
+            return Failed(traceback.format_exc())
+        return None
+
+    def work(self, shard: Any, attempt: int, turn: int) -> Done | Failed:
+        """Compute and commit one shard; whatever the job raises comes back as a value."""
+        assert self._job is not None
+        try:
+            computed, begin = self._enqueue(shard, turn).result()
+            summary = self._job.commit(computed, attempt)
+        except Exception as error:
+            if breaks_device(error):
+                self._retire()
+            return Failed(traceback.format_exc(), broken=self._broken)
+        return Done(summary, time.monotonic() - begin)
+
+    def _enqueue(self, shard: Any, turn: int) -> Future[tuple[Any, float]]:
+        with self._turns:
+            self._turns.wait_for(lambda: self._turn == turn, SECONDS_TO_WAIT_FOR_TURN)
+            self._turn = turn + 1
+            self._turns.notify_all()
+            return self._compute_thread.submit(self._compute, shard)
+
+    def _compute(self, shard: Any) -> tuple[Any, float]:
+        assert self._job is not None
+        if self._broken:  # the next shard is not to blame: it waits here for the end, and runs elsewhere
+            time.sleep(2 * SECONDS_TO_LIVE_WHEN_BROKEN)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(self._num_threads)
+        begin = time.monotonic()
+        return self._job.compute(shard), begin
+
+    def _retire(self) -> None:
+        self._broken = True
+        end = threading.Timer(SECONDS_TO_LIVE_WHEN_BROKEN, os._exit, args=(1,))
+        end.daemon = True
+        end.start()
+
+
+def breaks_device(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, leaves the process without a usable accelerator.
+
+    After an illegal access or a failed assertion on the device every later CUDA call of the process fails
+    too; an allocator that is out of memory (`torch.OutOfMemoryError`) is no such case.
+    """
+    while error is not None:
+        name, text = type(error).__name__, str(error)
+        if name == "AcceleratorError" or (isinstance(error, RuntimeError) and "CUDA error" in text):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,83 @@
+"""What a disk or an object store complains about, in words that say what to do."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from obstore.exceptions import BaseError
+
+_ELSEWHERE = "choose another place"
+_CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3://), GOOGLE_APPLICATION_CREDENTIALS (gs://) or "
+    "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (az://)"
+)
+
+_BY_NUMBER = {
+    errno.EROFS: ("the file system is read-only", _ELSEWHERE),
+    errno.EACCES: ("permission denied", f"{_ELSEWHERE} or change its permissions"),
+    errno.EPERM: (
+        "the operation is not permitted there",
+        f"{_ELSEWHERE}: it needs ordinary files and hard links",
+    ),
+    errno.EOPNOTSUPP: ("the file system lacks hard links or locks", _ELSEWHERE),
+    errno.ENOLCK: ("the file system lacks locks", _ELSEWHERE),
+    errno.ENOSPC: ("no space is left on the device", f"free some space or {_ELSEWHERE}"),
+    errno.EDQUOT: ("the disk quota is used up", f"free some space or {_ELSEWHERE}"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", _ELSEWHERE),
+    errno.EEXIST: ("it is a file, not a folder", _ELSEWHERE),
+    errno.ENOENT: ("no folder can be made there", _ELSEWHERE),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
+}
+
+# The first pattern found in the error's text; the names of codes are those of S3, GCS and Azure.
+_BY_TEXT = (
+    (
+        r"NoSuchBucket|ContainerNotFound|specified bucket does not",
+        "the bucket does not exist",
+        "create it first",
+    ),
+    (r"169\.254\.169\.254|metadata\.google|metadata/identity", "no credentials were found", _CREDENTIALS),
+    (
+        r"PermissionDenied|Unauthenticated|InvalidAccessKeyId|SignatureDoesNotMatch|status code: 40[13]",
+        "the store refused the credentials",
+        f"check that they may read, write and delete there; {_CREDENTIALS}",
+    ),
+    (r"Account must be specified", "the storage account is not known", "set AZURE_STORAGE_ACCOUNT_NAME"),
+    (r"builder error", "the address is not https", "set AWS_ALLOW_HTTP=true if plain http is meant"),
+    (
+        r"error sending request|Connect",
+        "the store does not answer",
+        "check the network and, if you set it, AWS_ENDPOINT_URL",
+    ),
+)
+
+
+@contextmanager
+def explained(url: str, verb: str) -> Iterator[None]:
+    """Turns what a disk or a store raises into a ValueError: `URL cannot be VERB: reason (error); advice`."""
+    try:
+        yield
+    except (OSError, BaseError) as error:
+        reason, advice = _explanation(error)
+        raise ValueError(f"{url} cannot be {verb}: {reason} ({_first_line(error)}); {advice}") from error
+
+
+def _explanation(error: Exception) -> tuple[str, str]:
+    text = f"{type(error).__name__} {error}"
+    for pattern, reason, advice in _BY_TEXT:
+        if re.search(pattern, text):
+            return reason, advice
+    unknown = ("the operation failed", "see the reason given")
+    return _BY_NUMBER.get(_number(error), unknown)
+
+
+def _number(error: Exception) -> int:
+    """The errno of an OSError, or the one that obstore writes into its messages; 0 if there is none."""
+    found = re.search(r"os error (\d+)", str(error))
+    return getattr(error, "errno", None) or (int(found[1]) if found else 0)
+
+
+def _first_line(error: Exception) -> str:
+    """The message without the structure that obstore appends to it."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(": <?xml")[0]

@@ -1,0 +1,100 @@
+"""Rows to Arrow tables to the bytes of Parquet files, strictly: what a schema does not say is refused."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sweeps.schemas import DICTIONARY_COLUMNS
+
+# Hugging Face's and Ray's readers hold a row group in memory at once.
+MAX_ROW_GROUP_BYTES = 100_000_000
+
+_IMAGE_BYTES = "image.bytes"
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table of this schema. ValueError names the key that a row, or a struct in it, lacks or has too many.
+
+    `pa.Table.from_pylist` would drop the one silently and write nulls for the other.
+    """
+    for index, row in enumerate(rows):
+        _refuse_other_keys(f"row {index}", row, schema)
+    columns = [_column([row[field.name] for row in rows], field) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def results_bytes(rows: pa.Table) -> memoryview:
+    """A results file. Two files never have the same bytes: the metadata holds a random token."""
+    metadata = (rows.schema.metadata or {}) | {b"attrib_sweeps.commit": secrets.token_hex(8).encode()}
+    return _parquet_bytes(rows.replace_schema_metadata(metadata), [rows], compression="zstd")
+
+
+def images_bytes(images: pa.Table) -> memoryview:
+    """An images file: PNG as it is, the rest under zstd, row groups of at most 100 MB."""
+    paths = _leaf_paths(images.schema)
+    compression = {path: "none" if path == _IMAGE_BYTES else "zstd" for path in paths}
+    # The least and the largest PNG say nothing.
+    statistics = [path for path in paths if path != _IMAGE_BYTES]
+    return _parquet_bytes(images, _row_groups(images), compression=compression, write_statistics=statistics)
+
+
+def _parquet_bytes(table: pa.Table, groups: Sequence[pa.Table], **options: Any) -> memoryview:
+    sink = pa.BufferOutputStream()
+    dictionary = [name for name in DICTIONARY_COLUMNS if name in table.schema.names]
+    with pq.ParquetWriter(
+        sink, table.schema, use_dictionary=dictionary, write_page_checksum=True, **options
+    ) as writer:
+        for group in groups:
+            writer.write_table(
+                group.replace_schema_metadata(table.schema.metadata), row_group_size=len(group) or None
+            )
+    return memoryview(sink.getvalue()).cast("B")
+
+
+def _row_groups(images: pa.Table) -> list[pa.Table]:
+    """The rows cut where the next one would pass the limit; a row that is larger alone gets its own group."""
+    groups, start, group_bytes = [], 0, 0
+    for row, size in enumerate(_row_sizes(images)):
+        if row > start and group_bytes + size > MAX_ROW_GROUP_BYTES:
+            groups.append(images.slice(start, row - start))
+            start, group_bytes = row, 0
+        group_bytes += size
+    return [*groups, images.slice(start)]
+
+
+def _row_sizes(images: pa.Table) -> Iterator[int]:
+    image_sizes = pc.fill_null(pc.binary_length(pc.struct_field(images["image"], "bytes")), 0).to_pylist()
+    others = images.drop_columns(["image"]).nbytes // max(1, len(images)) + 1
+    return (size + others for size in image_sizes)
+
+
+def _leaf_paths(schema: pa.Schema) -> list[str]:
+    """The columns as Parquet names them: `image.bytes`, `logits.list.element`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [parquet.column(index).path for index in range(len(parquet))]
+
+
+def _column(values: list[Any], field: pa.Field) -> pa.Array:
+    try:
+        return pa.array(values, type=field.type)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise ValueError(f"column {field.name!r} ({field.type}): {error}") from error
+
+
+def _refuse_other_keys(where: str, row: Mapping[str, Any], fields: Any) -> None:
+    """`fields`: a schema or a struct type, both of which iterate over their fields."""
+    names = {field.name for field in fields}
+    for key in row.keys() - names:
+        raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(sorted(names))}")
+    for name in names - row.keys():
+        raise ValueError(f"{where}: key {name!r} is missing")
+    for field in fields:
+        value = row[field.name]
+        if pa.types.is_struct(field.type) and value is not None:
+            _refuse_other_keys(f"{where}, {field.name!r}", value, field.type)

@@ -1,0 +1,142 @@
+"""Whether a run directory is what it says: every file opens, each key is there once, each image is there."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.schemas import IDENTITY, SCHEMA_VERSION
+from sweeps.store.files import Entry
+from sweeps.store.maintenance import map_in_threads
+from sweeps.store.run_directory import RunDirectory
+
+_COMMON = ("sweep", "shard_id", "schema_version", "image_file", "image_key")
+
+
+@dataclass
+class Verification:
+    """What was found. Orphan images are no problem, `gc` deletes them; nor are failures: a resume retries."""
+
+    num_committed: int = 0
+    num_rows: int = 0
+    num_images: int = 0
+    num_orphan_images: int = 0
+    failures: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Checked:
+    """One results file: digests of its rows' identities, and its images' keys by file."""
+
+    name: str
+    digests: list[bytes] = field(default_factory=list)
+    keys: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(run: RunDirectory) -> Verification:
+    """Reads all results and the keys of all images, file by file; holds a digest of each row alone."""
+    found = Verification(failures=sorted(run.failures()))
+    sizes = {entry.name: entry.size for entry in run.images()}
+    orphans = set(sizes)
+    first_seen: dict[bytes, int] = {}
+    names: list[str] = []
+    for checked in map_in_threads(partial(_check, run, sizes), run.results()):
+        found.problems += checked.problems
+        found.problems += _repeated(checked, first_seen, names)
+        found.num_committed += 1
+        found.num_rows += len(checked.digests)
+        found.num_images += sum(checked.keys.values())
+        orphans -= checked.keys.keys()
+    found.num_orphan_images = len(orphans)
+    return found
+
+
+def _repeated(checked: _Checked, first_seen: dict[bytes, int], names: list[str]) -> list[str]:
+    """One line for each earlier file whose keys this one repeats; notes this file's own keys."""
+    repeated: dict[str, int] = defaultdict(int)
+    names.append(checked.name)
+    for digest in checked.digests:
+        index = first_seen.setdefault(digest, len(names) - 1)
+        if index != len(names) - 1:
+            repeated[names[index]] += 1
+    within = len(checked.digests) - len(set(checked.digests))
+    lines = [f"{checked.name}: {count} keys are in {other} too" for other, count in repeated.items()]
+    return [*lines, f"{checked.name}: {within} keys are repeated in it"] if within else lines
+
+
+def _check(run: RunDirectory, sizes: dict[str, int], entry: Entry) -> _Checked:
+    """Everything about one results file that needs no other one."""
+    checked = _Checked(entry.name)
+    try:
+        content = pa.BufferReader(run.files.read(entry.path))
+        parquet = pq.ParquetFile(content, page_checksum_verification=True)
+        if missing := set(_COMMON) - set(parquet.schema_arrow.names):
+            checked.problems.append(f"{entry.name}: columns are missing: {', '.join(sorted(missing))}")
+            return checked
+        table = parquet.read()
+    except (pa.ArrowException, OSError) as error:
+        checked.problems.append(f"{entry.name} cannot be read: {error}")
+        return checked
+    _check_common(checked, table)
+    _check_identities(checked, table)
+    _check_images(run, sizes, checked, table)
+    return checked
+
+
+def _check_common(checked: _Checked, table: pa.Table) -> None:
+    versions = set(table["schema_version"].unique().to_pylist())
+    if versions - {SCHEMA_VERSION}:
+        checked.problems.append(
+            f"{checked.name}: schema_version {versions}, this version reads {SCHEMA_VERSION}"
+        )
+    shard_ids = table["shard_id"].unique().to_pylist()
+    if shard_ids not in ([], [checked.name.removesuffix(".parquet")]):
+        checked.problems.append(f"{checked.name}: its rows are of shard {', '.join(map(repr, shard_ids))}")
+
+
+def _check_identities(checked: _Checked, table: pa.Table) -> None:
+    sweeps = table["sweep"].unique().to_pylist()
+    if len(table) == 0:
+        return
+    columns = IDENTITY.get(sweeps[0])
+    if len(sweeps) > 1 or columns is None or not set(columns) <= set(table.column_names):
+        checked.problems.append(
+            f"{checked.name}: sweep {', '.join(map(repr, sweeps))} is not one whose "
+            f"identity columns are known: {', '.join(IDENTITY)}"
+        )
+        return
+    keys = zip(*(table[column].to_pylist() for column in columns), strict=True)
+    checked.digests = [hashlib.blake2b(repr(key).encode(), digest_size=12).digest() for key in keys]
+
+
+def _check_images(run: RunDirectory, sizes: dict[str, int], checked: _Checked, table: pa.Table) -> None:
+    keys_by_file: dict[str, set[str]] = defaultdict(set)
+    pairs = zip(table["image_file"].to_pylist(), table["image_key"].to_pylist(), strict=True)
+    for file, key in pairs:
+        if (file is None) != (key is None):
+            checked.problems.append(f"{checked.name}: a row has image_file {file!r} but image_key {key!r}")
+        elif file is not None:
+            keys_by_file[file].add(key)
+    for file, wanted in keys_by_file.items():
+        checked.keys[file] = len(wanted)
+        checked.problems += _missing_images(run, sizes.get(file), file, wanted)
+
+
+def _missing_images(run: RunDirectory, size: int | None, file: str, wanted: set[str]) -> list[str]:
+    try:
+        # Without a size from the listing: it may have been committed since.
+        parquet = pq.ParquetFile(run.files.open(f"images/{file}", size))
+        keys = parquet.read(columns=["key"])["key"].to_pylist()
+    except FileNotFoundError:
+        return [f"images/{file} is missing, and {len(wanted)} images with it"]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        return [f"images/{file} cannot be read: {error}"]
+    missing = sorted(wanted - set(keys))
+    problems = [f"images/{file} lacks {len(missing)} images, the first is {missing[0]!r}"] if missing else []
+    repeated = len(keys) - len(set(keys))
+    return [*problems, f"images/{file} repeats {repeated} keys"] if repeated else problems

@@ -1,0 +1,171 @@
+import pytest
+import torch
+from torch import nn
+
+from attrib_core.execution import (
+    Execution,
+    choose_execution,
+    fastest_batch_size,
+    is_out_of_memory,
+    run_batches,
+)
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU does")
+
+
+def small_network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+
+
+# Device, memory format, precision
+
+
+@NO_CUDA
+def test_without_a_gpu_the_cpu_is_chosen() -> None:
+    assert choose_execution() == Execution(torch.device("cpu"), "float32", channels_last=True, compile=False)
+
+
+@NO_CUDA
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "gpu", "mps", torch.device("cuda:3")])
+def test_a_device_that_is_not_there_is_refused(device: str | torch.device) -> None:
+    with pytest.raises(ValueError, match=f"device='{device}'.*accepted are cpu"):
+        choose_execution(device)
+
+
+def test_a_precision_that_the_device_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"precision='float16'.*accepted on the CPU are float32, bfloat16"):
+        choose_execution("cpu", "float16")
+    with pytest.raises(ValueError, match=r"precision='half'.*float32, bfloat16, float16"):
+        choose_execution("cpu", "half")
+
+
+def test_preparing_keeps_the_numbers() -> None:
+    network, images = small_network(), torch.rand(2, 3, 16, 16)
+    expected = network(images)
+    execution = choose_execution("cpu")
+    prepared = execution.prepare(network)
+    assert prepared is network
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert execution.images(images).is_contiguous(memory_format=torch.channels_last)
+    with execution.autocast():
+        torch.testing.assert_close(prepared(execution.images(images)), expected)
+
+
+def test_channels_last_can_be_left_out() -> None:
+    execution = Execution(torch.device("cpu"), channels_last=False)
+    assert execution.prepare(small_network())[0].weight.is_contiguous()
+    assert execution.images(torch.rand(2, 3, 16, 16)).is_contiguous()
+
+
+def test_bfloat16_is_for_the_forward_pass_alone() -> None:
+    execution = choose_execution("cpu", "bfloat16")
+    network = execution.prepare(small_network())
+    images = torch.rand(2, 3, 16, 16, requires_grad=True)
+    with execution.autocast():
+        outputs = network(execution.images(images))
+    assert outputs.dtype == torch.bfloat16
+    assert network[0].weight.dtype == torch.float32
+    assert torch.autograd.grad(outputs.float().sum(), images)[0].dtype == torch.float32
+    torch.testing.assert_close(outputs.float(), network(images), rtol=0.05, atol=0.05)
+
+
+# The size of a batch
+
+
+class Device:
+    """Counts images and tells the time that they would take; memory ends at `capacity` images."""
+
+    def __init__(self, seconds: dict[int, float], capacity: int = 10**6) -> None:
+        self.seconds, self.capacity, self.now = seconds, capacity, 0.0
+        self.runs: list[int] = []
+
+    def run(self, batch_size: int) -> None:
+        self.runs.append(batch_size)
+        if batch_size > self.capacity:
+            raise torch.OutOfMemoryError("injected")
+        first = self.runs.count(batch_size) == 1
+        self.now += self.seconds[batch_size] + (100 if first else 0)  # the first run warms up
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "capacity", "fastest", "tried"),
+    [
+        ({1: 1, 2: 1, 4: 1, 8: 1}, 100, 8, [1, 2, 4, 8]),
+        ({1: 1, 2: 1, 4: 3, 8: 1}, 100, 2, [1, 2, 4]),  # 8 is never tried: the climb is over
+        ({8: 1.0, 16: 2.05, 32: 3.9}, 100, 32, [8, 16, 32]),  # 2.5 % slower is noise
+        ({8: 1.0, 16: 2.12, 32: 3.9}, 100, 8, [8, 16]),
+        ({8: 1, 16: 1, 32: 1}, 16, 16, [8, 16, 32]),
+    ],
+    ids=["bigger is faster", "a peak", "noise", "slower by 6 %", "memory ends the climb"],
+)
+def test_the_fastest_batch_size_is_found_by_climbing(
+    seconds: dict[int, float], capacity: int, fastest: int, tried: list[int]
+) -> None:
+    device = Device(seconds, capacity)
+    candidates = reversed(list(seconds))
+    assert fastest_batch_size(device.run, candidates, num_trials=1, clock=device.clock) == fastest
+    assert sorted(set(device.runs)) == tried
+
+
+def test_a_real_run_is_timed() -> None:
+    network = small_network()
+    batch_size = fastest_batch_size(lambda size: network(torch.rand(size, 3, 16, 16)), [1, 4])
+    assert batch_size in (1, 4)
+
+
+def test_a_smallest_candidate_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        fastest_batch_size(Device({}, capacity=0).run, [1, 2])
+    with pytest.raises(ValueError, match="candidates"):
+        fastest_batch_size(Device({}).run, [])
+
+
+def test_a_fault_of_the_run_itself_is_not_taken_for_memory() -> None:
+    def run(batch_size: int) -> None:
+        if batch_size == 2:
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        fastest_batch_size(run, [1, 2])
+
+
+# Out of memory
+
+
+@pytest.mark.parametrize(
+    ("capacity", "sizes"),
+    [(100, [8, 2]), (8, [8, 2]), (7, [4, 4, 2]), (3, [2] * 5), (1, [1] * 10)],
+)
+def test_a_batch_that_does_not_fit_is_halved_for_good(capacity: int, sizes: list[int]) -> None:
+    def run(items: range) -> list[int]:
+        if len(items) > capacity:
+            raise torch.OutOfMemoryError("injected")
+        return list(items)
+
+    batched = run_batches(range(10), 8, run)
+    assert [len(result) for result in batched.results] == sizes
+    assert [item for result in batched.results for item in result] == list(range(10))
+    assert batched.batch_size == max(sizes)
+
+
+def test_an_item_that_does_not_fit_alone_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        run_batches(range(4), 4, lambda items: Device({}, capacity=0).run(len(items)))
+
+
+def test_other_faults_are_raised_at_once() -> None:
+    def run(items: range) -> None:
+        raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        run_batches(range(4), 4, run)
+
+
+def test_torchs_failure_on_the_cpu_counts_as_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as failure:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(failure.value)
+    assert not is_out_of_memory(RuntimeError("a fault"))

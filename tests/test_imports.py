@@ -1,0 +1,71 @@
+"""The import directions of the packages: what each may know of the others."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("attrib_core", "sweeps", "cluster", "analysis")
+
+# What a package may import from its siblings: these modules and whatever is below them.
+ALLOWED = {
+    "attrib_core": (),
+    "cluster": (),
+    "sweeps": ("attrib_core", "cluster"),
+    "analysis": ("sweeps.schemas", "sweeps.store"),
+}
+# Third parties that a package must know nothing of.
+FORBIDDEN = {
+    "attrib_core": {"ray"},
+    "cluster": set(),
+    "sweeps": set(),
+    "analysis": {"torch", "torchvision", "timm", "ray"},
+}
+
+
+def imported_modules(file: Path) -> Iterator[str]:
+    """Full names of all modules that a file imports; `from package import name` counts as package.name."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_below(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_the_siblings_it_may_know(package: str) -> None:
+    siblings = tuple(sibling for sibling in PACKAGES if sibling != package)
+    wrong = [
+        (str(file.relative_to(ROOT)), module)
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for module in imported_modules(file)
+        if (is_below(module, siblings) and not is_below(module, ALLOWED[package]))
+        or module.split(".")[0] in FORBIDDEN[package]
+    ]
+    assert wrong == []
+
+
+def test_the_schemas_import_pyarrow_and_the_standard_library_alone() -> None:
+    modules = {module.split(".")[0] for module in imported_modules(ROOT / "sweeps" / "schemas.py")}
+    assert modules - set(sys.stdlib_module_names) == {"pyarrow"}
+
+
+def test_importing_the_analysis_loads_neither_torch_nor_ray() -> None:
+    code = """
+import importlib, pkgutil, sys
+import analysis
+for module in pkgutil.walk_packages(analysis.__path__, "analysis."):
+    importlib.import_module(module.name)
+print(sorted({"torch", "ray", "attrib_core", "cluster"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
