@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 RUN := runs/demo
+FIGURES := runs/demo-figures
 
 .PHONY: install demo test test-all lint bench
 
@@ -18,6 +19,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	touch $@
+
+# Twelve classes that anybody can name, under four recipes, judged and drawn.
+demo: install
+	$(BIN)/python sweeps/generate_all.py --output $(RUN) --recipes default,fast,blur,plain \
+		--classes 1,107,291,323,340,417,483,779,863,954,963,980
+	$(BIN)/python -m analysis.judge_accuracy $(RUN)
+	$(BIN)/python -m analysis.contact_sheets $(RUN) --output $(FIGURES)
+	$(BIN)/python -m analysis.recipe_strips $(RUN) --output $(FIGURES)
+	@echo
+	@echo "Contact sheets:  $(FIGURES)/"
+	@echo "Parquet:         $(RUN)/results/ (pandas.read_parquet reads the folder), $(RUN)/images/"
+	@echo "Next:            $(BIN)/python sweeps/generate_all.py --classes 0-999 --output runs/generate"
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -49,7 +49,7 @@ class Look:
 
 def load_rows(run: str | Path) -> pd.DataFrame:
     """What pages of images need of the results; the lists per step, most of a row's bytes, stay unread."""
-    verdict_columns = [column for column in load.columns(run) if column.startswith("judge_top1.")]
+    verdict_columns = [column for column in load.column_names(run) if column.startswith("judge_top1.")]
     return load.results(run, [*_COLUMNS, *verdict_columns])
 
 

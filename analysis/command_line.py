@@ -1,6 +1,7 @@
 """What the command lines of the analysis share: a user's mistake is one line and exit status 2."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -44,4 +45,7 @@ def save_pages(figures: Iterable[tuple[str, Figure]], folder: Path) -> Iterator[
         path = folder / f"{name}.png"
         # Without matplotlib's version in it, the same results give the same file.
         figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
+        del figure
+        # Figures and their parts refer to each other in circles: pages would pile up until a collection.
+        gc.collect()
         yield path

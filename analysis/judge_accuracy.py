@@ -69,7 +69,8 @@ def _refuse_unknown(frame: pd.DataFrame, by: Sequence[str], rank: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.judge_accuracy", description=__doc__.split("\n")[0]
+        prog="python -m analysis.judge_accuracy",
+        description="Share of the generated images that each judge takes for the intended class.",
     )
     parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
     parser.add_argument("--by", default="recipe", help="columns to group by, such as recipe,class_index")

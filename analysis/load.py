@@ -51,7 +51,7 @@ def results(run: str | Path, columns: Sequence[str] | None = None) -> pd.DataFra
     return frame
 
 
-def columns(run: str | Path) -> list[str]:
+def column_names(run: str | Path) -> list[str]:
     """Names of the columns that `results` gives for this run, read from one of its shards."""
     directory = open_run(str(run))
     with explained(directory.url, "read"):
@@ -129,7 +129,7 @@ def _refuse_unknown(columns: Sequence[str], found: Sequence[str], run: str | Pat
     for column in columns:
         if column not in found:
             raise ValueError(
-                f"column {column!r} is not in the results: choose from {', '.join(globals()['columns'](run))}"
+                f"column {column!r} is not in the results: choose from {', '.join(column_names(run))}"
             )
 
 
@@ -160,7 +160,7 @@ def _read_images(directory: RunDirectory, name: str, keys: set[str]) -> dict[str
         table = parquet.read_row_group(group, columns=["key", "image.bytes"])
         for key, image in zip(table["key"], table["image"], strict=True):
             if key.as_py() in keys:
-                found[key.as_py()] = _decode(image["bytes"].as_py())
+                found[key.as_py()] = _decode(key.as_py(), image["bytes"].as_py())
     _refuse_missing(sorted(keys), found, f"image file {name!r}")
     return found
 
@@ -175,7 +175,10 @@ def _open_images(directory: RunDirectory, name: str) -> pq.ParquetFile:
         raise ValueError(f"{directory.url}/{path} cannot be read: {error}") from error
 
 
-def _decode(content: bytes) -> NDArray[np.uint8]:
-    with Image.open(BytesIO(content)) as image:
-        pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+def _decode(key: str, content: bytes) -> NDArray[np.uint8]:
+    try:
+        with Image.open(BytesIO(content)) as image:
+            pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"image {key!r} cannot be decoded: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels

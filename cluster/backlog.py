@@ -14,8 +14,8 @@ MAX_NODES_LOST = 10
 class Task:
     """A shard and its history. `attempt` counts its tries from 1; `failures` are certainly its own.
 
-    A worker that dies with two shards in flight tells not which of them killed it: both are suspects and run
-    `alone` from then on, where the next death is certain.
+    A worker that dies or hangs with two shards in flight tells not which of them did it: both are suspects
+    and run `alone` from then on, where the next death is certain.
     """
 
     shard: HasId
@@ -72,7 +72,7 @@ class Backlog:
         return self._again_or_quarantine(task, task.failures, error)
 
     def lose_worker(self, tasks: list[Task], error: str) -> list[Quarantined]:
-        """Count the death of the worker that had `tasks` in flight."""
+        """Count the death, or the hanging, of the worker that had `tasks` in flight."""
         certain = len(tasks) == 1
         for task in tasks:
             task.alone = True

@@ -168,12 +168,14 @@ class Pool:
         task = self._crew.complete(ref)
         if isinstance(answer, Done):
             return [Committed(task.shard, task.attempt, answer.summary, member.name, answer.seconds)]
-        events: list[Event] = []
-        if answer.broken:
-            events.append(self._replace(member, answer.error, backlog))
-        if verdict := backlog.fail(task, answer.error):
-            return [*events, verdict]
-        self._log(f"{task.shard.id} failed in attempt {task.attempt} and runs again: {answer.error}")
+        verdict = backlog.fail(task, answer.error)
+        if verdict is None:
+            self._log(f"{task.shard.id} failed in attempt {task.attempt} and runs again: {answer.error}")
+        events: list[Event] = [verdict] if verdict else []
+        if answer.broken:  # the shard behind is not to blame
+            for other in self._crew.dismiss(member):
+                backlog.put_back(other)
+            events.append(WorkerLost(member.name, answer.error))
         return events
 
     def _on_lost(self, member: Member, answer: Lost, backlog: Backlog) -> list[Event]:
@@ -188,15 +190,8 @@ class Pool:
             seconds = time.monotonic() - member.since
             if limit is None or not member.calls or seconds < limit:
                 continue
-            task = self._crew.complete(next(iter(member.calls)))
-            error = f"{task.shard.id} hung: {seconds:.1f} s in {member.name}, shard_timeout is {limit:g} s"
-            events.append(self._replace(member, error, backlog))
-            if verdict := backlog.fail(task, error):
-                events.append(verdict)
+            tasks = self._crew.dismiss(member)
+            shards = ", ".join(task.shard.id for task in tasks)
+            error = f"{member.name} hung: {shards} after {seconds:.1f} s, shard_timeout is {limit:g} s"
+            events += [WorkerLost(member.name, error), *backlog.lose_worker(tasks, error)]
         return events
-
-    def _replace(self, member: Member, error: str, backlog: Backlog) -> WorkerLost:
-        """Kill a worker that one of its shards has spoilt; the shard behind that one is not to blame."""
-        for task in self._crew.dismiss(member):
-            backlog.put_back(task)
-        return WorkerLost(member.name, error)

@@ -61,7 +61,7 @@ def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
     try:
         default = kind(**(_read_yaml(file) if file is not None else {}))
         # tyro builds the model anew from the default and the arguments, so that both are validated.
-        return tyro.cli(kind, args=list(arguments), default=default, config=(tyro.conf.FlagConversionOff,)[:0])
+        return tyro.cli(kind, args=list(arguments), default=default)
     except ValidationError as error:
         raise ValueError("; ".join(_describe(problem) for problem in error.errors())) from None
 

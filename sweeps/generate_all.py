@@ -9,7 +9,7 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.classifiers import Checkpoint, build_classifier, read_checkpoint
+from attrib_core.classifiers import Checkpoint, InputScaling, build_classifier, read_checkpoint
 from attrib_core.generation import RECIPES
 from sweeps.cli import SweepOptions, run_command
 from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
@@ -32,7 +32,7 @@ class GenerateOptions(SweepOptions):
     recipes: str = Field("default", description=f"Of {', '.join(RECIPES)}, or `all`.")
     num_steps: int | None = Field(None, ge=1, description="Updates of an image; the recipe's own if not given.")
     image_size: int | None = Field(None, ge=32, le=4096, description="Pixels; the model's own if not given.")
-    input_scaling: str = Field("model", description="`model` normalises as the model was trained; `none`.")
+    input_scaling: InputScaling = Field("model", description="`model` normalises as the model was trained; `none`.")
     judges: str = Field(
         "efficientnet_lite1,efficientnet_lite2",
         description="Classifiers that judge the images, or `none`; they take no part in making them.",
@@ -43,8 +43,6 @@ class GenerateOptions(SweepOptions):
 
 def generation_sweep(options: GenerateOptions) -> Sweep:
     """Resolves the options against the model; ValueError for whatever cannot work."""
-    if options.input_scaling not in ("model", "none"):
-        raise ValueError(f"input_scaling: {options.input_scaling!r} is not accepted; accepted: model, none")
     recipes = parse_names("recipes", options.recipes, tuple(RECIPES))
     seeds = parse_integers("seeds", options.seeds)
     model = read_checkpoint(options.model, weights=options.weights)

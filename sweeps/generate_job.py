@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attrib_core.classifiers import Checkpoint, Classifier, build_classifier
+from attrib_core.classifiers import Checkpoint, Classifier, InputScaling, build_classifier
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
 from attrib_core.generation import Cell, Evaluation, Generated, Recipe, evaluate, find_recipe, generate, to_8_bits
 from sweeps.plan import Shard
@@ -29,7 +29,7 @@ class GenerateSettings:
 
     output: str
     image_size: int
-    input_scaling: str
+    input_scaling: InputScaling
     num_steps: int | None
     sweep_seed: int
     frames: frozenset[int]

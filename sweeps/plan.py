@@ -112,7 +112,7 @@ class Plan:
         words = [str(axes[axis]) for axis in self.kinds.group]
         for position, axis in enumerate(self.kinds.cells):
             values = [cell[position] for cell in cells]
-            low, high = min(values), max(values)  # type: ignore[type-var]
+            low, high = min(values), max(values)
             words.append(f"{axis.removesuffix('_index')}{low}" + (f"_{high}" if high != low else ""))
         label = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)[:100]
         return f"{label}-{digest.hexdigest()[:12]}"

@@ -8,7 +8,7 @@
 
 from typing import Any, Protocol
 
-from sweeps.plan import Axes, AxisKinds, Block, Plan, fingerprint
+from sweeps.plan import Axes, AxisKinds, Block, Plan, Value, fingerprint
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.schemas import SCHEMA_VERSION
 
@@ -71,11 +71,13 @@ def plan_of(record: Record, kinds: AxisKinds) -> Plan:
 
 
 def _write_block(block: Block) -> Record:
-    axes = {
-        axis: format_integers(values) if all(isinstance(value, int) for value in values) else list(values)
-        for axis, values in block.axes.items()
-    }
+    axes = {axis: _write_values(values) for axis, values in block.axes.items()}
     return {"axes": axes, "shard_size": block.shard_size}
+
+
+def _write_values(values: tuple[Value, ...]) -> str | list[Value]:
+    integers = [value for value in values if isinstance(value, int)]
+    return format_integers(integers) if len(integers) == len(values) else list(values)
 
 
 def _read_axes(axes: dict[str, Any]) -> Axes:

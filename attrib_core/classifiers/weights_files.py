@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,20 @@ import torch
 from torch import Tensor
 
 NESTS = ("state_dict", "model_state_dict", "model", "module")  # where training scripts put the weights
+TORCH_STARTS = (b"PK", b"\x80")  # a zip archive; a pickle, as torch wrote until 1.5
+# What the two readers raise for bytes that are cut off or not theirs.
+DAMAGED = (
+    safetensors.SafetensorError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 
 
@@ -35,7 +51,7 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
             f"weights={str(path)!r}: refused, since it holds Python objects that could run code; "
             "save `model.state_dict()` instead"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, safetensors.SafetensorError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"weights={str(path)!r}: truncated, or neither a safetensors nor a torch file "
             f"({_first_line(error)})"
@@ -46,10 +62,15 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(9)
-    # safetensors begins with the length of its JSON header; the suffix says little (".bin", ".ckpt").
+    # The suffix says little (".bin", ".ckpt"); safetensors begins with the length of its JSON header.
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    if not start.startswith(TORCH_STARTS):
+        raise ValueError(f"it begins with {start!r}")
+    with warnings.catch_warnings():
+        # A pickle of another protocol is refused or fine: whoever reads the outcome needs no warning.
+        warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

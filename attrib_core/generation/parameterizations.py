@@ -68,7 +68,7 @@ class Fourier:
             coefficients.device
         )
         # Division by 4 as in lucid: it sets the contrast at which an image starts.
-        pixels = torch.fft.irfft2(spectrum, s=(size, size), norm="ortho") / 4
+        pixels: Tensor = torch.fft.irfft2(spectrum, s=(size, size), norm="ortho") / 4
         return correlate_colours(pixels).sigmoid()
 
 
@@ -76,7 +76,7 @@ def _frequency_weights(size: int, decay_power: float) -> Tensor:
     vertical = torch.fft.fftfreq(size)[:, None]
     horizontal = torch.fft.rfftfreq(size)[None]
     frequencies = (vertical**2 + horizontal**2).sqrt().clamp(min=1 / size)
-    return frequencies**-decay_power
+    return frequencies.pow(-decay_power)
 
 
 @dataclass(frozen=True, kw_only=True)

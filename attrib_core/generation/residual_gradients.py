@@ -23,7 +23,7 @@ def scaled_residual_gradients(network: nn.Module, scale: float) -> Iterator[None
 
     def damp(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         if output.requires_grad:
-            output.register_hook(lambda gradient: gradient * scale)
+            output.register_hook(lambda gradient: gradient * scale)  # type: ignore[no-untyped-call]
 
     ends = residual_branch_ends(network) if scale != 1 else []
     hooks = [end.register_forward_hook(damp) for end in ends]

@@ -18,7 +18,7 @@ from sweeps.store.files import STAGING, Content, Files
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ObjectStore, RetryConfig
 
 # A commit outlasts an outage of minutes; credentials and the request itself last five.
 PATIENT: RetryConfig = {
@@ -32,8 +32,6 @@ QUICK: RetryConfig = {
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2},
     "retry_timeout": timedelta(seconds=15),
 }
-# A results file goes up in one request, and a slow link needs its time.
-_CLIENT: ClientConfig = {"connect_timeout": timedelta(seconds=10), "timeout": timedelta(minutes=2)}
 
 _NUM_UPDATES = 100
 
@@ -47,7 +45,8 @@ class CloudFiles(Files):
 
     @cached_property
     def store(self) -> ObjectStore:
-        return from_url(self.url, client_options=_CLIENT, retry_config=self._retry)
+        # Client options given here would replace those of the environment: AWS_ALLOW_HTTP, AWS_TIMEOUT.
+        return from_url(self.url, retry_config=self._retry)
 
     def put(self, path: str, content: Content) -> None:
         obstore.put(self.store, path, content)

@@ -101,7 +101,7 @@ class RunDirectory:
     def commit(self, shard_id: str, rows: pa.Table, image_file: str | None) -> bool:
         """Makes the rows visible, unless another attempt was first: then its images are deleted, and False.
 
-        An exception leaves it open whether the shard is committed; another attempt finds out. pa.ArrowInvalid
+        An exception leaves it open whether the shard is committed; another attempt finds out. ValueError
         for a null where the schema allows none.
         """
         assert image_file is None or image_file.startswith(f"{shard_id}-"), (shard_id, image_file)

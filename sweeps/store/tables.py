@@ -1,7 +1,7 @@
 """Rows to Arrow tables to the bytes of Parquet files, strictly: what a schema does not say is refused."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +17,11 @@ _IMAGE_BYTES = "image.bytes"
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table of this schema. ValueError names the key that a row, or a struct in it, lacks or has too many.
+    """A table of this schema. ValueError names the key that a row, or a struct in it, lacks or has too many,
+    or whose value is a null or a fraction where the schema allows none.
 
-    `pa.Table.from_pylist` would drop the one silently and write nulls for the other.
+    pyarrow itself drops unknown keys, fills missing ones with nulls, cuts 1.5 to 1 for an integer column, and
+    writes a null in a required struct as zeros, all silently.
     """
     for index, row in enumerate(rows):
         _refuse_other_keys(f"row {index}", row, schema)
@@ -43,6 +45,7 @@ def images_bytes(images: pa.Table) -> memoryview:
 
 
 def _parquet_bytes(table: pa.Table, groups: Sequence[pa.Table], **options: Any) -> memoryview:
+    _refuse_nulls(table)
     sink = pa.BufferOutputStream()
     dictionary = [name for name in DICTIONARY_COLUMNS if name in table.schema.names]
     with pq.ParquetWriter(
@@ -95,6 +98,31 @@ def _refuse_other_keys(where: str, row: Mapping[str, Any], fields: Any) -> None:
     for name in names - row.keys():
         raise ValueError(f"{where}: key {name!r} is missing")
     for field in fields:
-        value = row[field.name]
-        if pa.types.is_struct(field.type) and value is not None:
-            _refuse_other_keys(f"{where}, {field.name!r}", value, field.type)
+        _refuse_other_value(f"{where}, {field.name!r}", row[field.name], field)
+
+
+def _refuse_other_value(where: str, value: Any, field: pa.Field) -> None:
+    if value is None:
+        if not field.nullable:
+            raise ValueError(f"{where}: null, where the schema allows none")
+    elif pa.types.is_struct(field.type):
+        _refuse_other_keys(where, value, field.type)
+    elif pa.types.is_integer(field.type):
+        _refuse_fractions(where, [value])
+    elif pa.types.is_nested(field.type) and pa.types.is_integer(field.type.value_type):
+        _refuse_fractions(where, value)
+
+
+def _refuse_fractions(where: str, values: Iterable[Any]) -> None:
+    for value in values:
+        if value is not None and not hasattr(value, "__index__"):
+            raise ValueError(f"{where}: {value!r} is not an integer")
+
+
+def _refuse_nulls(table: pa.Table) -> None:
+    """What a table may hold that did not come from `rows_table`."""
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise ValueError(
+                f"column {field.name!r}: {column.null_count} nulls, where the schema allows none"
+            )

@@ -1,6 +1,5 @@
 """Run directories as a generation sweep leaves them, with drawn shapes for images."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -8,15 +7,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
 from sweeps.schemas import SCHEMA_VERSION, generate_images, generate_results
+from sweeps.store import RunDirectory, rows_table
 
 NUM_CLASSES = 4
 NUM_STEPS = 3
+JUDGE_COLUMNS = ["judge_top1", "judge_top5_hit"]
 
 Cell = tuple[str, int, int]
 
@@ -42,30 +41,32 @@ class RunContent:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a run directory with the given fields of `RunContent` and returns its path."""
-    return lambda folder="run", **fields: write_run(tmp_path / folder, RunContent(**fields))
+def make_run(tmp_path: Path) -> Callable[..., Path | str]:
+    """Writes a run with the given fields of `RunContent` to a folder or a URL and returns where it is."""
+
+    def make(folder: str = "run", **fields: Any) -> Path | str:
+        place = folder if "://" in folder else tmp_path / folder
+        write_run(RunDirectory(place), RunContent(**fields))
+        return place
+
+    return make
 
 
-def write_run(run: Path, content: RunContent) -> Path:
-    for folder in ("results", "images"):
-        (run / folder).mkdir(parents=True)
-    (run / "sweep.json").write_text(json.dumps({"sweep": "generate", "seed": 0}))
+def write_run(run: RunDirectory, content: RunContent) -> None:
+    run.update_sweep(lambda existing: {"sweep": "generate", "seed": 0})
     cells = list(product(content.recipes, range(content.num_classes), content.seeds))
     for start in range(0, len(cells), content.shard_size):
         write_shard(run, f"shard-{start:06d}", cells[start : start + content.shard_size], content)
-    return run
 
 
-def write_shard(run: Path, shard_id: str, cells: Sequence[Cell], content: RunContent) -> None:
-    image_file = f"{shard_id}-1-0a1b.parquet"
+def write_shard(run: RunDirectory, shard_id: str, cells: Sequence[Cell], content: RunContent) -> None:
     images = [image_row(*cell, content) for cell in cells]
-    table = pa.Table.from_pylist(images, schema=generate_images(NUM_CLASSES))
-    # Two images a row group, so that a reader has groups to pass over.
-    pq.write_table(table, run / "images" / image_file, row_group_size=2)
-    rows = [result_row(shard_id, image_file, *cell, content) for cell in cells]
-    table = pa.Table.from_pylist(rows, schema=generate_results(content.judges))
-    pq.write_table(table, run / "results" / f"{shard_id}.parquet")
+    image_file = run.put_images(shard_id, 1, rows_table(images, generate_images(NUM_CLASSES)))
+    table = rows_table(
+        [result_row(shard_id, image_file, *cell, content) for cell in cells], generate_results(content.judges)
+    )
+    # Parquet has no struct without a field.
+    run.commit(shard_id, table if content.judges else table.drop_columns(JUDGE_COLUMNS), image_file)
 
 
 def image_row(recipe: str, class_index: int, seed: int, content: RunContent) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 from analysis import load
 from analysis.judge_accuracy import judge_accuracy, main
 
+ROOT = Path(__file__).parents[2]
+
 MakeRun = Callable[..., Path]
 
 LITE2_MISSES_CLASS_0 = {"wrong": lambda judge, class_index, seed: judge == "lite2" and class_index == 0}
@@ -86,7 +88,7 @@ def test_command_line_answers_a_mistake_with_one_line_and_status_2(
         "analysis.judge_accuracy",
         *(run if a == "RUN" else a for a in arguments),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

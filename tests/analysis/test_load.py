@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import load
@@ -42,9 +44,18 @@ def test_columns_come_alone_and_in_the_order_asked_for(make_run: MakeRun) -> Non
     assert list(load.results(make_run(), columns)) == columns
 
 
-def test_columns_lists_what_results_gives(make_run: MakeRun) -> None:
+def test_column_names_lists_what_results_gives(make_run: MakeRun) -> None:
     run = make_run()
-    assert load.columns(run) == list(load.results(run))
+    assert load.column_names(run) == list(load.results(run))
+
+
+def test_a_judge_may_have_a_dot_in_its_name(make_run: MakeRun) -> None:
+    run = make_run(judges=("resnet50.a1_in1k",))
+    assert list(load.results(run, ["judge_top1.resnet50.a1_in1k"])) == ["judge_top1.resnet50.a1_in1k"]
+
+
+def test_a_run_without_judges_has_no_columns_for_them(make_run: MakeRun) -> None:
+    assert not [column for column in load.results(make_run(judges=())) if column.startswith("judge")]
 
 
 def test_sweep_gives_the_configuration(make_run: MakeRun) -> None:
@@ -70,7 +81,7 @@ def test_a_run_without_results_is_called_empty(make_run: MakeRun) -> None:
 
 
 def test_an_unknown_schema_version_is_refused(make_run: MakeRun) -> None:
-    with pytest.raises(ValueError, match="schema_version of results file 'shard-000000.parquet' is 99"):
+    with pytest.raises(ValueError, match=r"schema_version of results file 'shard-000000\.parquet' is 99"):
         load.results(make_run(schema_version=99), ["seed"])
 
 
@@ -101,6 +112,31 @@ def test_an_image_is_the_one_that_its_key_names(make_run: MakeRun) -> None:
 
 def test_greyscale_images_keep_one_channel(make_run: MakeRun) -> None:
     assert load.images(make_run(channels=1), ["plain/0/0"])[0].shape == (32, 32, 1)
+
+
+def test_images_are_found_in_every_row_group(make_run: MakeRun) -> None:
+    run = make_run(shard_size=12)
+    keys = list(load.results(run)["image_key"])
+    expected = load.images(run, keys)
+    (file,) = (run / "images").iterdir()
+    pq.write_table(pq.read_table(file), file, row_group_size=5)
+    assert all(np.array_equal(a, b) for a, b in zip(load.images(run, keys), expected, strict=True))
+
+
+def test_a_row_group_without_a_key_is_not_read(make_run: MakeRun) -> None:
+    run = make_run(shard_size=12)
+    (file,) = (run / "images").iterdir()
+    table = pq.read_table(file)
+    broken = pa.chunked_array(
+        [pa.array([{"bytes": b"no PNG", "path": None}], table.schema.field("image").type)]
+    )
+    pq.write_table(table, file, row_group_size=6)
+    with pq.ParquetWriter(file, table.schema) as writer:
+        writer.write_table(table.slice(0, 6))
+        writer.write_table(table.slice(6, 1).set_column(1, table.schema.field("image"), broken))
+    assert len(load.images(run, table["key"].to_pylist()[:6])) == 6
+    with pytest.raises(ValueError, match=table["key"][6].as_py()):
+        load.images(run, table["key"].to_pylist()[6:7])
 
 
 def test_only_the_image_files_that_hold_a_key_are_read(make_run: MakeRun) -> None:

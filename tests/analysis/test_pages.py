@@ -17,6 +17,8 @@ from PIL import Image
 from analysis import contact_sheets, recipe_strips
 from analysis.class_strips import Look, choose_judge, class_strips, load_images, load_rows, stretch_contrast
 
+ROOT = Path(__file__).parents[2]
+
 MakeRun = Callable[..., Path]
 
 HOSTILE = ["W" * 300, "$x^2$ \\frac{", "שלום עולם", "../../etc/passwd", "日本語", "a\nb"]
@@ -81,6 +83,12 @@ def test_verdicts_are_marked_by_sign_and_colour(make_run: MakeRun) -> None:
 def test_without_a_judge_nothing_is_marked(make_run: MakeRun) -> None:
     (page,) = sheets(make_run(recipes=("default",)))
     assert not {"✓", "✗"} & set(texts(page))
+
+
+def test_a_run_without_judges_is_drawn_without_marks(make_run: MakeRun) -> None:
+    run = make_run(judges=(), recipes=("default",))
+    assert choose_judge(load_rows(run), None) is None
+    assert len(sheets(run)) == 1
 
 
 def test_the_stretch_is_applied_and_stated(make_run: MakeRun) -> None:
@@ -151,7 +159,7 @@ def test_hostile_class_names_stay_inside_the_page_as_plain_text(make_run: MakeRu
     for text in page.axes[0].texts:
         assert not text.get_parse_math()
         extent = text.get_window_extent()
-        assert 0 <= extent.x0
+        assert extent.x0 >= 0
         assert extent.x1 <= width
 
 
@@ -189,12 +197,12 @@ def test_only_the_page_at_hand_is_in_memory(make_run: MakeRun) -> None:
 
 def test_drawing_leaves_matplotlib_as_it_was(make_run: MakeRun, tmp_path: Path) -> None:
     code = (
-        "import sys, matplotlib; before = dict(matplotlib.rcParams);"
+        "import sys, matplotlib; before = matplotlib.rcParams.copy();"
         "from analysis.contact_sheets import main; main(sys.argv[1:]);"
-        "assert 'matplotlib.pyplot' not in sys.modules; assert dict(matplotlib.rcParams) == before"
+        "assert 'matplotlib.pyplot' not in sys.modules; assert matplotlib.rcParams.copy() == before"
     )
     arguments = [str(make_run()), "--output", str(tmp_path / "pages")]
-    subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], check=True)
+    subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], cwd=ROOT, check=True)
     assert matplotlib.rcParams["text.parse_math"]
 
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,14 +100,14 @@ def test_the_shared_object_arrives_without_a_copy(make_pool, shard):
     assert event.summary["last"] == 999_999.0
 
 
-def test_shards_are_pulled_one_by_one_and_at_most_two_are_in_flight_per_worker(make_pool, shard):
+def test_shards_are_pulled_one_by_one_and_at_most_two_are_in_flight_per_worker(make_pool):
     pulled = finished = most = 0
 
     def plan():
         nonlocal pulled
         for i in range(20_000):
             pulled += 1
-            yield shard(f"{i}")
+            yield SimpleNamespace(id=f"{i}")
 
     for event in make_pool(lambda _: Idle(), None, num_workers=2).run(plan()):
         assert isinstance(event, Committed)

@@ -1,0 +1,123 @@
+"""Run directories on a local disk and in a real S3 server, and the rows to put into them."""
+
+import itertools
+import urllib.request
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+from moto.server import ThreadedMotoServer
+
+from sweeps.schemas import generate_images, generate_results
+from sweeps.store import RunDirectory, rows_table
+
+NUM_CLASSES = 3
+_bucket_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket; endpoint and credentials are in the environment, as a user gives them."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    bucket = f"bucket-{next(_bucket_numbers)}"
+    urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")).close()
+    return f"s3://{bucket}"
+
+
+@pytest.fixture(params=["local", "s3"])
+def run(request: pytest.FixtureRequest) -> RunDirectory:
+    """An empty run directory, once on a local disk and once in S3."""
+    if request.param == "local":
+        return RunDirectory(request.getfixturevalue("tmp_path") / "runs" / "generate")
+    return RunDirectory(f"{request.getfixturevalue('s3_url')}/runs/generate")
+
+
+@pytest.fixture
+def make_rows():
+    """Rows of a shard of the generation sweep: one per class."""
+
+    def make(shard_id: str, classes, attempt: int = 1, image_file: str | None = None) -> pa.Table:
+        return rows_table(
+            [_row(shard_id, index, attempt, image_file) for index in classes], generate_results(["judge"])
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_images():
+    """The images of a shard: one per class, of this many bytes."""
+
+    def make(classes, num_bytes: int = 1000) -> pa.Table:
+        return rows_table([_image(index, num_bytes) for index in classes], generate_images(NUM_CLASSES))
+
+    return make
+
+
+@pytest.fixture
+def commit_shard(make_rows, make_images):
+    """One attempt at a shard, images and rows; the images' file name and whether it won."""
+
+    def commit(run: RunDirectory, shard_id: str, classes, attempt: int = 1) -> tuple[str, bool]:
+        image_file = run.put_images(shard_id, attempt, make_images(classes))
+        return image_file, run.commit(shard_id, make_rows(shard_id, classes, attempt, image_file), image_file)
+
+    return commit
+
+
+def _image(index: int, num_bytes: int):
+    key = f"plain-c{index}"
+    return {
+        "key": key,
+        "image": {"bytes": bytes([index % 256]) * num_bytes, "path": f"{key}.png"},
+        "class_index": index,
+        "seed": 0,
+        "recipe": "plain",
+        "step": 8,
+        "logits": [0.0] * NUM_CLASSES,
+    }
+
+
+def _row(shard_id: str, index: int, attempt: int, image_file: str | None):
+    return {
+        "sweep": "generate",
+        "model": "model",
+        "model_digest": "0" * 64,
+        "shard_id": shard_id,
+        "attempt": attempt,
+        "schema_version": 1,
+        "image_file": image_file,
+        "image_key": None if image_file is None else f"plain-c{index}",
+        "class_index": index,
+        "seed": 0,
+        "recipe": "plain",
+        "wnid": "n0",
+        "class_name": "name",
+        "num_steps": 8,
+        "batch_size": 4,
+        "logit": 1.5,
+        "probability": 0.5,
+        "top1": index,
+        "top5_hit": True,
+        "judge_top1": {"judge": index},
+        "judge_top5_hit": {"judge": True},
+        "total_variation": 0.1,
+        "clipped_share": 0.0,
+        "logit_by_step": [0.0, 1.5],
+        "loss_by_step": [2.0, 1.0],
+        "argmax_by_step": [0, index],
+        "seconds": 0.25,
+    }
