@@ -169,8 +169,8 @@ class Crew:
         return state + (f"; {self.failed_starts} could not start" if self.failed_starts else "")
 
     def close(self) -> None:
-        """Kill every actor; what they had in flight is lost."""
-        for member in list(self.members):
+        """Kill every actor; what they had in flight is lost. After Ray's own end there is nothing to kill."""
+        for member in list(self.members) if ray.is_initialized() else []:
             self.dismiss(member)
 
 

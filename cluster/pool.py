@@ -71,6 +71,8 @@ class Pool:
     def __init__(
         self, factory: JobFactory, shared: Any, options: PoolOptions, *, log: Log | None = None
     ) -> None:
+        if not ray.is_initialized():  # Ray would start or join some cluster of its own choice
+            raise RuntimeError("a pool needs a connection to Ray: open it inside cluster.session.connect()")
         self._options = options
         self._log = log or logging.getLogger(__name__).info
         self._crew = Crew(ray.put(factory), ray.put(shared), options)
@@ -106,9 +108,9 @@ class Pool:
 
     def _dispatch(self, backlog: Backlog) -> Iterator[Event]:
         quiet_since = time.monotonic()
+        self._assign(backlog)
         while True:
             self._crew.recruit()
-            self._assign(backlog)
             if backlog.is_empty and not any(member.calls for member in self._crew.members):
                 return
             ready_before = self._num_ready()

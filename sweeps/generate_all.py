@@ -1,6 +1,7 @@
 """Class-conditional images for whole label spaces: classes x seeds x recipes.
 
     python sweeps/generate_all.py --classes 0-999 --seeds 0 --recipes default --output runs/generate
+    python sweeps/generate_all.py --recipes default,runs/tune_recipe/best_recipe.yaml
     ray submit cluster/config.yaml sweeps/generate_all.py -- --output s3://bucket/generate
 """
 
@@ -11,10 +12,12 @@ from pydantic import Field
 
 from attrib_core.classifiers import Checkpoint, InputScaling, build_classifier, read_checkpoint
 from attrib_core.generation import RECIPES
+from attrib_core.generation.recipe_files import recipe_digest
 from sweeps.cli import SweepOptions, run_command
 from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
 from sweeps.plan import AxisKinds
 from sweeps.ranges import format_integers, parse_integers, parse_names
+from sweeps.recipe_sources import read_recipes
 from sweeps.runner import Sweep, run_sweep
 
 SHARD_SIZE = 16
@@ -29,7 +32,9 @@ class GenerateOptions(SweepOptions):
     weights: str | None = Field(None, description="Local weights file, or a torchvision weights enum.")
     classes: str = Field("all", description="Target classes: `0-31,291` or `all`.")
     seeds: str = Field("0", description="Seeds: `0-15`.")
-    recipes: str = Field("default", description=f"Of {', '.join(RECIPES)}, or `all`.")
+    recipes: str = Field(
+        "default", description=f"Of {', '.join(RECIPES)}, or `all`; or YAML files, as tune_recipe.py writes them."
+    )
     num_steps: int | None = Field(None, ge=1, description="Updates of an image; the recipe's own if not given.")
     image_size: int | None = Field(None, ge=32, le=4096, description="Pixels; the model's own if not given.")
     input_scaling: InputScaling = Field("model", description="`model` normalises as the model was trained; `none`.")
@@ -43,7 +48,7 @@ class GenerateOptions(SweepOptions):
 
 def generation_sweep(options: GenerateOptions) -> Sweep:
     """Resolves the options against the model; ValueError for whatever cannot work."""
-    recipes = parse_names("recipes", options.recipes, tuple(RECIPES))
+    recipes = read_recipes(options.recipes)
     seeds = parse_integers("seeds", options.seeds)
     model = read_checkpoint(options.model, weights=options.weights)
     classifier = build_classifier(model)
@@ -55,6 +60,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     image_size = options.image_size or classifier.image_size
     settings = GenerateSettings(
         output=options.output,
+        recipes=recipes,
         image_size=image_size,
         input_scaling=options.input_scaling,
         num_steps=options.num_steps,
@@ -68,7 +74,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     return Sweep(
         name="generate",
         kinds=KINDS,
-        axes={"recipe": recipes, "seed": seeds, "class_index": classes},
+        axes={"recipe": tuple(recipes), "seed": seeds, "class_index": classes},
         settings={
             "model": options.model,
             "model_digest": model.digest,
@@ -81,12 +87,13 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
             "frames": format_integers(frames),
             "frame_every": options.frame_every if frames else None,
         },
+        definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
         provenance={"num_classes": classifier.num_classes},
         shard_size=SHARD_SIZE,
         factory=partial(GenerateJob, settings),
         shared=weights,
         bytes_per_cell=2 * image_size * image_size,  # a PNG of a generated image: about two thirds of raw RGB
-        warm_up=partial(_seconds_per_cell, settings, weights, recipes),
+        warm_up=partial(_seconds_per_cell, settings, weights),
     )
 
 
@@ -101,10 +108,10 @@ def _optional_integers(field: str, text: str, limit: int) -> tuple[int, ...]:
     return () if text == "none" else parse_integers(field, text, limit=limit)
 
 
-def _seconds_per_cell(settings: GenerateSettings, weights: Weights, recipes: tuple[str, ...]) -> dict[str, float]:
+def _seconds_per_cell(settings: GenerateSettings, weights: Weights) -> dict[str, float]:
     """Measured seconds an image by recipe, from a few steps of each on this machine."""
     job = GenerateJob(settings, weights)
-    return {name: job.seconds_per_cell(name, SHARD_SIZE) for name in recipes}
+    return {name: job.seconds_per_cell(name, SHARD_SIZE) for name in settings.recipes}
 
 
 def main() -> int:

@@ -75,6 +75,11 @@ class Progress:
         self.quarantined.append(shard_id)
         self.refresh()
 
+    def drop(self, num_shards: int) -> None:
+        """Shards of the plan turned out not to be wanted."""
+        self.total -= num_shards
+        self.refresh()
+
     def say(self, message: str) -> None:
         """A line above the bar, or in the log."""
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
@@ -83,7 +88,7 @@ class Progress:
         """Brings the bar, the log and progress.json up to date, the last two not too often."""
         now = time.monotonic()
         failures = f"{len(self.quarantined)} quarantined" if self.quarantined else ""
-        self._bar.update(self._task, completed=self.done, rate=self._rate(), failures=failures)
+        self._bar.update(self._task, total=self.total, completed=self.done, rate=self._rate(), failures=failures)
         if not self.console.is_terminal and now - self._last_line > LOG_EVERY:
             self._last_line = now
             self.say(f"{self.done}/{self.total} shards, {self._rate()} {failures}".rstrip())

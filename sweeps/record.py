@@ -2,6 +2,7 @@
 
     sweep, schema_version     which sweep, which schemas
     settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
+    definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
     blocks                    the growth history: axes (integers as ranges) and shard size of each addition
     invocations               versions, commit, command of each start (the last hundred)
 """
@@ -26,6 +27,8 @@ class Asked(Protocol):
     def axes(self) -> Axes: ...
     @property
     def settings(self) -> dict[str, Any]: ...
+    @property
+    def definitions(self) -> dict[str, str]: ...
 
 
 def merge(existing: Record | None, asked: Asked, shard_size: int) -> Record:
@@ -36,12 +39,16 @@ def merge(existing: Record | None, asked: Asked, shard_size: int) -> Record:
             "schema_version": SCHEMA_VERSION,
             "settings": asked.settings,
             "fingerprint": fingerprint({"sweep": asked.name} | asked.settings),
+            "definitions": {},
             "blocks": [],
             "invocations": [],
         }
     refuse_differences(existing, asked)
     plan = plan_of(existing, asked.kinds).grow(asked.axes, shard_size)
-    return existing | {"blocks": [_write_block(block) for block in plan.blocks]}
+    return existing | {
+        "definitions": existing.get("definitions", {}) | asked.definitions,
+        "blocks": [_write_block(block) for block in plan.blocks],
+    }
 
 
 def refuse_differences(existing: Record, asked: Asked) -> None:
@@ -62,6 +69,13 @@ def refuse_differences(existing: Record, asked: Asked) -> None:
         old, new = recorded.get(name), asked.settings.get(name)
         if old != new:
             raise ValueError(f"{name}: the directory was made with {old!r}, this command asks for {new!r}; {advice}")
+    for name, digest in asked.definitions.items():
+        old = existing.get("definitions", {}).get(name, digest)
+        if old != digest:
+            raise ValueError(
+                f"{name}: its definition has changed since the directory was made ({old}, now {digest}); "
+                "choose another --output, or the version that made the directory"
+            )
 
 
 def plan_of(record: Record, kinds: AxisKinds) -> Plan:

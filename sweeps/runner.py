@@ -22,7 +22,8 @@ SOME_QUARANTINED = 1
 class Sweep:
     """What a script hands to the runner: cells, settings, and how an actor does the work.
 
-    `settings` shape the rows: a run directory refuses a sweep whose settings differ from its own. `warm_up`
+    `settings` shape the rows: a run directory refuses a sweep whose settings differ from its own. `definitions`
+    are digests of what the axes name, such as recipes: a name may be added, never change its meaning. `warm_up`
     measures seconds per cell on this machine, `--plan` calls it.
     """
 
@@ -37,6 +38,7 @@ class Sweep:
     bytes_per_cell: int
     warm_up: Callable[[], dict[str, float]]
     notes: tuple[str, ...] = field(default=())
+    definitions: dict[str, str] = field(default_factory=dict)
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:

@@ -8,10 +8,13 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 
 # Low cardinality: worth a dictionary page. Everything else is stored plain under zstd.
-DICTIONARY_COLUMNS = ("sweep", "model", "model_digest", "shard_id", "recipe", "wnid", "class_name", "image_file")
+DICTIONARY_COLUMNS = ("sweep", "model", "model_digest", "shard_id", "recipe", "wnid", "class_name", "image_file", "settings")
 
 # The columns that tell the rows of a sweep apart: no two rows of a run directory agree in all of them.
-IDENTITY = {"generate": ("class_index", "seed", "recipe")}
+IDENTITY = {
+    "generate": ("class_index", "seed", "recipe"),
+    "tune_recipe": ("class_index", "seed", "recipe"),
+}
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -56,8 +59,7 @@ def generate_results(judges: Sequence[str]) -> pa.Schema:
             _required("probability", pa.float32()),
             _required("top1", pa.int32()),
             _required("top5_hit", pa.bool_()),
-            _required("judge_top1", pa.struct([_required(judge, pa.int32()) for judge in judges])),
-            _required("judge_top5_hit", pa.struct([_required(judge, pa.bool_()) for judge in judges])),
+            *_judge_columns(judges),
             _required("total_variation", pa.float32()),
             _required("clipped_share", pa.float32()),
             _required("logit_by_step", pa.list_(pa.float32())),
@@ -66,6 +68,26 @@ def generate_results(judges: Sequence[str]) -> pa.Schema:
             _required("seconds", pa.float32()),
         ]
     )
+
+
+def tune_results(judges: Sequence[str]) -> pa.Schema:
+    """Generation's columns; `settings` are those of the row's recipe, a `PyramidSettings` as JSON.
+
+    `chunk` counts from 0 in the order in which every trial takes the classes. `attempt` is always 1: Ray Tune
+    does not tell a trial that it was restarted.
+    """
+    added = [_required("chunk", pa.int32()), _required("settings", pa.string())]
+    return pa.schema([*generate_results(judges), *added])
+
+
+def _judge_columns(judges: Sequence[str]) -> list[pa.Field]:
+    """Parquet has no struct without fields: without judges there are no columns."""
+    if not judges:
+        return []
+    return [
+        _required("judge_top1", pa.struct([_required(judge, pa.int32()) for judge in judges])),
+        _required("judge_top5_hit", pa.struct([_required(judge, pa.bool_()) for judge in judges])),
+    ]
 
 
 def generate_images(num_classes: int) -> pa.Schema:

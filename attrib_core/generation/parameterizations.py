@@ -75,7 +75,7 @@ class Fourier:
 def _frequency_weights(size: int, decay_power: float) -> Tensor:
     vertical = torch.fft.fftfreq(size)[:, None]
     horizontal = torch.fft.rfftfreq(size)[None]
-    frequencies = (vertical**2 + horizontal**2).sqrt().clamp(min=1 / size)
+    frequencies: Tensor = (vertical**2 + horizontal**2).sqrt().clamp(min=1 / size)
     return frequencies.pow(-decay_power)
 
 

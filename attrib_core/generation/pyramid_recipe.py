@@ -22,13 +22,14 @@ class PyramidSettings:
     """Numbers of a pyramid recipe; sizes are shares of the image's side length."""
 
     num_steps: int = 128
-    step_size: float = 0.2
-    final_step_size: float = 0.02
+    step_size: float = 0.08
+    final_step_size: float = 0.01
+    momentum: float = 0.5  # Adam's decay of the mean gradient: little, since every view is another one
     coarse_weight: float = 2.0
     fine_weight: float = 0.5
     num_levels: int = 6
     noise: float = 0.1
-    coarse_share: float = 0.9  # of the steps, on views of `coarse_size`; the rest on views of `fine_size`
+    coarse_share: float = 1.0  # of the steps, on views of `coarse_size`; the rest on views of `fine_size`
     coarse_size: float = 0.5
     fine_size: float = 1.0
     smallest_crop: float = 0.4
@@ -51,7 +52,7 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
     return Recipe(
         parameterization=Pyramid(weights=_level_weights(settings), noise=settings.noise),
         objective=Logit(),
-        optimizer=partial(torch.optim.Adam, lr=0.0, betas=(0.9, 0.99)),
+        optimizer=partial(torch.optim.Adam, lr=0.0, betas=(settings.momentum, 0.99)),
         stages=tuple(stage for stage in (coarse, fine) if stage.num_steps),
         residual_gradient=settings.residual_gradient,
     )

@@ -1,5 +1,8 @@
 """Machines that join late and machines that vanish, on a cluster of several raylets."""
 
+import os
+import shutil
+import tempfile
 import time
 
 import pytest
@@ -26,11 +29,14 @@ def machines(monkeypatch):
     ray.shutdown()
     for name, value in QUICK_HEALTH_CHECKS.items():
         monkeypatch.setenv(name, value)
+    # The cluster leaves its address there, where other programs of this machine would look for theirs.
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(prefix="ray"))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     with connect(cluster.address) as session:
         assert not session.is_local
         yield cluster
     cluster.shutdown()
+    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 def test_a_pool_that_waits_for_machines_uses_them_as_they_join(machines, make_pool, shard):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.pool import Pool, PoolOptions
 from cluster.session import ClusterAddressError, Session, connect
 
 
@@ -142,12 +143,16 @@ class TestAddresses:
         with pytest.raises(ClusterAddressError, match=f"not '{address}'"), connect(address):
             pass
 
+    def test_a_pool_without_a_connection_starts_no_cluster_of_its_own(self):
+        with pytest.raises(RuntimeError, match="needs a connection"):
+            Pool(list, None, PoolOptions(num_workers=1))
+
     def test_a_name_that_does_not_resolve(self):
         with pytest.raises(ClusterAddressError, match=r"host\.invalid:6379"), connect("host.invalid:6379"):
             pass
 
 
-@pytest.mark.parametrize("busy", ["computing", "starting"])
+@pytest.mark.parametrize("busy", ["computing", pytest.param("starting", marks=pytest.mark.long)])
 def test_ctrl_c_reaches_the_caller_at_once_and_leaves_no_process(environment, busy):
     program = f"""
         import time
@@ -184,3 +189,22 @@ def test_ctrl_c_reaches_the_caller_at_once_and_leaves_no_process(environment, bu
     assert "interrupted" in out
     assert "Traceback" not in out + err
     assert processes_left(environment) == []
+
+
+@pytest.mark.long
+def test_a_cluster_of_other_people_is_refused_within_half_a_minute(local_cluster, environment):
+    import ray
+
+    program = f"""
+        import time
+        from cluster.session import ClusterAddressError, connect
+
+        begin = time.monotonic()
+        try:
+            with connect({ray.get_runtime_context().gcs_address!r}):
+                print("in")
+        except ClusterAddressError as error:
+            print("its token in RAY_AUTH_TOKEN" in str(error), time.monotonic() - begin < 30)
+    """
+    out, _ = run_python(program, environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64})
+    assert out == ["True True"]

@@ -9,6 +9,8 @@ import pyarrow as pa
 from sweeps.schemas import IMAGE_TYPE
 from sweeps.store import RunDirectory
 
+NUM_ROWS = 2000
+
 
 def increment(run: RunDirectory, number: int) -> None:
     """Adds one to the counter in sweep.json, so many times."""
@@ -17,15 +19,22 @@ def increment(run: RunDirectory, number: int) -> None:
 
 
 def commit(run: RunDirectory, number: int) -> None:
-    """Commits shards with 300 kB of images until it is killed."""
+    """Commits shards until it is killed; says `ready` after the first.
+
+    A file has 10 MB, so that a reader would meet it half written.
+    """
     for index in itertools.count():
         shard_id = f"worker{number}-{index}"
-        images = pa.table({"key": ["k"], "image": pa.array([{"bytes": os.urandom(300_000)}], IMAGE_TYPE)})
+        image = {"bytes": os.urandom(10_000_000)}
+        images = pa.table({"key": ["k"], "image": pa.array([image], IMAGE_TYPE)})
         image_file = run.put_images(shard_id, 1, images)
-        rows = pa.table(
-            {"shard_id": [shard_id] * 2000, "image_file": [image_file] * 2000, "row": range(2000)}
-        )
-        run.commit(shard_id, rows, image_file)
+        rows = {
+            "shard_id": [shard_id] * NUM_ROWS,
+            "image_file": [image_file] * NUM_ROWS,
+            "row": range(NUM_ROWS),
+            "noise": [os.urandom(5000) for _ in range(NUM_ROWS)],
+        }
+        run.commit(shard_id, pa.table(rows), image_file)
         if index == 0:
             print("ready", flush=True)
 

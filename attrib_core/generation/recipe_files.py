@@ -1,0 +1,102 @@
+"""Recipes of the user's own: the settings of a pyramid recipe as YAML, and digests to tell recipes apart."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
+from attrib_core.generation.recipe import Recipe
+
+SUFFIXES = (".yaml", ".yml")
+DIGEST_LENGTH = 8
+
+# A ratio of 0, a crop of nothing or a view without pixels cannot be computed with.
+_ABOVE_ZERO = ("coarse_weight", "fine_weight", "coarse_size", "fine_size", "smallest_crop", "largest_crop")
+_AT_MOST_ONE = ("coarse_share",)
+
+
+def write_settings(settings: PyramidSettings, comment: str = "") -> str:
+    """The settings as YAML, below the comment's lines; `read_settings` gives equal settings back."""
+    lines = [f"# {line}".rstrip() + "\n" for line in comment.splitlines()]
+    return "".join(lines) + yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
+
+
+def read_settings(text: str, source: str) -> PyramidSettings:
+    """The settings that a YAML text holds: every field, once.
+
+    ValueError names `source` (the file), the field, its value and what would be accepted.
+    """
+    content = _parse(text, source)
+    fields = {field.name: field for field in dataclasses.fields(PyramidSettings)}
+    for name in content:
+        if name not in fields:
+            raise ValueError(f"{source}: unknown field {name!r}; accepted: {', '.join(fields)}")
+    if missing := [name for name in fields if name not in content]:
+        raise ValueError(f"{source}: missing fields; `default` has {_defaults(missing)}")
+    return PyramidSettings(**{name: _number(content[name], fields[name], source) for name in fields})
+
+
+def settings_digest(settings: PyramidSettings) -> str:
+    """Eight hex digits that stand for the settings."""
+    return hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode()).hexdigest()[
+        :DIGEST_LENGTH
+    ]
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Sixteen hex digits that stand for what a recipe consists of, the same in every process."""
+    definition = repr(recipe)
+    assert " at 0x" not in definition, f"a part of the recipe is known by its address alone: {definition}"
+    return hashlib.sha256(definition.encode()).hexdigest()[:16]
+
+
+def custom_recipe(text: str, source: str) -> tuple[str, Recipe]:
+    """A recipe from the text of a YAML file, and its name: `<stem of the source>-<digest of its settings>`.
+
+    Another content under the same file name is so another recipe.
+    """
+    settings = read_settings(text, source)
+    stem = re.sub(r"[^A-Za-z0-9_]+", "_", PurePosixPath(source).stem).strip("_") or "recipe"
+    return f"{stem}-{settings_digest(settings)}", pyramid_recipe(settings)
+
+
+def _parse(text: str, source: str) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{source} holds a {type(content).__name__}; accepted: `field: number` lines")
+    return content
+
+
+def _number(value: Any, field: "dataclasses.Field[Any]", source: str) -> Any:
+    """The value as the field's own type, so that 20 and 20.0 have the same digest."""
+    whole = field.type in (int, "int")
+    accepted, fits = _accepted(field.name, whole)
+    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not fits(value):
+        hint = " (YAML reads 1e-3 as text: write 0.001)" if isinstance(value, str) else ""
+        raise ValueError(f"{source}: {field.name}: {value!r} is not accepted{hint}; accepted: {accepted}")
+    return int(value) if whole else float(value)
+
+
+def _accepted(name: str, whole: bool) -> tuple[str, Any]:
+    if whole:
+        return "a whole number from 1", lambda value: value >= 1
+    if name in _AT_MOST_ONE:
+        return "a number from 0 to 1", lambda value: 0 <= value <= 1
+    if name in _ABOVE_ZERO:
+        return "a number above 0", lambda value: value > 0
+    return "a number from 0", lambda value: value >= 0
+
+
+def _defaults(names: list[str]) -> str:
+    default = PyramidSettings()
+    return ", ".join(f"{name}: {getattr(default, name)}" for name in names)

@@ -1,0 +1,140 @@
+"""Ray Tune over the configurations of a recipe search: starts trials, stops the poor ones early, reports."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import ASHAScheduler
+
+from cluster.pool import PoolOptions
+from sweeps.generate_job import Weights
+from sweeps.progress import Progress
+from sweeps.store import RunDirectory
+from sweeps.tune_trial import Search, Trial
+
+# Of the configurations that reach a rung (1, 3, 9 ... chunks), about one in three goes on.
+REDUCTION_FACTOR = 3
+
+# Tune's own tables, result files and handling of Ctrl-C; it reads these when it starts.
+_QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+
+
+@dataclass
+class Outcome:
+    """What became of the configurations: names of those that were decided, and of those that failed."""
+
+    decided: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+
+
+def run_trials(
+    search: Search, weights: Weights, workers: PoolOptions, time_budget: float | None, progress: Progress
+) -> Outcome:
+    """Tries the configurations until each is finished, stopped or failed, or the budget (seconds) is spent."""
+    deadline = None if time_budget is None else time.monotonic() + time_budget
+    outcome = Outcome()
+    report = _Report(search, progress, outcome, deadline)
+    resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
+    trainable = tune.with_parameters(Trial, search=search, weights=weights)
+    with _quiet_tune(), tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder:
+        tune.Tuner(
+            tune.with_resources(trainable, resources),
+            param_space={"recipe": tune.grid_search(list(search.shards))},
+            tune_config=tune.TuneConfig(
+                metric="accuracy",
+                mode="max",
+                scheduler=_scheduler(search),
+                reuse_actors=True,
+                max_concurrent_trials=workers.num_workers,
+                time_budget_s=time_budget,
+            ),
+            # The run directory is the record; what Tune keeps for itself may go with this command.
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[report],
+                failure_config=tune.FailureConfig(max_failures=workers.max_attempts - 1),
+            ),
+        ).fit()
+    return outcome
+
+
+def _scheduler(search: Search) -> ASHAScheduler:
+    num_chunks = max(len(shards) for shards in search.shards.values())
+    return ASHAScheduler(
+        time_attr="num_chunks", max_t=num_chunks, grace_period=1, reduction_factor=REDUCTION_FACTOR
+    )
+
+
+class _Report(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped here
+    """Turns Tune's events into progress, one line a trial, and records of what failed."""
+
+    def __init__(self, search: Search, progress: Progress, outcome: Outcome, deadline: float | None) -> None:
+        self._search, self._progress, self._outcome, self._deadline = search, progress, outcome, deadline
+        self._run = RunDirectory(search.settings.output)
+        self._failures = set(self._run.failures())
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A chunk is committed."""
+        shard_id = self._chunk_id(trial, result["num_chunks"] - 1)
+        if shard_id in self._failures:
+            self._run.clear_failure(shard_id)
+        if result["new_images"]:
+            self._progress.commit(f"{result['hostname']}:{result['pid']}", result["new_images"])
+        else:
+            self._progress.skip()
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A trial has seen all classes, was stopped as one of the poor, or ran out of time."""
+        result, name = trial.last_result, trial.config["recipe"]
+        missing = len(self._search.shards[name]) - result.get("num_chunks", 0)
+        if missing and self._deadline is not None and time.monotonic() >= self._deadline:
+            return
+        self._outcome.decided.add(name)
+        self._progress.drop(missing)
+        stopped = f", stopped with {missing} chunks to go" if missing else ""
+        self._progress.say(f"{name}: {result['correct']} of {result['count']} correct{stopped}")
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A trial failed as often as it may: the chunk that it failed at is recorded."""
+        name, done = trial.config["recipe"], trial.last_result.get("num_chunks", 0)
+        shard_id = self._chunk_id(trial, done)
+        error = "".join(traceback.format_exception(trial.get_error()))
+        self._run.quarantine(shard_id, {"attempts": trial.num_failures, "traceback": error})
+        self._outcome.failed.add(name)
+        self._progress.quarantine(shard_id)
+        self._progress.drop(len(self._search.shards[name]) - done - 1)
+        self._progress.say(f"{name} failed {trial.num_failures} times: {error.strip().splitlines()[-1]}")
+
+    def _chunk_id(self, trial: TuneTrial, chunk: int) -> str:
+        return self._search.shards[trial.config["recipe"]][chunk].id
+
+
+@contextlib.contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Tune without its tables and logs, and with Ctrl-C as everywhere else."""
+    before = {name: os.environ.get(name) for name in _QUIET}
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    os.environ.update(_QUIET)
+    logger.setLevel(logging.CRITICAL)  # errors reach the user as records and lines of this sweep's own
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

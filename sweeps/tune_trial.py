@@ -1,0 +1,132 @@
+"""The actor's side of the recipe search: a trial generates and judges one configuration, chunk by chunk."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from ray import tune
+
+from attrib_core.generation import PyramidSettings
+from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
+from sweeps.generate_rows import Computed, Row
+from sweeps.plan import Shard
+from sweeps.schemas import tune_results
+from sweeps.store import RunDirectory
+
+ATTEMPT = 1  # Ray Tune restarts a trial without saying so
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of the images made so far their judge takes for the class that was meant."""
+
+    correct: int = 0
+    count: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(self.correct + other.correct, self.count + other.count)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct images; 0 where there are none."""
+        return self.correct / max(self.count, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What all trials share; `shards` are a recipe's chunks in order, `objective` names the judge that decides."""
+
+    settings: GenerateSettings
+    configurations: Mapping[str, PyramidSettings]
+    shards: Mapping[str, tuple[Shard, ...]]
+    objective: str
+    num_threads: int
+
+
+class TuneJob(GenerateJob):
+    """Generation whose rows also say which settings made them."""
+
+    def __init__(
+        self, settings: GenerateSettings, configurations: Mapping[str, PyramidSettings], weights: Weights
+    ) -> None:
+        super().__init__(settings, weights)
+        self.configurations = configurations
+
+    def rows(self, computed: Computed, image_file: str, attempt: int) -> list[Row]:
+        added = {
+            "sweep": "tune_recipe",
+            "chunk": computed.shard.axes["chunk"],
+            "settings": json.dumps(asdict(self.configurations[computed.recipe_name])),
+        }
+        return [row | added for row in super().rows(computed, image_file, attempt)]
+
+    def schema(self) -> pa.Schema:
+        return tune_results(tuple(self.judges))
+
+    def batch_size(self, recipe_name: str, num_cells: int) -> int:
+        """Measured once, for the base: measuring each configuration would cost a third of its first chunk."""
+        return super().batch_size(next(iter(self.configurations)), num_cells)
+
+
+class Trial(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
+    """One configuration after another in an actor that keeps its models; a step is a chunk of classes.
+
+    A chunk that is committed already, by an earlier run or a lost trial, is read back.
+    """
+
+    def setup(self, config: dict[str, Any], search: Search, weights: Weights) -> None:
+        """Called once in an actor, with what `tune.with_parameters` put into the object store."""
+        self._search = search
+        self._run = RunDirectory(search.settings.output)
+        self._job: TuneJob | None = None
+        self._weights = weights
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next configuration, in the same actor."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Makes or reads one chunk and reports the score of all chunks so far."""
+        shard = self._shards[self._num_chunks]
+        score = read_score(self._run, shard.id, self._search.objective)
+        is_new = score is None
+        if score is None:
+            torch.set_num_threads(self._search.num_threads)
+            self._commit(shard)
+            score = read_score(self._run, shard.id, self._search.objective)
+            assert score is not None, f"{shard.id} is committed"
+        self._score += score
+        self._num_chunks += 1
+        return {
+            "accuracy": self._score.accuracy,
+            "correct": self._score.correct,
+            "count": self._score.count,
+            "num_chunks": self._num_chunks,
+            "new_images": score.count if is_new else 0,
+            "done": self._num_chunks == len(self._shards),
+        }
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._shards = self._search.shards[config["recipe"]]
+        self._score, self._num_chunks = Score(), 0
+
+    def _commit(self, shard: Shard) -> None:
+        """Commits the chunk, unless another attempt was first: what counts is what is committed."""
+        if self._job is None:
+            self._job = TuneJob(self._search.settings, self._search.configurations, self._weights)
+        self._job.commit(self._job.compute(shard), ATTEMPT)
+
+
+def read_score(run: RunDirectory, shard_id: str, judge: str) -> Score | None:
+    """The judge's score of a committed shard; None where it is not committed."""
+    content = run.files.read_if_present(f"results/{shard_id}.parquet")
+    if content is None:
+        return None
+    rows = pq.read_table(pa.BufferReader(content), columns=["class_index", "judge_top1"]).to_pylist()
+    return Score(sum(row["judge_top1"][judge] == row["class_index"] for row in rows), len(rows))
