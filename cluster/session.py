@@ -99,8 +99,8 @@ def _join(address: str) -> None:
     # Ray has no common class for these: a token refused, another version, a client server that is not one.
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterAddressError(
-            f"cannot use the Ray cluster at {address!r}: {error}. It must be of version {ray.__version__}, and "
-            f"its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+            f"cannot use the Ray cluster at {address!r}: {error}. It must be of version {ray.__version__} "
+            f"and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from error
 
 

@@ -10,13 +10,13 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.classifiers import Checkpoint, InputScaling, build_classifier, read_checkpoint
+from attrib_core.classifiers import InputScaling
 from attrib_core.generation import RECIPES
 from attrib_core.generation.recipe_files import recipe_digest
 from sweeps.cli import SweepOptions, run_command
-from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
+from sweeps.generate_job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
 from sweeps.plan import AxisKinds
-from sweeps.ranges import format_integers, parse_integers, parse_names
+from sweeps.ranges import format_integers, parse_integers
 from sweeps.recipe_sources import read_recipes
 from sweeps.runner import Sweep, run_sweep
 
@@ -50,13 +50,10 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     """Resolves the options against the model; ValueError for whatever cannot work."""
     recipes = read_recipes(options.recipes)
     seeds = parse_integers("seeds", options.seeds)
-    model = read_checkpoint(options.model, weights=options.weights)
-    classifier = build_classifier(model)
-    if classifier.channels != 3:
-        raise ValueError(f"model: {options.model!r} takes {classifier.channels} channels; generation needs 3")
+    weights = read_weights(options.model, options.weights, options.judges)
+    classifier = build_generator(weights.model)
     classes = parse_integers("classes", options.classes, limit=classifier.num_classes)
     frames = _optional_integers("frames", options.frames, classifier.num_classes)
-    judges = _read_judges(options)
     image_size = options.image_size or classifier.image_size
     settings = GenerateSettings(
         output=options.output,
@@ -70,20 +67,19 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         batch_size=options.batch_size,
         precision=options.precision,
     )
-    weights = Weights(model=model, judges=judges)
     return Sweep(
         name="generate",
         kinds=KINDS,
         axes={"recipe": tuple(recipes), "seed": seeds, "class_index": classes},
         settings={
             "model": options.model,
-            "model_digest": model.digest,
+            "model_digest": weights.model.digest,
             "image_size": image_size,
             "num_steps": options.num_steps,
             "input_scaling": options.input_scaling,
             "seed": options.seed,
             "precision": options.precision,
-            "judges": {name: checkpoint.digest for name, checkpoint in judges.items()},
+            "judges": {name: checkpoint.digest for name, checkpoint in weights.judges.items()},
             "frames": format_integers(frames),
             "frame_every": options.frame_every if frames else None,
         },
@@ -95,13 +91,6 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         bytes_per_cell=2 * image_size * image_size,  # a PNG of a generated image: about two thirds of raw RGB
         warm_up=partial(_seconds_per_cell, settings, weights),
     )
-
-
-def _read_judges(options: GenerateOptions) -> dict[str, Checkpoint]:
-    names = () if options.judges == "none" else parse_names("judges", options.judges)
-    if options.model in names:
-        raise ValueError(f"judges: {options.model!r} makes the images; a judge takes no part in making them")
-    return {name: read_checkpoint(name) for name in names}
 
 
 def _optional_integers(field: str, text: str, limit: int) -> tuple[int, ...]:

@@ -11,11 +11,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.classifiers import Checkpoint, Classifier, InputScaling, build_classifier
+from attrib_core.classifiers import Checkpoint, Classifier, InputScaling, build_classifier, read_checkpoint
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, to_8_bits
 from sweeps.generate_rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
 from sweeps.plan import Shard
+from sweeps.ranges import parse_names
 from sweeps.schemas import generate_images, generate_results
 from sweeps.store import RunDirectory, rows_table
 
@@ -46,6 +47,26 @@ class Weights:
 
     model: Checkpoint
     judges: Mapping[str, Checkpoint]
+
+
+def read_weights(model: str, weights: str | None, judges: str) -> Weights:
+    """Reads the model and its judges, a list of names or `none`; ValueError where it is one of them."""
+    names = () if judges == "none" else parse_names("judges", judges)
+    if model in names:
+        raise ValueError(f"judges: {model!r} makes the images; a judge takes no part in making them")
+    return Weights(
+        model=read_checkpoint(model, weights=weights), judges={name: read_checkpoint(name) for name in names}
+    )
+
+
+def build_generator(checkpoint: Checkpoint) -> Classifier:
+    """The classifier of the checkpoint; ValueError unless it takes images of three colours."""
+    classifier = build_classifier(checkpoint)
+    if classifier.channels != 3:
+        raise ValueError(
+            f"model: {checkpoint.name!r} takes {classifier.channels} channels; generation needs 3"
+        )
+    return classifier
 
 
 class GenerateJob:

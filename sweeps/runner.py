@@ -102,7 +102,7 @@ def _complete(sweep: Sweep, plan: Plan, run: RunDirectory, session: Session, opt
             for event in pool.run(remaining):
                 _handle(event, run, progress)
     except KeyboardInterrupt:
-        progress.say(_how_to_resume(progress, run))
+        progress.say(how_to_resume(progress, run))
         return INTERRUPTED
     if progress.quarantined:
         progress.say(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
@@ -145,7 +145,8 @@ def _finish(plan: Plan, requested: Axes, run: RunDirectory, progress: Progress) 
         progress.say("The run directory's plan holds more than this command asked for; it is not complete yet.")
 
 
-def _how_to_resume(progress: Progress, run: RunDirectory) -> str:
+def how_to_resume(progress: Progress, run: RunDirectory) -> str:
+    """What is said when a sweep is interrupted."""
     return (
         f"Interrupted: {progress.done} of {progress.total} shards are committed in {run.url}.\n"
         f"The same command continues: {shlex.join(['python', *sys.argv])}"

@@ -1,10 +1,10 @@
-"""Searches a pyramid recipe's parameters with Ray Tune: the judge's accuracy, at a fixed cost, stopping early.
+"""Searches a pyramid recipe's parameters with Ray Tune: a judge's accuracy at a fixed cost, stopping early.
 
     python sweeps/tune_recipe.py --num-samples 64 --time-budget 3600 --output runs/tune_recipe
     python sweeps/generate_all.py --recipes default,runs/tune_recipe/best_recipe.yaml
 
-Every configuration sees as many pixels as `--base` does: smaller views buy more steps. The classes come in chunks
-of `--shard-size`, in one shuffled order for all; after each, ASHA stops the configurations that are behind.
+Every configuration sees as many pixels as `--base` does: smaller views buy more steps. The classes come in
+chunks of `--shard-size`, in one shuffled order for all; after some, ASHA stops the configurations behind.
 """
 
 import sys
@@ -13,26 +13,30 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.classifiers import build_classifier, read_checkpoint
 from attrib_core.generation import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe_files import recipe_digest, settings_digest
 from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
-from sweeps.cli import SweepOptions, run_command
-from sweeps.generate_job import GenerateSettings, Weights
+from cluster.session import Session, connect
+from sweeps.cli import INTERRUPTED, SweepOptions, run_command
+from sweeps.generate_job import GenerateSettings, build_generator, read_weights
 from sweeps.plan import AxisKinds
+from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
 from sweeps.recipe_sources import is_file, read_settings_file
-from sweeps.runner import Sweep
+from sweeps.record import merge, plan_of
+from sweeps.runner import SOME_QUARANTINED, Sweep, how_to_resume, pool_options, print_plan, record
+from sweeps.store import RunDirectory
+from sweeps.tune_ranking import rank, table, usage, write_best
+from sweeps.tune_search import run_trials
 from sweeps.tune_space import DEFAULT_PARAMETERS, RANGES, sample_configurations
-from sweeps.tune_trial import TuneJob
+from sweeps.tune_trial import Search, TuneJob
 
 CHUNK_SIZE = 8
 NUM_CLASSES = 48
 # A shard is a chunk of the classes under one recipe; which classes a chunk holds follows from the settings.
 KINDS = AxisKinds(group=("recipe",), cells=("chunk",))
 BASES = {"default": DEFAULT, "fast": FAST}
-IMAGE_SEED = 0
 
 
 class TuneOptions(SweepOptions):
@@ -55,3 +59,165 @@ class TuneOptions(SweepOptions):
     parameters: str = Field(
         ",".join(DEFAULT_PARAMETERS), description=f"Fields to search, of {', '.join(RANGES)}, or `all`."
     )
+
+
+def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
+    """Resolves the options against the model; ValueError for whatever cannot work."""
+    parameters = parse_names("parameters", options.parameters, tuple(RANGES))
+    base = _read_base(options)
+    if options.judges == "none":
+        raise ValueError("judges: 'none' leaves no objective; accepted: names separated by commas")
+    weights = read_weights(options.model, options.weights, options.judges)
+    classifier = build_generator(weights.model)
+    classes = _parse_classes(options.classes, classifier.num_classes)
+    chunks = shuffled_chunks(classes, options.shard_size or CHUNK_SIZE, options.seed)
+    image_size = options.image_size or classifier.image_size
+    samples = sample_configurations(base, parameters, options.num_samples, options.seed, image_size)
+    configurations = {f"tuned-{settings_digest(settings)}": settings for settings in samples}
+    recipes = {name: pyramid_recipe(settings) for name, settings in configurations.items()}
+    settings = GenerateSettings(
+        output=options.output,
+        recipes=recipes,
+        image_size=image_size,
+        input_scaling="model",
+        num_steps=None,
+        sweep_seed=options.seed,
+        frames=frozenset(),
+        frame_every=1,
+        batch_size=options.batch_size,
+        precision=options.precision,
+    )
+    search = Search(
+        settings=settings,
+        configurations=configurations,
+        chunks=chunks,
+        objective=next(iter(weights.judges)),
+    )
+    sweep = Sweep(
+        name="tune_recipe",
+        kinds=KINDS,
+        axes={"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},
+        settings={
+            "model": options.model,
+            "model_digest": weights.model.digest,
+            "image_size": image_size,
+            "seed": options.seed,
+            "precision": options.precision,
+            "judges": {name: checkpoint.digest for name, checkpoint in weights.judges.items()},
+            "objective": search.objective,
+            "classes": format_integers(classes),
+            "shard_size": len(chunks[0]),
+            "base": asdict(base),
+            "parameters": list(parameters),
+        },
+        definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        provenance={"num_classes": classifier.num_classes},
+        shard_size=1,  # cells of the plan are chunks
+        factory=partial(TuneJob, search),
+        shared=weights,
+        bytes_per_cell=2 * image_size * image_size * len(chunks[0]),
+        warm_up=lambda: _seconds_per_chunk(TuneJob(search, weights), search),
+    )
+    return sweep, search
+
+
+def shuffled_chunks(classes: tuple[int, ...], size: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """The classes in an order that depends on the seed alone, cut into chunks of `size`."""
+    order = sorted(classes, key=lambda index: derive_seed("order of classes", seed, index))
+    return tuple(tuple(order[start : start + size]) for start in range(0, len(order), size))
+
+
+def _parse_classes(text: str | None, num_classes: int) -> tuple[int, ...]:
+    if text is not None:
+        return parse_integers("classes", text, limit=num_classes)
+    count = min(NUM_CLASSES, num_classes)
+    return tuple(position * num_classes // count for position in range(count))
+
+
+def _read_base(options: TuneOptions) -> PyramidSettings:
+    if not is_file(options.base) and options.base not in BASES:
+        raise ValueError(
+            f"base: unknown recipe {options.base!r}; accepted: {', '.join(BASES)}, or a .yaml file"
+        )
+    base = read_settings_file(options.base) if is_file(options.base) else BASES[options.base]
+    return base if options.num_steps is None else replace(base, num_steps=options.num_steps)
+
+
+def _seconds_per_chunk(job: TuneJob, search: Search) -> dict[str, float]:
+    """Measured for the base; all configurations cost the same."""
+    chunk_size = len(search.chunks[0])
+    seconds = chunk_size * job.seconds_per_cell(next(iter(search.configurations)), chunk_size)
+    return dict.fromkeys(search.configurations, seconds)
+
+
+def run_search(options: TuneOptions) -> int:
+    """Completes the search in its run directory, names the best recipe and returns the exit status."""
+    sweep, search = tune_sweep(options)
+    run = RunDirectory(options.output)
+    before = run.read_sweep()
+    plan = plan_of(merge(before, sweep, sweep.shard_size), KINDS)
+    if options.plan:
+        print_plan(sweep, plan, options, run)
+        print("A cell is a chunk of classes. Early stopping leaves out most chunks: all of this is a bound.")
+        return 0
+    run.check_writable()
+    search = search.with_shards(plan.shards(sweep.axes))
+    grows = before is None or len(before["blocks"]) < len(plan.blocks)
+    if not grows and run.succeeded():
+        record(run, sweep, sweep.shard_size)
+        status = 0
+    else:
+        with connect(options.address, num_cpus=options.num_workers) as session:
+            record(run, sweep, sweep.shard_size)
+            status = _try_all(sweep, search, run, session, options)
+    if status != INTERRUPTED:
+        _conclude(run, search, options)
+    return status
+
+
+def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, options: TuneOptions) -> int:
+    workers = pool_options(options, session)
+    num_chunks = len(search.shards) * len(search.chunks)
+    progress = Progress(sweep.name, num_chunks, run.write_progress)
+    progress.say(
+        f"{sweep.name}: {len(search.shards)} configurations, at most {len(search.chunks)} chunks of classes"
+        f" each, in {run.url} on {workers.num_workers} workers x {workers.threads_per_worker} threads"
+    )
+    run.clear_success()
+    try:
+        with progress:
+            search = replace(search, num_threads=workers.threads_per_worker)
+            outcome = run_trials(search, sweep.shared, workers, options.time_budget, progress)
+    except KeyboardInterrupt:
+        progress.say(how_to_resume(progress, run))
+        return INTERRUPTED
+    if outcome.failed:
+        progress.say(f"{len(outcome.failed)} configurations failed; see {run.url}/failures/")
+        return SOME_QUARANTINED
+    if undecided := search.shards.keys() - outcome.decided:
+        progress.say(
+            f"The time is up with {len(undecided)} configurations undecided; the same command continues."
+        )
+    else:
+        run.mark_success()
+    return 0
+
+
+def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
+    ranked = rank(run, search)
+    if not ranked:
+        print("No configuration has finished a chunk of classes.")
+        return
+    print(table(ranked, search))
+    file = write_best(run, ranked[0], search)
+    print(f"Written to {file}; generate with it:")
+    print(f"  {usage(file, options.model, options.weights, options.image_size)}")
+
+
+def main() -> int:
+    """The command line."""
+    return run_command(TuneOptions, run_search)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

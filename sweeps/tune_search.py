@@ -24,7 +24,11 @@ from sweeps.tune_trial import Search, Trial
 REDUCTION_FACTOR = 3
 
 # Tune's own tables, result files and handling of Ctrl-C; it reads these when it starts.
-_QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+_QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
 
 
 @dataclass
@@ -62,6 +66,7 @@ def run_trials(
                 storage_path=folder,
                 verbose=0,
                 callbacks=[report],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=workers.max_attempts - 1),
             ),
         ).fit()
@@ -75,13 +80,17 @@ def _scheduler(search: Search) -> ASHAScheduler:
     )
 
 
-class _Report(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped here
+class _Report(tune.Callback):
     """Turns Tune's events into progress, one line a trial, and records of what failed."""
 
     def __init__(self, search: Search, progress: Progress, outcome: Outcome, deadline: float | None) -> None:
         self._search, self._progress, self._outcome, self._deadline = search, progress, outcome, deadline
         self._run = RunDirectory(search.settings.output)
         self._failures = set(self._run.failures())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune stores its callbacks for a restore of its own, which this search does without."""
+        return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -95,7 +104,9 @@ class _Report(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
         else:
             self._progress.skip()
 
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
         """A trial has seen all classes, was stopped as one of the poor, or ran out of time."""
         result, name = trial.last_result, trial.config["recipe"]
         missing = len(self._search.shards[name]) - result.get("num_chunks", 0)

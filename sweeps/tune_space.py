@@ -1,4 +1,4 @@
-"""The space that `tune_recipe.py` searches: ranges of a pyramid recipe's fields, all at one and the same cost."""
+"""The space that `tune_recipe.py` searches: ranges of a pyramid recipe's fields, all at one cost."""
 
 import bisect
 import math
@@ -30,8 +30,9 @@ class Range:
 
 # Every field but `num_steps`, which the cost sets. Two crops, or two sizes, never change places.
 RANGES = {
-    "step_size": Range(0.05, 0.8, "log"),
-    "final_step_size": Range(0.002, 0.05, "log"),
+    "step_size": Range(0.02, 0.5, "log"),
+    "final_step_size": Range(0.001, 0.02, "log"),
+    "momentum": Range(0.0, 0.95),
     "coarse_weight": Range(0.5, 8.0, "log"),
     "fine_weight": Range(0.05, 2.0, "log"),
     "num_levels": Range(4, 8, "integer"),
@@ -52,6 +53,7 @@ RANGES = {
 # What matters most: how far a step goes, at which scales, and what the network sees of the image.
 DEFAULT_PARAMETERS = (
     "step_size",
+    "momentum",
     "coarse_weight",
     "fine_weight",
     "coarse_share",

@@ -1,8 +1,8 @@
 """The actor's side of the recipe search: a trial generates and judges one configuration, chunk by chunk."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from sweeps.plan import Shard
 from sweeps.schemas import tune_results
 from sweeps.store import RunDirectory
 
+IMAGE_SEED = 0  # of every image: a search compares configurations on the same starting noise
 ATTEMPT = 1  # Ray Tune restarts a trial without saying so
 
 
@@ -38,23 +39,34 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What all trials share; `shards` are a recipe's chunks in order, `objective` names the judge that decides."""
+    """What all trials share: settings by recipe, the base's first; classes by chunk; the judge that decides.
+
+    `shards` are a recipe's chunks in order, each with the cells of its classes.
+    """
 
     settings: GenerateSettings
     configurations: Mapping[str, PyramidSettings]
-    shards: Mapping[str, tuple[Shard, ...]]
+    chunks: Sequence[Sequence[int]]
     objective: str
-    num_threads: int
+    shards: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+    num_threads: int = 1
+
+    def with_shards(self, planned: Iterable[Shard]) -> "Search":
+        """The search with the plan's shards, whose cells are numbers of chunks, by recipe."""
+        shards: dict[str, list[Shard]] = {name: [] for name in self.configurations}
+        for shard in planned:
+            [[chunk]] = shard.cells
+            cells = tuple((IMAGE_SEED, index) for index in self.chunks[int(chunk)])
+            shards[shard.axes["recipe"]].append(Shard(shard.id, shard.axes | {"chunk": chunk}, cells))
+        return replace(self, shards={name: tuple(chunks) for name, chunks in shards.items()})
 
 
 class TuneJob(GenerateJob):
     """Generation whose rows also say which settings made them."""
 
-    def __init__(
-        self, settings: GenerateSettings, configurations: Mapping[str, PyramidSettings], weights: Weights
-    ) -> None:
-        super().__init__(settings, weights)
-        self.configurations = configurations
+    def __init__(self, search: Search, weights: Weights) -> None:
+        super().__init__(search.settings, weights)
+        self.configurations = search.configurations
 
     def rows(self, computed: Computed, image_file: str, attempt: int) -> list[Row]:
         added = {
@@ -72,13 +84,15 @@ class TuneJob(GenerateJob):
         return super().batch_size(next(iter(self.configurations)), num_cells)
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
+class Trial(tune.Trainable):
     """One configuration after another in an actor that keeps its models; a step is a chunk of classes.
 
     A chunk that is committed already, by an earlier run or a lost trial, is read back.
     """
 
-    def setup(self, config: dict[str, Any], search: Search, weights: Weights) -> None:
+    def setup(  # type: ignore[override]  # `tune.with_parameters` adds what the base class does not know
+        self, config: dict[str, Any], search: Search, weights: Weights
+    ) -> None:
         """Called once in an actor, with what `tune.with_parameters` put into the object store."""
         self._search = search
         self._run = RunDirectory(search.settings.output)
@@ -119,7 +133,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped 
     def _commit(self, shard: Shard) -> None:
         """Commits the chunk, unless another attempt was first: what counts is what is committed."""
         if self._job is None:
-            self._job = TuneJob(self._search.settings, self._search.configurations, self._weights)
+            self._job = TuneJob(self._search, self._weights)
         self._job.commit(self._job.compute(shard), ATTEMPT)
 
 

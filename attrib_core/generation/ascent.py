@@ -120,9 +120,9 @@ class _Batch:
         """One step: gradient, update, then the priors in the recipe's order."""
         randomness = self._randomness(self.num_updates)
         losses, logits = self._evaluate(stage, randomness)
-        for parameter, gradient in zip(
-            self.parameters, torch.autograd.grad(losses.sum(), self.parameters), strict=True
-        ):
+        # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
+        gradients = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         for group in self.optimizer.param_groups:
             group["lr"] = stage.step_size(moment.progress)

@@ -14,7 +14,7 @@ import torch
 from attrib_core.generation.objectives import Logit
 from attrib_core.generation.parameterizations import Pyramid
 from attrib_core.generation.recipe import Recipe, Schedule, Stage
-from attrib_core.generation.transforms import ColorShift, RandomView
+from attrib_core.generation.transforms import ColorShift, RandomView, Transform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class PyramidSettings:
     fine_weight: float = 0.5
     num_levels: int = 6
     noise: float = 0.1
-    coarse_share: float = 1.0  # of the steps, on views of `coarse_size`; the rest on views of `fine_size`
+    coarse_share: float = 0.75  # of the steps, on an image rendered at `coarse_size`
     coarse_size: float = 0.5
-    fine_size: float = 1.0
+    fine_size: float = 6 / 7  # of the views of the remaining steps, whose image is rendered at its full size
     smallest_crop: float = 0.4
     largest_crop: float = 1.1
     rotation: float = 20.0  # degrees
@@ -47,8 +47,17 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
     coarse_steps = round(settings.num_steps * settings.coarse_share)
     schedule = partial(Schedule, settings.step_size, settings.final_step_size, "cosine")
     border = coarse_steps / settings.num_steps
-    coarse = _stage(settings, coarse_steps, schedule((0.0, border)), settings.coarse_size)
-    fine = _stage(settings, settings.num_steps - coarse_steps, schedule((border, 1.0)), settings.fine_size)
+    coarse = Stage(
+        num_steps=coarse_steps,
+        step_size=schedule((0.0, border)),
+        transforms=_views(settings, size=1.0),
+        resolution=settings.coarse_size,
+    )
+    fine = Stage(
+        num_steps=settings.num_steps - coarse_steps,
+        step_size=schedule((border, 1.0)),
+        transforms=_views(settings, size=settings.fine_size),
+    )
     return Recipe(
         parameterization=Pyramid(weights=_level_weights(settings), noise=settings.noise),
         objective=Logit(),
@@ -64,14 +73,15 @@ def _level_weights(settings: PyramidSettings) -> tuple[float, ...]:
     return tuple(settings.coarse_weight * ratio**level for level in range(settings.num_levels))
 
 
-def _stage(settings: PyramidSettings, num_steps: int, step_size: Schedule, view_size: float) -> Stage:
+def _views(settings: PyramidSettings, size: float) -> tuple[Transform, ...]:
+    """An independent view of each image at each step; `size` is its share of the rendered image."""
     view = RandomView(
         crop=(settings.smallest_crop, settings.largest_crop),
         rotation=settings.rotation,
         aspect=settings.aspect,
         translation=None,
         flip=True,
-        size=view_size,
+        size=size,
     )
     colors = ColorShift(contrast=settings.contrast, brightness=settings.brightness, color=settings.color)
-    return Stage(num_steps=num_steps, step_size=step_size, transforms=(view, colors))
+    return view, colors

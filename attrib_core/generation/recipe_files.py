@@ -19,6 +19,7 @@ DIGEST_LENGTH = 8
 # A ratio of 0, a crop of nothing or a view without pixels cannot be computed with.
 _ABOVE_ZERO = ("coarse_weight", "fine_weight", "coarse_size", "fine_size", "smallest_crop", "largest_crop")
 _AT_MOST_ONE = ("coarse_share",)
+_BELOW_ONE = ("momentum",)
 
 
 def write_settings(settings: PyramidSettings, comment: str = "") -> str:
@@ -92,6 +93,8 @@ def _accepted(name: str, whole: bool) -> tuple[str, Any]:
         return "a whole number from 1", lambda value: value >= 1
     if name in _AT_MOST_ONE:
         return "a number from 0 to 1", lambda value: 0 <= value <= 1
+    if name in _BELOW_ONE:
+        return "a number from 0 to below 1", lambda value: 0 <= value < 1
     if name in _ABOVE_ZERO:
         return "a number above 0", lambda value: value > 0
     return "a number from 0", lambda value: value >= 0

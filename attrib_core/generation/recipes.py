@@ -83,7 +83,7 @@ def _lucid() -> Recipe:
 
 
 DEFAULT = PyramidSettings()
-FAST = PyramidSettings(num_steps=64, coarse_share=1.0)
+FAST = PyramidSettings(num_steps=64, step_size=0.12, final_step_size=0.015, coarse_share=1.0)
 
 RECIPES: dict[str, Recipe] = {
     "plain": _original(),

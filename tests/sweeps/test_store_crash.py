@@ -62,11 +62,10 @@ def check_while_killing(folder: Path, num_kills: int) -> int:
             while not finished.is_set():
                 if not any(run.committed()):
                     continue
-                rows = (
-                    pd.read_parquet(folder / "results").groupby("shard_id")["row"].agg(["count", "nunique"])
-                )
-                assert (rows == 2000).all(axis=None)
-                reads.append(len(rows))
+                rows = pd.read_parquet(folder / "results", columns=["shard_id", "row"])
+                counts = rows.groupby("shard_id")["row"].agg(["count", "nunique"])
+                assert (counts == 2000).all(axis=None)
+                reads.append(len(counts))
         except BaseException as error:
             errors.append(error)
 
@@ -99,4 +98,4 @@ def test_a_reader_never_meets_a_partial_file_while_writers_are_killed(tmp_path) 
 
 @pytest.mark.long
 def test_a_reader_never_meets_a_partial_file_while_many_writers_are_killed(tmp_path) -> None:
-    assert check_while_killing(tmp_path, num_kills=60) > 60
+    assert check_while_killing(tmp_path, num_kills=30) > 30

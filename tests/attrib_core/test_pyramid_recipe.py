@@ -1,0 +1,32 @@
+"""Pyramid recipes: what their settings mean."""
+
+import pytest
+
+from attrib_core.generation import RECIPES, PyramidSettings, pyramid_recipe
+from attrib_core.generation.parameterizations import Pyramid
+
+
+def test_default_keeps_to_its_budget_of_steps() -> None:
+    assert RECIPES["default"].num_steps <= 128
+    assert RECIPES["fast"].num_steps < RECIPES["default"].num_steps
+
+
+def test_coarse_steps_come_first_and_the_step_size_falls_without_a_jump() -> None:
+    recipe = pyramid_recipe(PyramidSettings(num_steps=100, coarse_share=0.6, step_size=0.1, final_step_size=0.02))
+    coarse, fine = recipe.stages
+    assert (coarse.num_steps, fine.num_steps) == (60, 40)
+    assert coarse.resolution < fine.resolution == 1.0
+    assert coarse.step_size(0.0) == pytest.approx(0.1)
+    assert coarse.step_size(1.0) == pytest.approx(fine.step_size(0.0))
+    assert fine.step_size(1.0) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_recipe_may_have_one_stage_alone(share: float) -> None:
+    assert len(pyramid_recipe(PyramidSettings(coarse_share=share)).stages) == 1
+
+
+def test_level_weights_fall_geometrically() -> None:
+    recipe = pyramid_recipe(PyramidSettings(coarse_weight=4.0, fine_weight=1.0, num_levels=3))
+    assert isinstance(recipe.parameterization, Pyramid)
+    assert recipe.parameterization.weights == pytest.approx((4.0, 2.0, 1.0))
