@@ -104,7 +104,10 @@ def _open_rows(directory: RunDirectory, name: str) -> pq.ParquetFile:
     # In one request: a whole results file is smaller than the round trips of reading it piece by piece.
     content = pa.BufferReader(directory.files.read(f"results/{name}"))
     try:
-        return pq.ParquetFile(content, read_dictionary=list(DICTIONARY_COLUMNS))
+        metadata = pq.read_metadata(content)
+        # pyarrow refuses a name that the file does not have: not every sweep has every column.
+        dictionary = [column for column in DICTIONARY_COLUMNS if column in metadata.schema.names]
+        return pq.ParquetFile(content, metadata=metadata, read_dictionary=dictionary)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{directory.url}/results/{name} cannot be read: {error}") from error
 

@@ -1,8 +1,9 @@
-"""How many images a minute are made that another network names rightly? Recipes against torch-lucent's defaults.
+"""How many images a minute are made that another network names rightly? Recipes against torch-lucent.
 
-The same classifier, classes, threads and precision for all; a judge that took no part in making the images. All
-take turns at a few classes at a time, since the pace of a shared machine drifts. Each side works at the batch
-size that is fastest for it, measured first. Seconds are those of making images: judging is not timed.
+lucent at its defaults; the same classifier, classes and threads for all; a judge that took no part in
+making the images. All take turns at a few classes at a time, since the pace of a shared machine drifts.
+Each side works at the batch size that is fastest for it, measured first. Seconds are those of making
+images: judging is not timed.
 """
 
 import argparse
@@ -21,10 +22,11 @@ from attrib_core.classifiers import load_classifier
 from attrib_core.execution import choose_execution, fastest_batch_size
 from attrib_core.generation import Cell, evaluate, find_recipe, generate, to_8_bits
 from sweeps.generate_job import BATCH_SIZES
-from sweeps.ranges import parse_integers
+from sweeps.ranges import format_integers, parse_integers
 
 MODEL = "efficientnet_lite0"
 LUCENT = "lucent"
+CLASSES = format_integers(range(3, 995, 31))
 TARGETS = {"default": 5.0, "fast": 10.0}
 WARM_UP_STEPS = 4
 
@@ -107,7 +109,8 @@ def judge(sides: Sequence[Side], classes: Sequence[int], name: str) -> None:
     judges = {name: execution.prepare(load_classifier(name))}
     for side in sides:
         verdicts = []
-        for images, targets in zip(torch.cat(side.images).split(8), torch.tensor(classes).split(8), strict=True):
+        images_by_batch = torch.cat(side.images).split(8)
+        for images, targets in zip(images_by_batch, torch.tensor(classes).split(8), strict=True):
             verdict = evaluate(model, judges, images, targets, execution).judges[name]
             verdicts.append(verdict.top1.cpu() == targets)
         side.hits = torch.cat(verdicts).numpy()
@@ -115,7 +118,7 @@ def judge(sides: Sequence[Side], classes: Sequence[int], name: str) -> None:
 
 def rows(sides: Sequence[Side]) -> list[Row]:
     """A row a side; the interval of the accuracy is Wilson's, 95 %."""
-    table = []
+    table: list[Row] = []
     for side in sides:
         low, high = wilson_interval(side.hits.sum(), len(side.hits))
         table.append(
@@ -135,16 +138,17 @@ def rows(sides: Sequence[Side]) -> list[Row]:
 
 
 def findings(sides: Sequence[Side], peer: Side) -> list[Finding]:
-    """Ratios to the peer, each with the share of it that is due to speed and a bootstrap's bounds over classes."""
-    found = []
+    """Ratios to the peer, with a bootstrap's bounds over classes and the share that is due to speed."""
+    found: list[Finding] = []
     for side in sides:
         low, high = bootstrap(side, peer)
         ratio = side.right_per_minute() / peer.right_per_minute() if peer.hits.any() else float("inf")
+        name = f"{side.name} / {peer.name}"
         found += [
-            Finding(name=f"{side.name} / {peer.name}, right a minute", value=ratio, target=TARGETS.get(side.name)),
-            Finding(name="  at least, 95 % over classes", value=low),
-            Finding(name="  at most, 95 % over classes", value=high),
-            Finding(name="  images a minute alone", value=sum(peer.seconds) / sum(side.seconds)),
+            Finding(name=f"{name}, right images a minute", value=ratio, target=TARGETS.get(side.name)),
+            Finding(name="  lower bound, 95 % over classes", value=low),
+            Finding(name="  upper bound, 95 % over classes", value=high),
+            Finding(name="  images a minute, right or wrong", value=sum(peer.seconds) / sum(side.seconds)),
         ]
     return found
 
@@ -163,7 +167,7 @@ def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--judge", default="efficientnet_lite2", help="took no part in making or choosing")
     parser.add_argument("--recipes", default="default,fast")
-    parser.add_argument("--classes", help="such as 0-31,291; by default 32 spread over the label space")
+    parser.add_argument("--classes", default=CLASSES, help="by default 32 spread over the label space")
     parser.add_argument("--num-steps", type=int, help="of all sides; by default each side's own")
     parser.add_argument("--precision", default="float32", help="of our side")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every side")
@@ -172,8 +176,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lucent-batch-size", type=int, help="the fastest one measured by default")
     options = parser.parse_args()
     if options.quick:
-        options.classes = options.classes or "291,340,963,980"
-        options.num_steps, options.chunk = options.num_steps or 4, 4
+        options.classes, options.num_steps, options.chunk = "291,340,963,980", 4, 4
     return options
 
 
@@ -181,9 +184,9 @@ def main() -> None:
     options = parse()
     # lucent draws from the global generators.
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     torch.set_num_threads(options.threads)
-    classes = parse_integers("classes", options.classes, limit=1000) if options.classes else range(3, 1000, 31)[:32]
+    classes = parse_integers("classes", options.classes, limit=1000)
     ours = [our_side(name, options) for name in options.recipes.split(",")]
     peer = lucent_side(options)
     race([*ours, peer], list(classes), options.chunk)

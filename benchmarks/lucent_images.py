@@ -15,8 +15,8 @@ LOGITS = "network_classifier"
 def lucent_images(classifier: Classifier, classes: Sequence[int], *, num_steps: int = 128) -> Tensor:
     """One image a class `[B, 3, H, W]` in [0, 1], by lucent's defaults, all in one batch.
 
-    Its `param.image` (Fourier, decorrelated colour), standard transforms and Adam with 0.05. Each image has an
-    objective of its own; the transforms are one draw a step for the whole batch, as lucent has them. The
+    Its `param.image` (Fourier, decorrelated colour), standard transforms and Adam with 0.05. Each image has
+    an objective of its own; the transforms are one draw a step for the whole batch, as lucent has them. The
     classifier normalises by itself, hence no `preprocess`.
     """
     size = classifier.image_size

@@ -1,9 +1,10 @@
-"""What do Ray, storage and judging cost? The whole pool against a bare loop of the same recipe on the same cores.
+"""What do Ray, storage and judging cost? The whole pool against a bare loop on the same cores.
 
-The pool: actors of one thread each that generate, judge, encode PNG and Parquet and commit into a run directory.
-The bare loop: as many plain processes of one thread each that call `generate` on the same shards from a queue,
-and neither judge nor store. Rounds alternate, and each starts its side anew, so that neither idles beside the
-other. Steady seconds run from the moment when all workers have warmed up (a barrier) to the end of the last shard.
+The pool: actors of one thread each that generate, judge, encode PNG and Parquet, and commit into a run
+directory. The bare loop: as many plain processes of one thread each that call `generate` for the same
+recipe and shards, from a queue, and neither judge nor store. Rounds alternate, and each starts its side
+anew, so that neither idles beside the other. Steady seconds run from when all workers have warmed up (a
+barrier) to the end of the last shard.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +52,10 @@ class Work:
         """The recipe, and a few steps of it to warm up with."""
         recipe = find_recipe(self.recipe)
         warm_up = recipe.with_num_steps(2 * len(recipe.stages))
-        return {self.recipe: recipe.with_num_steps(self.num_steps) if self.num_steps else recipe, WARM_UP: warm_up}
+        return {
+            self.recipe: recipe.with_num_steps(self.num_steps) if self.num_steps else recipe,
+            WARM_UP: warm_up,
+        }
 
     def shards(self, recipe: str, num_shards: int) -> Iterator[Shard]:
         """Shards of consecutive classes."""
@@ -68,11 +71,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Round:
-    """What a side took: `start_up` until every worker was warm, `steady` from there to the last shard's end."""
+    """What a side took: `start_up` until every worker was warm, `steady` from there to the last end."""
 
     start_up: float
     steady: float
     commit: float = 0.0  # of all shards, in threads beside the computation
+
+    @property
+    def whole(self) -> float:
+        """Seconds with the start-up."""
+        return self.start_up + self.steady
 
 
 def pool_round(work: Work, weights: Weights) -> Round:
@@ -132,7 +140,9 @@ def bare_round(work: Work) -> Round:
     for shard in [*work.shards(work.recipe, work.num_shards), *[None] * work.num_workers]:
         shards.put(shard)
     begin = time.perf_counter()
-    processes = [context.Process(target=bare_loop, args=(work, shards, barrier)) for _ in range(work.num_workers)]
+    processes = [
+        context.Process(target=bare_loop, args=(work, shards, barrier)) for _ in range(work.num_workers)
+    ]
     for process in processes:
         process.start()
     barrier.wait()
@@ -186,10 +196,11 @@ def report(work: Work, pool: Sequence[Round], bare: Sequence[Round]) -> tuple[li
         for name, each in (("pool", pool[number]), ("bare loop", bare[number]))
     ]
     steady = sum(each.steady for each in bare) / sum(each.steady for each in pool)
-    whole = sum(each.start_up + each.steady for each in bare) / sum(each.start_up + each.steady for each in pool)
+    whole = sum(each.whole for each in bare) / sum(each.whole for each in pool)
+    worst = min(theirs.steady / ours.steady for ours, theirs in zip(pool, bare, strict=True))
     return rows, [
         Finding(name="pool / bare loop, images a minute", value=steady, target=0.9),
-        Finding(name="  in the worst round", value=min(b.steady / p.steady for b, p in zip(bare, pool, strict=True))),
+        Finding(name="  in the worst round", value=worst),
         Finding(name="  with the start-up of both in each round", value=whole),
     ]
 
@@ -197,7 +208,9 @@ def report(work: Work, pool: Sequence[Round], bare: Sequence[Round]) -> tuple[li
 def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--recipe", default="default")
-    parser.add_argument("--judges", default="efficientnet_lite1", help="of the pool; the bare loop judges nothing")
+    parser.add_argument(
+        "--judges", default="efficientnet_lite1", help="of the pool; the bare loop judges nothing"
+    )
     parser.add_argument("--num-steps", type=int)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)

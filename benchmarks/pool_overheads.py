@@ -1,8 +1,9 @@
 """What does the dispatcher cost? Jobs that only sleep, on actors that ask Ray for no CPU.
 
-Busy share: the time that the actors spent asleep in their job, as the actors themselves measured it, of the time
-that they were there. Share of the ideal: shards x their nominal length / actors, of the time it took; here the
-operating system's late wake-ups count against the pool as well. Ray's start and the actors' are not timed.
+Busy share: the time that the actors spent asleep in their job, as they measured it themselves, of the time
+that they were there. Share of the ideal: shards x their nominal length / actors, of the time it took; here
+the operating system's late wake-ups count against the pool as well. Ray's start and the actors' are not
+timed.
 """
 
 import argparse
@@ -108,7 +109,8 @@ def main() -> None:
     ]
     with connect("local"):
         rows = [run_case(case) for case in cases]
-    publish(options, rows, [each for case, row in zip(cases, rows, strict=True) for each in findings(case, row)])
+    found = [each for case, row in zip(cases, rows, strict=True) for each in findings(case, row)]
+    publish(options, rows, found)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ SECONDS_BETWEEN_CHECKS = 0.5
 
 Log = Callable[[str], None]
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions(WorkerResources):
@@ -65,7 +67,7 @@ class Pool:
     """A crew of actors and the dispatcher that feeds them. Close it, or use it in a `with` statement.
 
     `factory` is called in each actor with `shared`, which travels there through the object store once a node.
-    `log` hears of what is no event: retries and workers that become ready.
+    `log` hears of what is no event: shards that failed and are tried again.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Pool:
         if not ray.is_initialized():  # Ray would start or join some cluster of its own choice
             raise RuntimeError("a pool needs a connection to Ray: open it inside cluster.session.connect()")
         self._options = options
-        self._log = log or logging.getLogger(__name__).info
+        self._log = log or _logger.info
         self._crew = Crew(ray.put(factory), ray.put(shared), options)
         self._crew.recruit()
 
@@ -152,7 +154,7 @@ class Pool:
     def _on_start(self, member: Member, answer: Failed | Lost | None) -> list[Event]:
         if answer is None:
             self._crew.admit(member)
-            self._log(f"{member.name} is ready")
+            _logger.info("%s is ready", member.name)
             return []
         if isinstance(answer, Lost) and answer.node_lost:
             self._crew.dismiss(member)
@@ -172,7 +174,9 @@ class Pool:
             return [Committed(task.shard, task.attempt, answer.summary, member.name, answer.seconds)]
         verdict = backlog.fail(task, answer.error)
         if verdict is None:
-            self._log(f"{task.shard.id} failed in attempt {task.attempt} and runs again: {answer.error}")
+            self._log(
+                f"{task.shard.id} failed in attempt {task.attempt} and runs again: {_last_line(answer.error)}"
+            )
         events: list[Event] = [verdict] if verdict else []
         if answer.broken:  # the shard behind is not to blame
             for other in self._crew.dismiss(member):
@@ -197,3 +201,7 @@ class Pool:
             error = f"{member.name} hung: {shards} after {seconds:.1f} s, shard_timeout is {limit:g} s"
             events += [WorkerLost(member.name, error), *backlog.lose_worker(tasks, error)]
         return events
+
+
+def _last_line(traceback: str) -> str:
+    return (traceback.strip().splitlines() or ["no reason given"])[-1]

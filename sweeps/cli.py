@@ -5,32 +5,50 @@ and refuse the same mistakes. The command line wins over the file.
 """
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import tyro
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 Precision = Literal["float32", "bfloat16", "float16"]
 INTERRUPTED = 130
 USER_MISTAKE = 2
 
 
-class SweepOptions(BaseModel):
-    """Options of every sweep."""
+class RefusedOptionsError(Exception):
+    """Values that the options do not take. No ValueError: pydantic and tyro would wrap one in their own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class SweepOptions(BaseModel):
+    """Options of every sweep; RefusedOptionsError names each field that cannot be as it is given."""
+
+    # YAML reads `seeds: 3` as a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     output: str = Field(description="Run directory: a path, s3://, gs:// or az://.")
     config: Path | None = Field(None, description="YAML file with these same names; the command line wins.")
     plan: bool = Field(False, description="Print configuration, shards, cells, bytes and time; do nothing.")
-    num_workers: int | None = Field(None, ge=1, description="Actors; the GPUs of the cluster, else its cores.")
-    gpus_per_worker: float | None = Field(None, ge=0, description="May be a fraction; 1 if there are GPUs, else 0.")
+    num_workers: int | None = Field(
+        None, ge=1, description="Actors; the GPUs of the cluster, else its cores."
+    )
+    gpus_per_worker: float | None = Field(
+        None, ge=0, description="May be a fraction; 1 if there are GPUs, else 0."
+    )
     threads_per_worker: int | None = Field(None, ge=1, description="CPU threads of torch; cores / workers.")
     precision: Precision = Field("float32", description="Arithmetic of the forward and backward passes.")
     address: str | None = Field(None, description="Ray address, or `local`; the cluster if there is one.")
@@ -45,6 +63,14 @@ class SweepOptions(BaseModel):
         """YAML may write `classes: [0, 291]` or `seeds: 3` for the string `0,291` or `3`."""
         return ",".join(str(element) for element in value) if isinstance(value, list) else value
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_one_line(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise RefusedOptionsError("; ".join(_describe(problem) for problem in error.errors())) from None
+
 
 Options = TypeVar("Options", bound=SweepOptions)
 
@@ -55,15 +81,13 @@ def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
     Unknown options end the process with status 2 (tyro); wrong values and YAML mistakes are ValueErrors that
     name the field, the value and what would be accepted.
     """
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    finder.add_argument("--config", type=Path)
-    file = finder.parse_known_args(list(arguments))[0].config
+    file = _config_file(arguments)
     try:
         default = kind(**(_read_yaml(file) if file is not None else {}))
         # tyro builds the model anew from the default and the arguments, so that both are validated.
         return tyro.cli(kind, args=list(arguments), default=default)
-    except ValidationError as error:
-        raise ValueError("; ".join(_describe(problem) for problem in error.errors())) from None
+    except RefusedOptionsError as error:
+        raise ValueError(str(error)) from None
 
 
 def run_command(
@@ -81,13 +105,28 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
-        print("Interrupted before any work started.", file=sys.stderr)
+        print(f"Interrupted before any work started. {same_command()}", file=sys.stderr)
         return INTERRUPTED
+
+
+def same_command() -> str:
+    """How to go on after an interruption."""
+    return f"The same command continues: {shlex.join(['python', *sys.argv])}"
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Whoever ends a job politely gets what Ctrl-C gets."""
     raise KeyboardInterrupt
+
+
+def _config_file(arguments: Sequence[str]) -> Path | None:
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config", type=Path)
+    try:
+        file: Path | None = finder.parse_known_args(list(arguments))[0].config
+    except argparse.ArgumentError:  # no value: tyro says so
+        return None
+    return file
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -100,7 +139,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ValueError(f"--config: {file} holds a {type(content).__name__}; accepted: `option: value` lines")
+        raise ValueError(
+            f"--config: {file} holds a {type(content).__name__}; accepted: `option: value` lines"
+        )
     return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 

@@ -2,10 +2,11 @@
 
     python sweeps/generate_all.py --classes 0-999 --seeds 0 --recipes default --output runs/generate
     python sweeps/generate_all.py --recipes default,runs/tune_recipe/best_recipe.yaml
-    ray submit cluster/config.yaml sweeps/generate_all.py -- --output s3://bucket/generate
+    python sweeps/generate_all.py --address auto --output s3://bucket/generate
 """
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from sweeps.plan import AxisKinds
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.recipe_sources import read_recipes
 from sweeps.runner import Sweep, run_sweep
+from sweeps.store import RunDirectory
 
 SHARD_SIZE = 16
 KINDS = AxisKinds(group=("recipe",), cells=("seed", "class_index"))
@@ -33,11 +35,16 @@ class GenerateOptions(SweepOptions):
     classes: str = Field("all", description="Target classes: `0-31,291` or `all`.")
     seeds: str = Field("0", description="Seeds: `0-15`.")
     recipes: str = Field(
-        "default", description=f"Of {', '.join(RECIPES)}, or `all`; or YAML files, as tune_recipe.py writes them."
+        "default",
+        description=f"Of {', '.join(RECIPES)}, or `all`; or YAML files, as tune_recipe.py writes them.",
     )
-    num_steps: int | None = Field(None, ge=1, description="Updates of an image; the recipe's own if not given.")
+    num_steps: int | None = Field(
+        None, ge=1, description="Updates of an image; the recipe's own if not given."
+    )
     image_size: int | None = Field(None, ge=32, le=4096, description="Pixels; the model's own if not given.")
-    input_scaling: InputScaling = Field("model", description="`model` normalises as the model was trained; `none`.")
+    input_scaling: InputScaling = Field(
+        "model", description="`model` normalises as the model was trained; `none`."
+    )
     judges: str = Field(
         "efficientnet_lite1,efficientnet_lite2",
         description="Classifiers that judge the images, or `none`; they take no part in making them.",
@@ -56,7 +63,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     frames = _optional_integers("frames", options.frames, classifier.num_classes)
     image_size = options.image_size or classifier.image_size
     settings = GenerateSettings(
-        output=options.output,
+        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
         recipes=recipes,
         image_size=image_size,
         input_scaling=options.input_scaling,
@@ -103,9 +110,11 @@ def _seconds_per_cell(settings: GenerateSettings, weights: Weights) -> dict[str,
     return {name: job.seconds_per_cell(name, SHARD_SIZE) for name in settings.recipes}
 
 
-def main() -> int:
-    """The command line."""
-    return run_command(GenerateOptions, lambda options: run_sweep(generation_sweep(options), options))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line, the process's own if none is given; returns the exit status."""
+    return run_command(
+        GenerateOptions, lambda options: run_sweep(generation_sweep(options), options), arguments
+    )
 
 
 if __name__ == "__main__":

@@ -55,8 +55,15 @@ def read_weights(model: str, weights: str | None, judges: str) -> Weights:
     if model in names:
         raise ValueError(f"judges: {model!r} makes the images; a judge takes no part in making them")
     return Weights(
-        model=read_checkpoint(model, weights=weights), judges={name: read_checkpoint(name) for name in names}
+        model=read_checkpoint(model, weights=weights), judges={name: _read_judge(name) for name in names}
     )
+
+
+def _read_judge(name: str) -> Checkpoint:
+    try:
+        return read_checkpoint(name)
+    except ValueError as error:
+        raise ValueError(f"judges: {error}") from None
 
 
 def build_generator(checkpoint: Checkpoint) -> Classifier:

@@ -115,6 +115,7 @@ class Plan:
             low, high = min(values), max(values)
             words.append(f"{axis.removesuffix('_index')}{low}" + (f"_{high}" if high != low else ""))
         label = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)[:100]
+        label = label.lstrip("._")  # readers of a folder skip such files
         return f"{label}-{digest.hexdigest()[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a log, and `progress.json` in the run directory."""
+"""How far a run is: a bar on a terminal, lines in a log, and `progress.json` in the run directory."""
 
 import sys
 import time
@@ -88,7 +88,9 @@ class Progress:
         """Brings the bar, the log and progress.json up to date, the last two not too often."""
         now = time.monotonic()
         failures = f"{len(self.quarantined)} quarantined" if self.quarantined else ""
-        self._bar.update(self._task, total=self.total, completed=self.done, rate=self._rate(), failures=failures)
+        self._bar.update(
+            self._task, total=self.total, completed=self.done, rate=self._rate(), failures=failures
+        )
         if not self.console.is_terminal and now - self._last_line > LOG_EVERY:
             self._last_line = now
             self.say(f"{self.done}/{self.total} shards, {self._rate()} {failures}".rstrip())
@@ -115,4 +117,6 @@ class Progress:
         return max(time.monotonic() - self._start, 1e-3) / 60
 
     def _rate(self) -> str:
+        if not self._by_worker:
+            return "no worker has finished a shard yet"
         return f"{self.cells / self._minutes():.1f} cells/min on {len(self._by_worker)} workers"

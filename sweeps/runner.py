@@ -1,14 +1,23 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.pool import Committed, JobFactory, Pool, PoolOptions, Quarantined, Stalled, WorkerLost
+from obstore.exceptions import BaseError
+
+from cluster.pool import (
+    Committed,
+    JobFactory,
+    NoWorkerStartedError,
+    Pool,
+    PoolOptions,
+    Quarantined,
+    Stalled,
+    WorkerLost,
+)
 from cluster.session import Session, connect
-from sweeps.cli import INTERRUPTED, SweepOptions
+from sweeps.cli import INTERRUPTED, SweepOptions, same_command
 from sweeps.plan import Axes, AxisKinds, Plan, Shard
 from sweeps.progress import Progress
 from sweeps.provenance import provenance
@@ -22,9 +31,9 @@ SOME_QUARANTINED = 1
 class Sweep:
     """What a script hands to the runner: cells, settings, and how an actor does the work.
 
-    `settings` shape the rows: a run directory refuses a sweep whose settings differ from its own. `definitions`
-    are digests of what the axes name, such as recipes: a name may be added, never change its meaning. `warm_up`
-    measures seconds per cell on this machine, `--plan` calls it.
+    `settings` shape the rows: a run directory refuses a sweep whose settings differ from its own.
+    `definitions` are digests of what the axes name, such as recipes: a name may be added, never change its
+    meaning. `warm_up` measures seconds per cell on this machine, `--plan` calls it.
     """
 
     name: str
@@ -37,7 +46,6 @@ class Sweep:
     shared: Any
     bytes_per_cell: int
     warm_up: Callable[[], dict[str, float]]
-    notes: tuple[str, ...] = field(default=())
     definitions: dict[str, str] = field(default_factory=dict)
 
 
@@ -48,11 +56,17 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     """
     run = RunDirectory(options.output)
     shard_size = options.shard_size or sweep.shard_size
-    plan = plan_of(merge(run.read_sweep(), sweep, shard_size), sweep.kinds)
+    existing = run.read_sweep()
+    plan = plan_of(merge(existing, sweep, shard_size), sweep.kinds)
     if options.plan:
         print_plan(sweep, plan, options, run)
         return 0
     run.check_writable()
+    if existing is not None and _is_committed(plan, sweep.axes, run):
+        progress = Progress(sweep.name, plan.num_shards(sweep.axes), run.write_progress)
+        progress.skipped = progress.total
+        _finish(sweep, run, progress)
+        return 0
     with connect(options.address, num_cpus=options.num_workers) as session:
         plan = plan_of(record(run, sweep, shard_size), sweep.kinds)
         return _complete(sweep, plan, run, session, options)
@@ -95,7 +109,7 @@ def _complete(sweep: Sweep, plan: Plan, run: RunDirectory, session: Session, opt
         f" x {workers.threads_per_worker} threads"
     )
     if run.clear_success():
-        progress.say("The plan grew or is checked again: _SUCCESS is written when all of it is committed.")
+        progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
     remaining = _remaining(plan, sweep.axes, run, progress)
     try:
         with progress, Pool(sweep.factory, sweep.shared, workers, log=progress.say) as pool:
@@ -104,12 +118,21 @@ def _complete(sweep: Sweep, plan: Plan, run: RunDirectory, session: Session, opt
     except KeyboardInterrupt:
         progress.say(how_to_resume(progress, run))
         return INTERRUPTED
+    except NoWorkerStartedError as error:
+        progress.say(f"{error}\n{progress.done} of {progress.total} shards are committed in {run.url}.")
+        return SOME_QUARANTINED
     if progress.quarantined:
         progress.say(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
         progress.say("\n".join(f"  {shard}" for shard in progress.quarantined))
         return SOME_QUARANTINED
-    _finish(plan, sweep.axes, run, progress)
+    _finish(sweep, run, progress)
     return 0
+
+
+def _is_committed(plan: Plan, requested: Axes, run: RunDirectory) -> bool:
+    """Whether there is nothing to do, so that no worker need be started to find it out."""
+    committed = set(run.committed())
+    return all(shard.id in committed for shard in plan.shards(requested))
 
 
 def _remaining(plan: Plan, requested: Axes, run: RunDirectory, progress: Progress) -> Iterator[Shard]:
@@ -122,35 +145,55 @@ def _remaining(plan: Plan, requested: Axes, run: RunDirectory, progress: Progres
             yield shard
 
 
-def _handle(event: Committed | Quarantined | WorkerLost | Stalled, run: RunDirectory, progress: Progress) -> None:
+def _handle(
+    event: Committed | Quarantined | WorkerLost | Stalled, run: RunDirectory, progress: Progress
+) -> None:
     match event:
         case Committed():
             run.clear_failure(event.shard.id)
             progress.commit(event.worker, event.summary["cells"])
         case Quarantined():
-            run.quarantine(event.shard.id, {"attempts": event.attempts, "traceback": event.error})
             progress.quarantine(event.shard.id)
-            progress.say(f"quarantined {event.shard.id} after {event.attempts} attempts: {_last_line(event.error)}")
+            progress.say(
+                f"quarantined {event.shard.id} after {event.attempts} attempts: {_last_line(event.error)}"
+            )
+            _record_failure(event, run, progress)
         case WorkerLost():
             progress.say(f"lost worker {event.worker}: {_last_line(event.error)}; its shards are requeued")
         case Stalled():
             progress.say(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
 
 
-def _finish(plan: Plan, requested: Axes, run: RunDirectory, progress: Progress) -> None:
+def _record_failure(event: Quarantined, run: RunDirectory, progress: Progress) -> None:
+    """Writes it to failures/. What kept the shard from its place, such as a full disk, may keep this too."""
+    try:
+        run.quarantine(event.shard.id, {"attempts": event.attempts, "traceback": event.error})
+    except (OSError, BaseError) as error:
+        progress.say(f"{run.url}/failures/ cannot be written: {error}")
+
+
+def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
+    """All that was asked for is committed: so may be all that the directory was ever asked for."""
     progress.say(f"All {progress.done} shards are committed in {run.url}")
-    if plan.num_shards() == progress.done or plan.num_shards() == sum(1 for _ in run.committed()):
+    # Another driver may have asked for more meanwhile, and one that was killed may have left a failure.
+    asked = run.read_sweep()
+    assert asked is not None, run.url
+    committed = set(run.committed())
+    for shard_id in run.failures():
+        if shard_id in committed:
+            run.clear_failure(shard_id)
+    if run.succeeded():
+        return
+    if plan_of(asked, sweep.kinds).num_shards() == len(committed):
         run.mark_success()
     else:
-        progress.say("The run directory's plan holds more than this command asked for; it is not complete yet.")
+        progress.say("The directory was asked for more by other commands, and that is not complete yet.")
 
 
 def how_to_resume(progress: Progress, run: RunDirectory) -> str:
     """What is said when a sweep is interrupted."""
-    return (
-        f"Interrupted: {progress.done} of {progress.total} shards are committed in {run.url}.\n"
-        f"The same command continues: {shlex.join(['python', *sys.argv])}"
-    )
+    done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
+    return f"Interrupted: {done}.\n{same_command()}"
 
 
 def _last_line(traceback: str) -> str:
@@ -165,15 +208,16 @@ def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirector
     for name, value in sweep.settings.items():
         print(f"settings.{name}: {value}")
     committed = set(run.committed())
-    remaining = [0, 0]
+    num_cells, remaining = 0, [0, 0]
     seconds, per_cell = 0.0, sweep.warm_up()
     for shard in plan.shards(sweep.axes):
+        num_cells += len(shard.cells)
         if shard.id not in committed:
             remaining[0] += 1
             remaining[1] += len(shard.cells)
             seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
     workers = options.num_workers or 1
     print(f"shards: {plan.num_shards(sweep.axes)}, of which {remaining[0]} remain")
-    print(f"cells: {plan.num_cells()}, of which {remaining[1]} remain")
+    print(f"cells: {num_cells}, of which {remaining[1]} remain")
     print(f"bytes: about {remaining[1] * sweep.bytes_per_cell:,} to write")
     print(f"time: about {seconds / workers:,.0f} s on {workers} such workers, from a warm-up on this machine")

@@ -27,8 +27,8 @@ class Ranked:
 def rank(run: RunDirectory, search: Search) -> list[Ranked]:
     """The configurations that have seen classes: those that saw the most first, the most accurate ahead.
 
-    What saw fewer classes was stopped for being behind; its accuracy rests on less. The earlier sample, and the
-    base before all, wins a tie.
+    What saw fewer classes was stopped for being behind; its accuracy rests on less. The earlier sample,
+    and the base before all, wins a tie.
     """
     chunks = [(name, shard.id) for name, shards in search.shards.items() for shard in shards]
     totals = dict.fromkeys(search.shards, Score())

@@ -42,7 +42,7 @@ class Outcome:
 def run_trials(
     search: Search, weights: Weights, workers: PoolOptions, time_budget: float | None, progress: Progress
 ) -> Outcome:
-    """Tries the configurations until each is finished, stopped or failed, or the budget (seconds) is spent."""
+    """Tries the configurations until each is finished, stopped or failed, or the budget (seconds) spent."""
     deadline = None if time_budget is None else time.monotonic() + time_budget
     outcome = Outcome()
     report = _Report(search, progress, outcome, deadline)

@@ -50,6 +50,10 @@ RANGES = {
     "residual_gradient": Range(0.2, 1.0),
 }
 
+# Nearly all points of a space of ten dimensions are worse than a base that was searched for: a sample keeps
+# most of it.
+NUM_CHANGED = 3
+
 # What matters most: how far a step goes, at which scales, and what the network sees of the image.
 DEFAULT_PARAMETERS = (
     "step_size",
@@ -67,20 +71,22 @@ DEFAULT_PARAMETERS = (
 def sample_configurations(
     base: PyramidSettings, parameters: Sequence[str], num_samples: int, seed: int, image_size: int
 ) -> list[PyramidSettings]:
-    """The base itself and `num_samples - 1` random changes of its `parameters`, all at the base's cost.
+    """The base itself and `num_samples - 1` samples in which a few of its `parameters` are drawn anew.
 
-    A draw is keyed by (seed, sample, field), so the first samples are the same among few and among many.
+    All cost what the base costs. A draw is keyed by (seed, sample, field), so the first samples are the same
+    among few and among many.
     """
     cost = pixel_steps(pyramid_recipe(base), image_size)
     samples = [base]
     for index in range(1, num_samples):
-        values: dict[str, Any] = {name: RANGES[name].at(_share(seed, index, name)) for name in parameters}
+        chosen = sorted(parameters, key=lambda name: derive_seed("choice", seed, index, name))[:NUM_CHANGED]
+        values: dict[str, Any] = {name: RANGES[name].at(_share(seed, index, name)) for name in chosen}
         samples.append(at_cost(replace(base, **values), cost, image_size))
     return samples
 
 
 def _share(seed: int, index: int, name: str) -> float:
-    return derive_seed("configuration", seed, index, name) / 2**63
+    return derive_seed("value", seed, index, name) / 2**63
 
 
 def at_cost(settings: PyramidSettings, cost: int, image_size: int) -> PyramidSettings:

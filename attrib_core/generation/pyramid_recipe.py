@@ -24,9 +24,9 @@ class PyramidSettings:
     num_steps: int = 128
     step_size: float = 0.08
     final_step_size: float = 0.01
-    momentum: float = 0.5  # Adam's decay of the mean gradient: little, since every view is another one
-    coarse_weight: float = 2.0
-    fine_weight: float = 0.5
+    momentum: float = 0.3  # Adam's decay of the mean gradient: little, since every view is another one
+    coarse_weight: float = 3.0
+    fine_weight: float = 0.25
     num_levels: int = 6
     noise: float = 0.1
     coarse_share: float = 0.75  # of the steps, on an image rendered at `coarse_size`

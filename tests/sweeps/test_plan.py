@@ -107,6 +107,7 @@ def test_ids_are_readable_unique_and_follow_content_and_settings_alone() -> None
 def test_hostile_axis_values_make_safe_ids(name: str) -> None:
     [shard] = empty_plan().grow(axes([name], [0], [0]), 1).shards()
     assert "/" not in shard.id
+    assert shard.id[0] not in "._"
     assert ":" not in shard.id
     assert len(shard.id) < 120
 

@@ -1,0 +1,82 @@
+"""Recipes as files: what is written is read back, what is wrong is named, and digests outlive the process."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from attrib_core.generation import RECIPES, PyramidSettings, pyramid_recipe
+from attrib_core.generation.recipe_files import (
+    custom_recipe,
+    read_settings,
+    recipe_digest,
+    settings_digest,
+    write_settings,
+)
+
+SETTINGS = PyramidSettings(num_steps=32, step_size=0.1234, smallest_crop=0.4, coarse_share=0.9, rotation=20.0)
+TEXT = write_settings(SETTINGS, "found on a Sunday\nby chance")
+
+
+def test_what_is_written_is_read_back() -> None:
+    assert TEXT.startswith("# found on a Sunday\n# by chance\n")
+    assert read_settings(TEXT, "mine.yaml") == SETTINGS
+
+
+def test_whole_numbers_are_accepted_for_any_number_and_mean_the_same() -> None:
+    text = write_settings(SETTINGS).replace("rotation: 20.0", "rotation: 20")
+    assert text != write_settings(SETTINGS)
+    assert settings_digest(read_settings(text, "mine.yaml")) == settings_digest(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("step_size:", "stepsize:"), "mine.yaml: unknown field 'stepsize'; accepted: num_steps, step_size"),
+        (("step_size: 0.1234\n", ""), "mine.yaml: missing fields; `default` has step_size: "),
+        (("0.1234", "1e-3"), r"step_size: '1e-3' is not accepted \(YAML reads 1e-3 as text: write 0.001\)"),
+        (("0.1234", ".nan"), "step_size: nan is not accepted; accepted: a number from 0"),
+        (("0.1234", "-0.1"), "step_size: -0.1 is not accepted; accepted: a number from 0"),
+        (("0.1234", "true"), "step_size: True is not accepted"),
+        (("0.1234", "[0.1]"), r"step_size: \[0.1\] is not accepted"),
+        (("num_steps: 32", "num_steps: 0"), "num_steps: 0 is not accepted; accepted: a whole number from 1"),
+        (("num_steps: 32", "num_steps: 1.5"), "num_steps: 1.5 is not accepted"),
+        (("smallest_crop: 0.4", "smallest_crop: 0"), "smallest_crop: 0 is not accepted; accepted: .*above 0"),
+        (("coarse_share: 0.9", "coarse_share: 1.1"), "coarse_share: 1.1 is not accepted; .*from 0 to 1"),
+        (("num_steps: 32", "num_steps: 32: 1"), "mine.yaml is not YAML"),
+        ((TEXT, "0.1"), "mine.yaml holds a float; accepted: `field: number` lines"),
+        ((TEXT, ""), "mine.yaml holds a NoneType"),
+    ],
+)
+def test_a_mistake_names_the_file_the_field_and_what_is_accepted(
+    change: tuple[str, str], message: str
+) -> None:
+    wrong = TEXT.replace(*change)
+    assert wrong != TEXT
+    with pytest.raises(ValueError, match=message):
+        read_settings(wrong, "mine.yaml")
+
+
+def test_a_custom_recipe_is_named_by_its_file_and_its_content() -> None:
+    name, recipe = custom_recipe(TEXT, "s3://bucket/my recipe.v2.yaml")
+    assert name == f"my_recipe_v2-{settings_digest(SETTINGS)}"
+    assert recipe_digest(recipe) == recipe_digest(pyramid_recipe(SETTINGS))
+    other = write_settings(dataclasses.replace(SETTINGS, step_size=0.2))
+    assert custom_recipe(other, "my recipe.v2.yaml")[0] != name
+
+
+def test_digests_tell_recipes_apart() -> None:
+    digests = {name: recipe_digest(recipe) for name, recipe in RECIPES.items()}
+    assert len(set(digests.values())) == len(RECIPES)
+    assert digests["default"] != recipe_digest(pyramid_recipe(SETTINGS))
+
+
+def test_digests_are_the_same_in_another_process() -> None:
+    code = """
+from attrib_core.generation import RECIPES
+from attrib_core.generation.recipe_files import recipe_digest
+print({name: recipe_digest(recipe) for name, recipe in RECIPES.items()})
+"""
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == str({name: recipe_digest(recipe) for name, recipe in RECIPES.items()})
