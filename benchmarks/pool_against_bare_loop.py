@@ -221,6 +221,7 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.num_steps, options.image_size, options.rounds, options.shards = 8, 64, 1, 4
+        options.judges = "none"
     return options
 
 

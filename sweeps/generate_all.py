@@ -1,8 +1,8 @@
 """Class-conditional images for whole label spaces: classes x seeds x recipes.
 
-    python sweeps/generate_all.py --classes 0-999 --seeds 0 --recipes default --output runs/generate
-    python sweeps/generate_all.py --recipes default,runs/tune_recipe/best_recipe.yaml
-    python sweeps/generate_all.py --address auto --output s3://bucket/generate
+python sweeps/generate_all.py --classes 0-999 --seeds 0 --recipes default --output runs/generate
+python sweeps/generate_all.py --recipes default,runs/tune_recipe/best_recipe.yaml
+python sweeps/generate_all.py --address auto --output s3://bucket/generate
 """
 
 import sys

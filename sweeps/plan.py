@@ -105,7 +105,9 @@ class Plan:
         if any(shard.axes[axis] not in requested[axis] for axis in self.kinds.group):
             return False
         wanted = [frozenset(requested[axis]) for axis in self.kinds.cells]
-        return any(all(value in axis for value, axis in zip(cell, wanted, strict=True)) for cell in shard.cells)
+        return any(
+            all(value in axis for value, axis in zip(cell, wanted, strict=True)) for cell in shard.cells
+        )
 
     def _shard_id(self, axes: Mapping[str, Any], cells: tuple[tuple[Value, ...], ...]) -> str:
         digest = hashlib.sha256(json.dumps([self.fingerprint, axes, cells], sort_keys=True).encode())

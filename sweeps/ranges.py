@@ -15,7 +15,9 @@ def parse_integers(field: str, text: str, *, limit: int | None = None) -> tuple[
 
     ValueError names the field, the element and what would be accepted.
     """
-    accepted = "integers and ranges such as 0-31,291" + (f", or all; the last is {limit - 1}" if limit else "")
+    accepted = "integers and ranges such as 0-31,291" + (
+        f", or all; the last is {limit - 1}" if limit else ""
+    )
     if text == "all" and limit is not None:
         return tuple(range(limit))
     values: list[int] = []

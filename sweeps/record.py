@@ -1,10 +1,10 @@
 """sweep.json: what a run directory was asked for, and whether it may be asked for more.
 
-    sweep, schema_version     which sweep, which schemas
-    settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
-    definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
-    blocks                    the growth history: axes (integers as ranges) and shard size of each addition
-    invocations               versions, commit, command of each start (the last hundred)
+sweep, schema_version     which sweep, which schemas
+settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
+definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
+blocks                    the growth history: axes (integers as ranges) and shard size of each addition
+invocations               versions, commit, command of each start (the last hundred)
 """
 
 from typing import Any, Protocol
@@ -68,7 +68,9 @@ def refuse_differences(existing: Record, asked: Asked) -> None:
     for name in {**recorded, **asked.settings}:
         old, new = recorded.get(name), asked.settings.get(name)
         if old != new:
-            raise ValueError(f"{name}: the directory was made with {old!r}, this command asks for {new!r}; {advice}")
+            raise ValueError(
+                f"{name}: the directory was made with {old!r}, this command asks for {new!r}; {advice}"
+            )
     for name, digest in asked.definitions.items():
         old = existing.get("definitions", {}).get(name, digest)
         if old != digest:

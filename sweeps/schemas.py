@@ -8,7 +8,17 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 
 # Low cardinality: worth a dictionary page. Everything else is stored plain under zstd.
-DICTIONARY_COLUMNS = ("sweep", "model", "model_digest", "shard_id", "recipe", "wnid", "class_name", "image_file", "settings")
+DICTIONARY_COLUMNS = (
+    "sweep",
+    "model",
+    "model_digest",
+    "shard_id",
+    "recipe",
+    "wnid",
+    "class_name",
+    "image_file",
+    "settings",
+)
 
 # The columns that tell the rows of a sweep apart: no two rows of a run directory agree in all of them.
 IDENTITY = {

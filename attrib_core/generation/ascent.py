@@ -137,7 +137,9 @@ class _Batch:
     def images(self) -> Tensor:
         """The images as they stand `[B, C, image_size, image_size]`, not clipped."""
         rendered = self.recipe.parameterization.render(self.parameters, self.image_size)
-        return resize(rendered, self.image_size).clone()  # pixels are rendered as they stand, and move on in place
+        return resize(
+            rendered, self.image_size
+        ).clone()  # pixels are rendered as they stand, and move on in place
 
     def _evaluate(self, stage: Stage, randomness: Randomness) -> tuple[Tensor, Tensor]:
         size = round(self.image_size * stage.resolution)

@@ -53,9 +53,7 @@ def evaluate(
     own = _verdict(classifier, images, targets)
     return Evaluation(
         model=own,
-        judges={
-            name: _verdict(judge, judge.resize(images), targets) for name, judge in judges.items()
-        },
+        judges={name: _verdict(judge, judge.resize(images), targets) for name, judge in judges.items()},
         logit=target_logits(own.logits, targets),
         probability=target_logits(own.logits.softmax(1), targets),
         total_variation=total_variation(images).cpu(),

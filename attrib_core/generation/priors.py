@@ -66,7 +66,9 @@ class Smooth:
 def smoothing_kernel(kernel: KernelName, size: int, sigma: float) -> Tensor:
     """The weights `[size, size]` of a smoothing kernel; `laplacian` exists only at size 3."""
     if size % 2 == 0 or (kernel == "laplacian" and size != 3):
-        raise ValueError(f"smoothing kernel {kernel!r} of size {size}: the size must be odd, and 3 for laplacian")
+        raise ValueError(
+            f"smoothing kernel {kernel!r} of size {size}: the size must be odd, and 3 for laplacian"
+        )
     if kernel == "box":
         return torch.full((size, size), 1 / size**2)
     if kernel == "laplacian":
@@ -97,7 +99,9 @@ class MultiScaleResize:
 
     def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
         active = moment.is_before(self.until)
-        return resize(images, multi_scale_size(moment.step, moment.image_size) if active else moment.image_size)
+        return resize(
+            images, multi_scale_size(moment.step, moment.image_size) if active else moment.image_size
+        )
 
 
 def multi_scale_size(step: int, image_size: int) -> int:

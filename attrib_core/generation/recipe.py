@@ -82,7 +82,5 @@ class Recipe:
         for stage in self.stages:
             ends.append(ends[-1] + stage.num_steps)
         marks = [round(end * num_steps / total) for end in ends]
-        stages = [
-            replace(stage, num_steps=marks[i + 1] - marks[i]) for i, stage in enumerate(self.stages)
-        ]
+        stages = [replace(stage, num_steps=marks[i + 1] - marks[i]) for i, stage in enumerate(self.stages)]
         return replace(self, stages=tuple(stages))

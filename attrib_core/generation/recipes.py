@@ -28,12 +28,12 @@ _RESIZE = MultiScaleResize(until=0.75)
 _JITTER = ColorJitter(brightness=0.0001)
 
 
-def _original(*priors: Prior, objective: Objective = _LOGIT_AND_L1, transforms: tuple[Transform, ...] = ()) -> Recipe:
+def _original(
+    *priors: Prior, objective: Objective = _LOGIT_AND_L1, transforms: tuple[Transform, ...] = ()
+) -> Recipe:
     """The original work's descent: 100 steps of 0.15 on pixels from U(0, 1)/25 + 0.5."""
     stage = Stage(num_steps=100, step_size=constant(0.15), priors=priors, transforms=transforms)
-    return Recipe(
-        parameterization=Pixels(), objective=objective, optimizer=gradient_descent, stages=(stage,)
-    )
+    return Recipe(parameterization=Pixels(), objective=objective, optimizer=gradient_descent, stages=(stage,))
 
 
 def _octaves() -> Recipe:
@@ -90,9 +90,7 @@ RECIPES: dict[str, Recipe] = {
     "blur": _original(_BLUR),
     "blur_resize": _original(_BLUR, _RESIZE),
     "blur_resize_jitter": _original(_BLUR, _RESIZE, _JITTER),
-    "transform": _original(
-        _BLUR, _RESIZE, _JITTER, transforms=(RandomView(rotation=36, translation=0.1),)
-    ),
+    "transform": _original(_BLUR, _RESIZE, _JITTER, transforms=(RandomView(rotation=36, translation=0.1),)),
     "octaves": _octaves(),
     "softmax_loss": _original(objective=CrossEntropy() + 0.001 * L1Norm()),
     "sign": _from_noise(SignDescent, Stage(num_steps=100, step_size=constant(0.01))),

@@ -125,7 +125,9 @@ def test_evaluation_is_that_of_the_stored_8_bit_image(lite0) -> None:
     facts = evaluate(lite0, {"itself": lite0}, images, targets, choose_execution("cpu"))
     logits = lite0(images.float() / 255).detach()
     torch.testing.assert_close(facts.model.logits, logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(facts.probability, F.softmax(logits, 1)[[0, 1], [LION, BEE]], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        facts.probability, F.softmax(logits, 1)[[0, 1], [LION, BEE]], rtol=1e-3, atol=1e-6
+    )
     assert facts.model.top1.tolist() == logits.argmax(1).tolist()
     resized = lite0(lite0.resize(images.float() / 255)).argmax(1)
     assert facts.judges["itself"].top1.tolist() == resized.tolist()

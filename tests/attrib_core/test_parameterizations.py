@@ -60,7 +60,9 @@ def test_a_pyramid_doubles_from_level_to_level_up_to_the_image() -> None:
 
 def test_a_flat_coarsest_level_is_a_flat_image() -> None:
     pyramid = Pyramid(weights=(2.0, 1.0, 0.5))
-    levels = [torch.full((1, 3, side, side), value) for side, value in zip((8, 16, 32), (0.3, 0, 0), strict=True)]
+    levels = [
+        torch.full((1, 3, side, side), value) for side, value in zip((8, 16, 32), (0.3, 0, 0), strict=True)
+    ]
     image = pyramid.render(levels, 32)
     expected = correlate_colours(torch.full((1, 3, 1, 1), 0.6)).sigmoid().expand_as(image)
     torch.testing.assert_close(image, expected)

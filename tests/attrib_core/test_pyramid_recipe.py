@@ -12,7 +12,9 @@ def test_default_keeps_to_its_budget_of_steps() -> None:
 
 
 def test_coarse_steps_come_first_and_the_step_size_falls_without_a_jump() -> None:
-    recipe = pyramid_recipe(PyramidSettings(num_steps=100, coarse_share=0.6, step_size=0.1, final_step_size=0.02))
+    recipe = pyramid_recipe(
+        PyramidSettings(num_steps=100, coarse_share=0.6, step_size=0.1, final_step_size=0.02)
+    )
     coarse, fine = recipe.stages
     assert (coarse.num_steps, fine.num_steps) == (60, 40)
     assert coarse.resolution < fine.resolution == 1.0

@@ -6,7 +6,9 @@ from attrib_core.seeding import Randomness, derive_seed, generator
 
 
 def test_a_key_always_gives_the_same_numbers() -> None:
-    assert torch.equal(torch.rand(5, generator=generator(0, 291, 3)), torch.rand(5, generator=generator(0, 291, 3)))
+    assert torch.equal(
+        torch.rand(5, generator=generator(0, 291, 3)), torch.rand(5, generator=generator(0, 291, 3))
+    )
 
 
 def test_keys_that_differ_anywhere_give_other_seeds() -> None:

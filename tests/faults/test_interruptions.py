@@ -16,8 +16,8 @@ ACTOR = "ray::Worker"  # the title that Ray gives an actor's process
 
 
 def wait_until(condition, driver) -> None:
-    """Waits for a condition for as long as the driver runs, two minutes at most."""
-    deadline = time.monotonic() + 120
+    """Waits for a condition for as long as the driver runs."""
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, driver.said()
         if driver.process.poll() is not None:

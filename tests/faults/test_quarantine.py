@@ -1,4 +1,4 @@
-"""A shard that fails for good is set aside with its traceback, the rest completes, and a resume tries it again."""
+"""A shard that fails for good is set aside with its traceback, the rest completes, a resume tries again."""
 
 import json
 import subprocess

@@ -48,7 +48,9 @@ def test_growth_adds_only_new_cells_and_keeps_old_shards() -> None:
     old_ids = [shard.id for shard in before.shards()]
     assert [shard.id for shard in after.shards()][: len(old_ids)] == old_ids
     cells = cells_of(after)
-    wanted = {("plain", 0, c) for c in range(10)} | set(itertools.product(["plain", "blur"], [0, 1], range(5, 15)))
+    wanted = {("plain", 0, c) for c in range(10)} | set(
+        itertools.product(["plain", "blur"], [0, 1], range(5, 15))
+    )
     assert len(cells) == len(set(cells))
     assert set(cells) == wanted
 
@@ -99,7 +101,9 @@ def test_ids_are_readable_unique_and_follow_content_and_settings_alone() -> None
     assert len(set(ids)) == len(ids)
     assert ids[0].startswith("plain-seed0-class0_6-")
     assert ids == [shard.id for shard in empty_plan().grow(axes(["plain"], [0], range(100)), 7).shards()]
-    other = Plan(fingerprint=fingerprint({"model": "n"}), kinds=KINDS).grow(axes(["plain"], [0], range(100)), 7)
+    other = Plan(fingerprint=fingerprint({"model": "n"}), kinds=KINDS).grow(
+        axes(["plain"], [0], range(100)), 7
+    )
     assert not set(ids) & {shard.id for shard in other.shards()}
 
 

@@ -41,7 +41,7 @@ def test_a_bad_element_is_named_with_its_field(text: str, message: str) -> None:
 
 
 def test_an_endless_range_is_refused_even_without_a_limit() -> None:
-    with pytest.raises(ValueError, match="seeds: .* more than"):
+    with pytest.raises(ValueError, match=r"seeds: .* more than"):
         parse_integers("seeds", "0-99999999999")
 
 
@@ -58,5 +58,5 @@ def test_formatting_is_the_inverse_of_parsing(values: tuple[int, ...]) -> None:
 def test_names() -> None:
     assert parse_names("recipes", "blur,plain", ("plain", "blur")) == ("blur", "plain")
     assert parse_names("recipes", "all", ("plain", "blur")) == ("plain", "blur")
-    with pytest.raises(ValueError, match="recipes: unknown name 'blurr'.*plain, blur"):
+    with pytest.raises(ValueError, match=r"recipes: unknown name 'blurr'.*plain, blur"):
         parse_names("recipes", "blurr", ("plain", "blur"))

@@ -61,10 +61,10 @@ def test_samples_change_the_parameters_alone_and_start_with_the_base() -> None:
         assert RANGES["noise"].low <= sample.noise <= RANGES["noise"].high
 
 
-def test_a_sample_changes_three_fields_of_many_and_the_steps() -> None:
+def test_a_sample_changes_at_most_three_fields_of_many_and_the_steps() -> None:
     for sample in sample_configurations(DEFAULT, ALL, 20, seed=0, image_size=224)[1:]:
         changed = {name for name in ALL if getattr(sample, name) != getattr(DEFAULT, name)}
-        assert len(changed) == 3
+        assert 1 <= len(changed) <= 3
 
 
 def test_samples_depend_on_the_seed_and_not_on_their_number() -> None:
