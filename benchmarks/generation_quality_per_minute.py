@@ -7,6 +7,7 @@ images: judging is not timed.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -149,8 +150,14 @@ def findings(sides: Sequence[Side], peer: Side) -> list[Finding]:
             Finding(name="  lower bound, 95 % over classes", value=low),
             Finding(name="  upper bound, 95 % over classes", value=high),
             Finding(name="  images a minute, right or wrong", value=sum(peer.seconds) / sum(side.seconds)),
+            Finding(name="  the same in the median turn", value=median_speed(side, peer)),
         ]
     return found
+
+
+def median_speed(side: Side, peer: Side) -> float:
+    """How many times as fast the side was in the median turn: a machine that stalls once moves it little."""
+    return statistics.median(theirs / ours for ours, theirs in zip(side.seconds, peer.seconds, strict=True))
 
 
 def bootstrap(side: Side, peer: Side, num_draws: int = 2000) -> tuple[float, float]:

@@ -112,13 +112,12 @@ def pool_round(work: Work, weights: Weights) -> Round:
 
 
 def warm_up(pool: Pool, work: Work) -> None:
-    """Small shards until every worker has finished one."""
+    """A few steps, again and again, until every worker has finished a shard of them."""
     seen: set[str] = set()
-    for number, shard in enumerate(work.shards(WARM_UP, 100)):
-        seen |= {event.worker for event in pool.run([shard]) if isinstance(event, Committed)}
-        if len(seen) == work.num_workers:
-            return
-        assert number < 90, "a worker does not start"
+    while len(seen) < work.num_workers:
+        # Two for each at once: the pool may give the first worker that is ready two before another has one.
+        shards = work.shards(WARM_UP, 2 * work.num_workers)
+        seen |= {event.worker for event in pool.run(shards) if isinstance(event, Committed)}
 
 
 def run_shards(pool: Pool, work: Work, run: RunDirectory) -> float:

@@ -62,6 +62,12 @@ class Backlog:
         task.attempt += 1
         return task
 
+    def holds(self, count: int) -> bool:
+        """Whether at least `count` tasks wait; no more of the plan is pulled than it takes to know."""
+        while len(self._again) + len(self._suspects) < count and (pulled := self._pull()) is not None:
+            self._again.append(pulled)
+        return len(self._again) + len(self._suspects) >= count
+
     def put_back(self, task: Task) -> None:
         """Run a task again that is not to blame."""
         (self._suspects if task.alone else self._again).append(task)

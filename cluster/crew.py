@@ -153,6 +153,11 @@ class Crew:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         return list(zip(ready, _fetch(ready), strict=True))
 
+    @property
+    def num_without_calls(self) -> int:
+        """Workers that have nothing to do, starting ones included."""
+        return sum(not member.calls for member in self.members)
+
     def describe(self) -> str:
         """What the crew waits for, in words."""
         now = time.monotonic()

@@ -1,5 +1,6 @@
 """What a pool tells its caller while it works."""
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,3 +53,15 @@ class Stalled:
 
 
 Event = Committed | Quarantined | WorkerLost | Stalled
+
+
+def headline(error: str) -> str:
+    """The line of an event's `error` that says what happened, at most 200 characters of it.
+
+    In a traceback that is the first line below the stack: messages may run on for many lines, such as the
+    debug source that obstore appends. Without a stack, as in Ray's account of a dead actor, it is the last.
+    """
+    lines = error.strip().splitlines() or ["no reason given"]
+    frames = [index for index, line in enumerate(lines) if line.lstrip().startswith('File "')]
+    below = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else []
+    return textwrap.shorten(below[0] if below else lines[-1], 200, placeholder=" ...")

@@ -10,8 +10,8 @@ from typing import Any, Self
 import ray
 
 from cluster.backlog import Backlog
-from cluster.crew import Crew, Lost, Member, WorkerResources
-from cluster.events import Committed, Event, HasId, Quarantined, Stalled, WorkerLost
+from cluster.crew import MAX_CALLS_PER_WORKER, Crew, Lost, Member, WorkerResources
+from cluster.events import Committed, Event, HasId, Quarantined, Stalled, WorkerLost, headline
 from cluster.worker import Done, Failed, Job, JobFactory
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Quarantined",
     "Stalled",
     "WorkerLost",
+    "headline",
 ]
 
 # How often the dispatcher looks at its clocks when nothing happens.
@@ -129,13 +130,17 @@ class Pool:
         return sum(member.starting is None for member in self._crew.members)
 
     def _assign(self, backlog: Backlog) -> None:
-        # Empty workers first: a second shard for one is of no use while another has none.
-        for member in sorted(self._crew.members, key=lambda member: len(member.calls)):
-            while member.accepts(suspects_wait=backlog.has_suspects):
+        # In rounds, empty workers first. A second shard waits behind the first only where those that have none,
+        # or are still starting, will find one too: the last shards of a sweep are shared out.
+        for num_calls in range(MAX_CALLS_PER_WORKER):
+            for member in self._crew.members:
+                if len(member.calls) != num_calls or not member.accepts(suspects_wait=backlog.has_suspects):
+                    continue
+                if num_calls and not backlog.holds(1 + self._crew.num_without_calls):
+                    return
                 task = backlog.take(idle=not member.calls)
-                if task is None:
-                    break
-                self._crew.send(member, task)
+                if task is not None:
+                    self._crew.send(member, task)
 
     def _collect(self, backlog: Backlog) -> list[Event]:
         events: list[Event] = []
@@ -175,7 +180,7 @@ class Pool:
         verdict = backlog.fail(task, answer.error)
         if verdict is None:
             self._log(
-                f"{task.shard.id} failed in attempt {task.attempt} and runs again: {_last_line(answer.error)}"
+                f"{task.shard.id} failed in attempt {task.attempt} and runs again: {headline(answer.error)}"
             )
         events: list[Event] = [verdict] if verdict else []
         if answer.broken:  # the shard behind is not to blame
@@ -201,7 +206,3 @@ class Pool:
             error = f"{member.name} hung: {shards} after {seconds:.1f} s, shard_timeout is {limit:g} s"
             events += [WorkerLost(member.name, error), *backlog.lose_worker(tasks, error)]
         return events
-
-
-def _last_line(traceback: str) -> str:
-    return (traceback.strip().splitlines() or ["no reason given"])[-1]

@@ -1,7 +1,8 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from obstore.exceptions import BaseError
@@ -15,6 +16,7 @@ from cluster.pool import (
     Quarantined,
     Stalled,
     WorkerLost,
+    headline,
 )
 from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, SweepOptions, same_command
@@ -25,6 +27,8 @@ from sweeps.record import merge, plan_of
 from sweeps.store import RunDirectory
 
 SOME_QUARANTINED = 1
+# Seconds without an event before the user is told what the run waits for. A shard may take minutes on a CPU.
+STALL_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +66,15 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         print_plan(sweep, plan, options, run)
         return 0
     run.check_writable()
-    if existing is not None and _is_committed(plan, sweep.axes, run):
-        progress = Progress(sweep.name, plan.num_shards(sweep.axes), run.write_progress)
-        progress.skipped = progress.total
-        _finish(sweep, run, progress)
+    work = _Work(plan, sweep, run)
+    if work.is_done:  # no worker need be started to find that out
+        _finish(sweep, run, work.progress)
         return 0
     with connect(options.address, num_cpus=options.num_workers) as session:
-        plan = plan_of(record(run, sweep, shard_size), sweep.kinds)
-        return _complete(sweep, plan, run, session, options)
+        recorded = plan_of(record(run, sweep, shard_size), sweep.kinds)
+        if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
+            work = _Work(recorded, sweep, run)
+        return _complete(work, pool_options(options, session))
 
 
 def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
@@ -87,10 +92,8 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
     """How many actors, and what each may use: the options given, the rest from what the cluster has."""
     gpus = options.gpus_per_worker
     if gpus is None:
-        gpus = 1.0 if session.num_gpus else 0.0
-    num_workers = options.num_workers
-    if num_workers is None:
-        num_workers = max(1, int(session.num_gpus / gpus) if gpus else int(session.num_cpus))
+        gpus = session.default_gpus_per_worker
+    num_workers = options.num_workers or session.default_workers(gpus)
     threads = options.threads_per_worker or max(1, int(session.num_cpus) // num_workers)
     return PoolOptions(
         num_workers=num_workers,
@@ -98,22 +101,42 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
         cpus_per_worker=1,
         threads_per_worker=threads,
         max_attempts=options.max_attempts,
+        stall_timeout=STALL_TIMEOUT,
     )
 
 
-def _complete(sweep: Sweep, plan: Plan, run: RunDirectory, session: Session, options: SweepOptions) -> int:
-    workers = pool_options(options, session)
-    progress = Progress(sweep.name, plan.num_shards(sweep.axes), run.write_progress)
+class _Work:
+    """The plan minus what results/ lists, lazily, and how far it is."""
+
+    def __init__(self, plan: Plan, sweep: Sweep, run: RunDirectory) -> None:
+        self.sweep, self.run = sweep, run
+        self.progress = Progress(sweep.name, plan.num_shards(sweep.axes), run.write_progress)
+        remaining = self._remaining(plan)
+        first = list(itertools.islice(remaining, 1))
+        self.is_done = not first
+        self.shards = itertools.chain(first, remaining)
+
+    def _remaining(self, plan: Plan) -> Iterator[Shard]:
+        committed = set(self.run.committed())
+        for shard in plan.shards(self.sweep.axes):
+            if shard.id in committed:
+                self.progress.skip()
+            else:
+                yield shard
+
+
+def _complete(work: _Work, workers: PoolOptions) -> int:
+    sweep, run, progress = work.sweep, work.run, work.progress
+    workers = replace(workers, num_workers=min(workers.num_workers, progress.total))
     progress.say(
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
         f" x {workers.threads_per_worker} threads"
     )
     if run.clear_success():
         progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
-    remaining = _remaining(plan, sweep.axes, run, progress)
     try:
         with progress, Pool(sweep.factory, sweep.shared, workers, log=progress.say) as pool:
-            for event in pool.run(remaining):
+            for event in pool.run(work.shards):
                 _handle(event, run, progress)
     except KeyboardInterrupt:
         progress.say(how_to_resume(progress, run))
@@ -129,22 +152,6 @@ def _complete(sweep: Sweep, plan: Plan, run: RunDirectory, session: Session, opt
     return 0
 
 
-def _is_committed(plan: Plan, requested: Axes, run: RunDirectory) -> bool:
-    """Whether there is nothing to do, so that no worker need be started to find it out."""
-    committed = set(run.committed())
-    return all(shard.id in committed for shard in plan.shards(requested))
-
-
-def _remaining(plan: Plan, requested: Axes, run: RunDirectory, progress: Progress) -> Iterator[Shard]:
-    """The plan minus what results/ lists, lazily."""
-    committed = set(run.committed())
-    for shard in plan.shards(requested):
-        if shard.id in committed:
-            progress.skip()
-        else:
-            yield shard
-
-
 def _handle(
     event: Committed | Quarantined | WorkerLost | Stalled, run: RunDirectory, progress: Progress
 ) -> None:
@@ -155,11 +162,11 @@ def _handle(
         case Quarantined():
             progress.quarantine(event.shard.id)
             progress.say(
-                f"quarantined {event.shard.id} after {event.attempts} attempts: {_last_line(event.error)}"
+                f"quarantined {event.shard.id} after {event.attempts} attempts: {headline(event.error)}"
             )
             _record_failure(event, run, progress)
         case WorkerLost():
-            progress.say(f"lost worker {event.worker}: {_last_line(event.error)}; its shards are requeued")
+            progress.say(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
         case Stalled():
             progress.say(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
 
@@ -194,11 +201,6 @@ def how_to_resume(progress: Progress, run: RunDirectory) -> str:
     """What is said when a sweep is interrupted."""
     done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
     return f"Interrupted: {done}.\n{same_command()}"
-
-
-def _last_line(traceback: str) -> str:
-    lines = traceback.strip().splitlines()
-    return lines[-1] if lines else "unknown"
 
 
 def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirectory) -> None:

@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -87,6 +88,7 @@ class _Report(tune.Callback):
         self._search, self._progress, self._outcome, self._deadline = search, progress, outcome, deadline
         self._run = RunDirectory(search.settings.output)
         self._failures = set(self._run.failures())
+        self._reported: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune stores its callbacks for a restore of its own, which this search does without."""
@@ -97,6 +99,9 @@ class _Report(tune.Callback):
     ) -> None:
         """A chunk is committed."""
         shard_id = self._chunk_id(trial, result["num_chunks"] - 1)
+        if shard_id in self._reported:  # a restarted trial begins at its first chunk again
+            return
+        self._reported.add(shard_id)
         if shard_id in self._failures:
             self._run.clear_failure(shard_id)
         if result["new_images"]:
@@ -121,7 +126,7 @@ class _Report(tune.Callback):
         """A trial failed as often as it may: the chunk that it failed at is recorded."""
         name, done = trial.config["recipe"], trial.last_result.get("num_chunks", 0)
         shard_id = self._chunk_id(trial, done)
-        error = "".join(traceback.format_exception(trial.get_error()))
+        error = _tracebacks(trial)
         self._run.quarantine(shard_id, {"attempts": trial.num_failures, "traceback": error})
         self._outcome.failed.add(name)
         self._progress.quarantine(shard_id)
@@ -130,6 +135,12 @@ class _Report(tune.Callback):
 
     def _chunk_id(self, trial: TuneTrial, chunk: int) -> str:
         return self._search.shards[trial.config["recipe"]][chunk].id
+
+
+def _tracebacks(trial: TuneTrial) -> str:
+    """The text of all failures of a trial, from the file on this machine: Tune's storage has it only later."""
+    text = Path(trial.error_file).read_text() if trial.error_file else "unknown"
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)  # Ray colours its tracebacks
 
 
 @contextlib.contextmanager

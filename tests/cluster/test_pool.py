@@ -54,6 +54,16 @@ def test_the_next_shard_computes_while_one_is_committed(work_through, shard, jou
     assert max(idle) < 0.1, "a device must not wait for the disk"
 
 
+def test_few_shards_are_shared_out_over_the_workers(make_pool, shard):
+    """Also when one worker is ready before the others: it must not take what they will be idle for."""
+    for num_shards in (2, 3):
+        pool = make_pool(num_workers=num_shards)
+        shards = [shard(f"{i}", compute=lambda: time.sleep(1.0)) for i in range(num_shards)]
+        workers = {event.worker for event in pool.run(shards) if isinstance(event, Committed)}
+        assert len(workers) == num_shards
+        pool.close()
+
+
 def test_a_worker_computes_one_shard_at_a_time_in_one_thread_and_in_order(work_through, shard, journal):
     def thread() -> int:
         import threading

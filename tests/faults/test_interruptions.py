@@ -9,9 +9,9 @@ import time
 import pytest
 
 from sweeps.store import CRASH_POINTS
-from sweeps.store.crash_points import VARIABLE
 
 pytestmark = pytest.mark.long
+CRASHING = "tests/faults/crashing_sweep.py"
 ACTOR = "ray::Worker"  # the title that Ray gives an actor's process
 
 
@@ -93,17 +93,9 @@ def test_a_driver_killed_at_random_moments_loses_and_doubles_nothing(
 def test_an_actor_that_dies_at_any_step_of_a_commit_loses_and_doubles_nothing(
     start, num_committed, check_complete, tmp_path
 ) -> None:
+    only_one = ("--classes", "0", "--num-workers", "1", "--max-attempts", "1")
     for point in CRASH_POINTS:
-        driver = start(
-            tmp_path / "run",
-            "--classes",
-            "0",
-            "--num-workers",
-            "1",
-            "--max-attempts",
-            "1",
-            **{VARIABLE: point},
-        )
+        driver = start(tmp_path / "run", *only_one, script=CRASHING, CRASH_ACTORS_AT=point)
         assert driver.wait() == 1, driver.said()
         assert "quarantined fast-seed0-class0-" in driver.said()
         assert num_committed(tmp_path / "run") == (point == "after_commit")

@@ -142,9 +142,13 @@ def test_a_trial_that_fails_is_recorded_and_tried_again_by_the_next_command(
     (copied / "_SUCCESS").unlink()
     assert tune(copied, "--max-attempts", "2") == 1
     assert [path.stem for path in copied.glob("failures/*.json")] == [lost.stem]
-    assert json.loads((copied / "failures" / f"{lost.stem}.json").read_text())["attempts"] == 2
+    failure = json.loads((copied / "failures" / f"{lost.stem}.json").read_text())
+    assert failure["attempts"] == 2
+    assert "sweeps/tune_trial.py" in failure["traceback"]
+    assert failure["traceback"].strip().endswith(f"AssertionError: {lost.stem} is committed")
     assert not (copied / "_SUCCESS").exists()
     assert "1 configurations failed; see" in capsys.readouterr().err
+    assert json.loads((copied / "progress.json").read_text())["committed_shards"] == 5
     lost.rmdir()
     assert tune(copied) == 0
     assert lost.is_file()
