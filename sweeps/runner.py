@@ -71,10 +71,11 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         _finish(sweep, run, work.progress)
         return 0
     with connect(options.address, num_cpus=options.num_workers) as session:
+        workers = pool_options(options, session)
         recorded = plan_of(record(run, sweep, shard_size), sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
-        return _complete(work, pool_options(options, session))
+        return _complete(work, workers)
 
 
 def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
@@ -93,6 +94,8 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
     gpus = options.gpus_per_worker
     if gpus is None:
         gpus = session.default_gpus_per_worker
+    if options.precision == "float16" and not gpus:
+        raise ValueError("precision: 'float16' needs GPUs; accepted on a CPU: float32, bfloat16")
     num_workers = options.num_workers or session.default_workers(gpus)
     threads = options.threads_per_worker or max(1, int(session.num_cpus) // num_workers)
     return PoolOptions(

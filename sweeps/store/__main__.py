@@ -6,6 +6,7 @@ Exit status: 0 all well; 1 problems found; 2 a user's mistake.
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -159,4 +160,8 @@ def _size(num_bytes: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    # About once in fifty times a native thread of the Parquet or store library takes the interpreter's lock
+    # while the interpreter is being torn down, and that aborts the process after its work is done.
+    os._exit(status)
