@@ -160,8 +160,8 @@ def _size(num_bytes: int) -> str:
 
 
 if __name__ == "__main__":
-    status = main()
+    exit_status = main()
     sys.stdout.flush()
     # About once in fifty times a native thread of the Parquet or store library takes the interpreter's lock
     # while the interpreter is being torn down, and that aborts the process after its work is done.
-    os._exit(status)
+    os._exit(exit_status)
