@@ -1,6 +1,7 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,6 +67,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         print_plan(sweep, plan, options, run)
         return 0
     run.check_writable()
+    print(f"configuration: {_configuration(sweep, options)}", file=sys.stderr)
     work = _Work(plan, sweep, run)
     if work.is_done:  # no worker need be started to find that out
         _finish(sweep, run, work.progress)
@@ -204,6 +206,12 @@ def how_to_resume(progress: Progress, run: RunDirectory) -> str:
     """What is said when a sweep is interrupted."""
     done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
     return f"Interrupted: {done}.\n{same_command()}"
+
+
+def _configuration(sweep: Sweep, options: SweepOptions) -> str:
+    """What the sweep was resolved to, on one line; options that were left open are left out."""
+    resolved = options.model_dump(exclude_none=True, exclude={"plan", "config"}) | sweep.settings
+    return " ".join(f"{name}={value}" for name, value in resolved.items() if not isinstance(value, dict))
 
 
 def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirectory) -> None:

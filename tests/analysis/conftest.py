@@ -15,7 +15,6 @@ from sweeps.store import RunDirectory, rows_table
 
 NUM_CLASSES = 4
 NUM_STEPS = 3
-JUDGE_COLUMNS = ["judge_top1", "judge_top5_hit"]
 
 Cell = tuple[str, int, int]
 
@@ -62,11 +61,11 @@ def write_run(run: RunDirectory, content: RunContent) -> None:
 def write_shard(run: RunDirectory, shard_id: str, cells: Sequence[Cell], content: RunContent) -> None:
     images = [image_row(*cell, content) for cell in cells]
     image_file = run.put_images(shard_id, 1, rows_table(images, generate_images(NUM_CLASSES)))
-    table = rows_table(
-        [result_row(shard_id, image_file, *cell, content) for cell in cells], generate_results(content.judges)
-    )
-    # Parquet has no struct without a field.
-    run.commit(shard_id, table if content.judges else table.drop_columns(JUDGE_COLUMNS), image_file)
+    schema = generate_results(content.judges)
+    rows = [result_row(shard_id, image_file, *cell, content) for cell in cells]
+    # Without judges there are no columns of theirs.
+    table = rows_table([{name: row[name] for name in schema.names} for row in rows], schema)
+    run.commit(shard_id, table, image_file)
 
 
 def image_row(recipe: str, class_index: int, seed: int, content: RunContent) -> dict[str, Any]:
