@@ -19,7 +19,7 @@ from reporting import Finding, Row, command_line, publish
 from torch import Tensor
 
 from analysis.intervals import wilson_interval
-from attrib_core.classifiers import load_classifier
+from attrib_core.classifiers import load_classifier, with_folded_batch_norms
 from attrib_core.execution import choose_execution, fastest_batch_size
 from attrib_core.generation import Cell, evaluate, find_recipe, generate, to_8_bits
 from sweeps.generate_job import BATCH_SIZES
@@ -58,7 +58,7 @@ class Side:
 def our_side(name: str, options: argparse.Namespace) -> Side:
     """A recipe by `generate`, as an actor of the sweep calls it."""
     execution = choose_execution(precision=options.precision)
-    classifier = execution.prepare(load_classifier(MODEL))
+    classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it
     recipe = find_recipe(name)
 
     def make(classes: Sequence[int], num_steps: int = options.num_steps or recipe.num_steps) -> Tensor:

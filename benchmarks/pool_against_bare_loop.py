@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from reporting import Finding, Row, command_line, publish
 
-from attrib_core.classifiers import load_classifier, read_checkpoint
+from attrib_core.classifiers import load_classifier, read_checkpoint, with_folded_batch_norms
 from attrib_core.execution import choose_execution
 from attrib_core.generation import Cell, Recipe, find_recipe, generate
 from cluster.pool import Committed, Pool, PoolOptions
@@ -157,7 +157,7 @@ def bare_loop(work: Work, shards: Any, barrier: Any) -> None:
     """A process: shards from the queue to images in memory, which nobody looks at."""
     torch.set_num_threads(1)
     execution = choose_execution()
-    classifier = execution.prepare(load_classifier(MODEL))
+    classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it
     recipes = work.recipes()
 
     def make(shard: Shard) -> None:

@@ -11,7 +11,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.classifiers import Checkpoint, Classifier, InputScaling, build_classifier, read_checkpoint
+from attrib_core.classifiers import (
+    Checkpoint,
+    Classifier,
+    InputScaling,
+    build_classifier,
+    read_checkpoint,
+    with_folded_batch_norms,
+)
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, to_8_bits
 from sweeps.generate_rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
@@ -83,6 +90,8 @@ class GenerateJob:
         self.settings = settings
         self.execution = choose_execution(settings.device, settings.precision)
         self.classifier = self._prepare(weights.model).with_input_scaling(settings.input_scaling)
+        # The steps run on a faster equal of the classifier; what is stored of the finished image does not.
+        self._generator = self.execution.prepare(with_folded_batch_norms(self.classifier))
         self.judges = {name: self._prepare(checkpoint) for name, checkpoint in weights.judges.items()}
         self._batch_sizes: dict[str, int] = {}
 
@@ -158,7 +167,7 @@ class GenerateJob:
 
     def _generate(self, recipe: Recipe, cells: Sequence[Cell], observe: Any = None) -> Generated:
         return generate(
-            self.classifier,
+            self._generator,
             recipe,
             cells,
             sweep_seed=self.settings.sweep_seed,

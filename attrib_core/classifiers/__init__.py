@@ -4,6 +4,7 @@
 from attrib_core.classifiers import efficientnet_lite, torchvision_models, timm_models  # noqa: F401, I001
 from attrib_core.classifiers.checkpoint import Checkpoint
 from attrib_core.classifiers.classifier import Classifier, InputScaling, Labels, Preprocessing
+from attrib_core.classifiers.folding import with_folded_batch_norms
 from attrib_core.classifiers.loading import build_classifier, load_classifier, read_checkpoint
 from attrib_core.classifiers.registry import Architecture, register
 
@@ -18,4 +19,5 @@ __all__ = [
     "load_classifier",
     "read_checkpoint",
     "register",
+    "with_folded_batch_norms",
 ]

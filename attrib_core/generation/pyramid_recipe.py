@@ -29,9 +29,9 @@ class PyramidSettings:
     fine_weight: float = 0.25
     num_levels: int = 6
     noise: float = 0.1
-    coarse_share: float = 0.75  # of the steps, on an image rendered at `coarse_size`
+    coarse_share: float = 0.875  # of the steps, on an image rendered at `coarse_size`
     coarse_size: float = 0.5
-    fine_size: float = 6 / 7  # of the views of the remaining steps, whose image is rendered at its full size
+    fine_size: float = 5 / 7  # of the views of the remaining steps, whose image is rendered at its full size
     smallest_crop: float = 0.4
     largest_crop: float = 1.1
     rotation: float = 20.0  # degrees

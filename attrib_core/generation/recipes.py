@@ -83,7 +83,9 @@ def _lucid() -> Recipe:
 
 
 DEFAULT = PyramidSettings()
-FAST = PyramidSettings(num_steps=64, step_size=0.12, final_step_size=0.015, coarse_share=1.0)
+FAST = PyramidSettings(
+    num_steps=64, step_size=0.12, final_step_size=0.015, coarse_share=1.0, coarse_size=3 / 7
+)
 
 RECIPES: dict[str, Recipe] = {
     "plain": _original(),

@@ -1,0 +1,62 @@
+"""Folding batch norms: the same logits and gradients up to rounding, and no network changed behind one's back."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from attrib_core.classifiers import Classifier, load_classifier, with_folded_batch_norms
+
+
+def norms(classifier: Classifier) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "timm:resnet18", "mobilenet_v2"])
+def test_logits_and_input_gradients_stay_the_same(name: str) -> None:
+    classifier = load_classifier(name, weights=None if "lite" in name else "untrained")
+    folded = with_folded_batch_norms(classifier)
+    assert norms(folded) < norms(classifier)
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    before, after = classifier(images), folded(images)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4 * before.abs().max().item())
+    gradients = [torch.autograd.grad(logits[:, 3].sum(), images)[0] for logits in (before, after)]
+    similarity = torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0)
+    assert similarity > 0.999
+
+
+def test_the_classifier_that_was_given_stays_as_it_was(lite0: Classifier) -> None:
+    before = {name: value.clone() for name, value in lite0.state_dict().items()}
+    with_folded_batch_norms(lite0)
+    assert all(torch.equal(value, before[name]) for name, value in lite0.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in lite0.modules())
+
+
+def test_every_norm_of_the_default_model_is_folded(lite0: Classifier) -> None:
+    folded = with_folded_batch_norms(lite0)
+    assert norms(folded) == 0
+    assert (folded.name, folded.digest, folded.input_scaling) == (
+        lite0.name,
+        lite0.digest,
+        lite0.input_scaling,
+    )
+
+
+class OutputUsedTwice(nn.Module):
+    """The convolution's output goes to the norm and, as it is, past it: folding would change the second use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.running_mean, 0.7)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        made = self.conv(images)
+        return (self.norm(made) - 2 * made).mean((2, 3))
+
+
+def test_a_network_that_would_compute_something_else_is_left_alone(lite0: Classifier) -> None:
+    network = OutputUsedTwice()
+    classifier = Classifier(copy.deepcopy(network), lite0.identity)
+    assert with_folded_batch_norms(classifier) is classifier
