@@ -1,7 +1,6 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -67,7 +66,6 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         print_plan(sweep, plan, options, run)
         return 0
     run.check_writable()
-    print(f"configuration: {_configuration(sweep, options)}", file=sys.stderr)
     work = _Work(plan, sweep, run)
     if work.is_done:  # no worker need be started to find that out
         _finish(sweep, run, work.progress)
@@ -77,6 +75,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         recorded = plan_of(record(run, sweep, shard_size), sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
+        work.progress.say(f"configuration: {_configuration(sweep, options)}")
         return _complete(work, workers)
 
 

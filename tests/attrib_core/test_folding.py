@@ -13,7 +13,7 @@ def norms(classifier: Classifier) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "timm:resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "timm:resnet18"])
 def test_logits_and_input_gradients_stay_the_same(name: str) -> None:
     classifier = load_classifier(name, weights=None if "lite" in name else "untrained")
     folded = with_folded_batch_norms(classifier)

@@ -59,8 +59,9 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A log, as there is no terminal: nothing but what a user needs to know.
     assert result.stdout == ""
     lines = result.stderr.splitlines()
-    assert lines[0] == f"generate: 2 shards in {output} on 2 workers x 1 threads"
-    assert all(re.match("[012]/2 shards, ", line) for line in lines[1:-1]), lines  # on a slow machine
+    assert lines[0].startswith(f"configuration: output={output} ")
+    assert lines[1] == f"generate: 2 shards in {output} on 2 workers x 1 threads"
+    assert all(re.match("[012]/2 shards, ", line) for line in lines[2:-1]), lines  # on a slow machine
     assert lines[-1] == f"All 2 shards are committed in {output}"
     return output
 
