@@ -20,7 +20,7 @@ from attrib_core.classifiers import (
     with_folded_batch_norms,
 )
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
-from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, to_8_bits
+from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, stable_logits, to_8_bits
 from sweeps.generate_rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
@@ -203,7 +203,9 @@ class GenerateJob:
             if step % self.settings.frame_every == 0:
                 pixels = to_8_bits(images[chosen].clamp(0, 1)).cpu()
                 with torch.inference_mode():
-                    logits = self.classifier(self.execution.images(pixels.float() / 255)).cpu().numpy()
+                    logits = stable_logits(
+                        self.classifier, self.execution.images(pixels.float() / 255)
+                    ).numpy()
                 for row, image, row_logits in zip(chosen, _channels_last(pixels), logits, strict=True):
                     frames.append(Frame(cell=cells[row], step=step, image=image, logits=row_logits))
 

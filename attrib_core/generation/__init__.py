@@ -1,7 +1,7 @@
 """Class-conditional images by activation maximisation: objectives, parameterisations, priors, recipes."""
 
 from attrib_core.generation.ascent import Cell, Generated, generate
-from attrib_core.generation.evaluation import Evaluation, Verdict, evaluate, to_8_bits
+from attrib_core.generation.evaluation import Evaluation, Verdict, evaluate, stable_logits, to_8_bits
 from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe import Recipe
 from attrib_core.generation.recipes import RECIPES, find_recipe
@@ -18,5 +18,6 @@ __all__ = [
     "find_recipe",
     "generate",
     "pyramid_recipe",
+    "stable_logits",
     "to_8_bits",
 ]

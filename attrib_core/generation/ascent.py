@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
-from attrib_core.execution import Execution
+from attrib_core.execution import BATCH_MULTIPLE, Execution
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
 from attrib_core.generation.recipe import Recipe, Stage
@@ -20,11 +20,6 @@ from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.seeding import Randomness
 
 START = -1  # the key of the draws that make the first image, before step 0
-
-# A CPU's convolutions add up in another order for one to three images than for more, and for sixteen or more. The
-# differences are roundings, but a hundred steps amplify them; whole multiples of four keep an image bit for bit
-# the same, alone and among others, as long as the number of threads is.
-BATCH_MULTIPLE = 4
 
 
 class Cell(NamedTuple):

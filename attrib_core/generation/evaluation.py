@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
-from attrib_core.execution import Execution
+from attrib_core.execution import BATCH_MULTIPLE, Execution
 from attrib_core.generation.objectives import target_logits, total_variation
 
 
@@ -60,7 +60,15 @@ def evaluate(
     )
 
 
+def stable_logits(classifier: Classifier, images: Tensor) -> Tensor:
+    """Logits `[B, K]`, on the CPU, of images `[B, C, H, W]`: the same alone and among others."""
+    missing = -len(images) % BATCH_MULTIPLE
+    padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
+    logits: Tensor = classifier(padded.contiguous(memory_format=torch.channels_last))
+    return logits[: len(images)].cpu()
+
+
 def _verdict(classifier: Classifier, images: Tensor, targets: Tensor) -> Verdict:
-    logits = classifier(images).cpu()
+    logits = stable_logits(classifier, images)
     top5 = logits.topk(min(5, logits.shape[1]), dim=1).indices
     return Verdict(logits=logits, top1=logits.argmax(1), top5_hit=(top5 == targets[:, None]).any(1))
