@@ -18,13 +18,25 @@ DICTIONARY_COLUMNS = (
     "class_name",
     "image_file",
     "settings",
+    "checkpoint",
+    "dataset",
+    "split",
+    "label_name",
+    "method",
+    "perturbation_file",
+    "clean_file",
+    "kind",
 )
 
 # The columns that tell the rows of a sweep apart: no two rows of a run directory agree in all of them.
 IDENTITY = {
+    "attack": ("checkpoint", "method", "target", "image_index", "epsilon"),
     "generate": ("class_index", "seed", "recipe"),
     "tune_recipe": ("class_index", "seed", "recipe"),
 }
+
+# A row that names an image in `x_key` names the file that holds it in `x_file`; both are null otherwise.
+IMAGE_COLUMNS = ("image", "perturbation", "clean")
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -108,6 +120,68 @@ def generate_images(num_classes: int) -> pa.Schema:
             _required("step", pa.int32()),
             _required("logits", pa.list_(pa.float32(), num_classes)),
         ]
+    )
+
+
+_ATTACK_IDENTITY = [
+    _required("checkpoint", pa.string()),
+    _required("method", pa.string()),
+    pa.field("target", pa.int32()),
+    _required("image_index", pa.int32()),
+]
+
+
+def attack_results() -> pa.Schema:
+    """One row per checkpoint, method, target, image and ε.
+
+    `target` is the class aimed at, null for an untargeted attack. `epsilon` is null where a minimum was sought
+    and no ε up to 1 succeeds; the row then describes ε = 1. Confidences are softmax probabilities of the
+    prediction, margins the label's logit minus the largest other one. `loss` is the cross-entropy at the
+    adversarial image, of the label or the target. Distances are to the clean image, in pixel units of [0, 1];
+    `_u8` says what is left after rounding to 8 bits. `rechecked`: computed again in float32 under
+    `--precision mixed`.
+    """
+    return pa.schema(
+        [
+            *_COMMON,
+            pa.field("perturbation_file", pa.string()),
+            pa.field("perturbation_key", pa.string()),
+            pa.field("clean_file", pa.string()),
+            pa.field("clean_key", pa.string()),
+            *_ATTACK_IDENTITY,
+            pa.field("epsilon", pa.float64()),
+            _required("dataset", pa.string()),
+            _required("split", pa.string()),
+            _required("key", pa.string()),
+            _required("label", pa.int32()),
+            _required("label_name", pa.string()),
+            _required("clean_prediction", pa.int32()),
+            _required("clean_confidence", pa.float32()),
+            _required("clean_margin", pa.float32()),
+            _required("adversarial_prediction", pa.int32()),
+            _required("adversarial_confidence", pa.float32()),
+            _required("adversarial_margin", pa.float32()),
+            _required("loss", pa.float32()),
+            _required("linf", pa.float32()),
+            _required("l2", pa.float32()),
+            _required("prediction_u8", pa.int32()),
+            _required("linf_u8", pa.float32()),
+            _required("zero_gradient", pa.bool_()),
+            _required("rechecked", pa.bool_()),
+            _required("batch_size", pa.int32()),
+        ]
+    )
+
+
+def attack_images() -> pa.Schema:
+    """The clean image, the perturbation's direction, and adversarial images; `kind` tells which, `epsilon` is
+    null but for the last.
+
+    A direction in [-1, 1] is stored as the 8-bit grey or colour 127.5 + 127.5 · direction, rounded: a sign map
+    has 0, 128 and 255.
+    """
+    return images_schema(
+        [*_ATTACK_IDENTITY, _required("kind", pa.string()), pa.field("epsilon", pa.float64())]
     )
 
 
