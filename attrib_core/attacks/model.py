@@ -1,0 +1,116 @@
+"""The classifier as an attack sees it: logits and input gradients in the chosen precision, rechecked if asked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attrib_core.attacks.batch import Predictions, check_logits
+from attrib_core.classifiers import Classifier
+from attrib_core.execution import BATCH_MULTIPLE, Execution
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Logits `[N, K]` in float32, and which rows `[N]` were computed again in float32."""
+
+    logits: Tensor
+    rechecked: Tensor
+
+
+class AttackedModel:
+    """A prepared classifier, how it runs, and when a quick answer is not to be trusted.
+
+    With a `quick` execution, logits come from it, but where the two largest are closer than `band` the image is
+    computed again by `execution`; gradients always come from `execution`. Without one, `execution` does it all.
+    """
+
+    def __init__(
+        self, classifier: Classifier, execution: Execution, quick: Execution | None = None, band: float = 0.0
+    ) -> None:
+        self.classifier, self.execution = classifier, execution
+        self.quick, self.band = quick, band
+
+    def gradient(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[B, K]`, and the gradient `[B, C, H, W]` of each image's own cross-entropy.
+
+        Raises ValueError where the classifier does not answer with logits.
+        """
+        padded = _padded(self.execution.images(images)).requires_grad_()
+        with torch.enable_grad(), self.execution.autocast():
+            logits = self.classifier(padded).float()
+            # A sum, not a mean: a gradient must not depend on how many neighbours its image has.
+            loss = F.cross_entropy(logits[: len(images)], classes, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, padded)
+        logits = logits[: len(images)].detach()
+        check_logits(logits, self.classifier.name)
+        return logits, gradient[: len(images)]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits `[B, K]`, quick where a quick execution is there, not rechecked."""
+        return self._run(images, self.quick or self.execution)
+
+    def exact_logits(self, images: Tensor) -> Tensor:
+        """Logits `[B, K]` by the execution that gradients come from."""
+        return self._run(images, self.execution)
+
+    def doubtful(self, logits: Tensor) -> Tensor:
+        """Which rows `[B]` of quick logits must be computed again."""
+        if self.quick is None or logits.shape[1] < 2:
+            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        return gap(logits) < self.band
+
+    @torch.inference_mode()
+    def answer(self, images: Tensor) -> Answer:
+        """Logits of images, those in doubt computed again."""
+        logits = self.logits(images)
+        rechecked = self.doubtful(logits)
+        if rechecked.any():
+            logits[rechecked] = self.exact_logits(images[rechecked])
+        return Answer(logits, rechecked)
+
+    def calibrated(self, batches: Iterable[Tensor], safety: float) -> "AttackedModel":
+        """This model with `band` set to `safety` times the largest error of a logit difference on the batches.
+
+        The error is that of the quick largest logit's lead over any other: a prediction can only be wrong
+        where the lead is smaller.
+        """
+        errors = [_error_of_lead(self.logits(images), self.exact_logits(images)) for images in batches]
+        return AttackedModel(self.classifier, self.execution, self.quick, safety * max(errors))
+
+    @torch.inference_mode()
+    def _run(self, images: Tensor, execution: Execution) -> Tensor:
+        padded = _padded(execution.images(images))
+        with execution.autocast():
+            logits: Tensor = self.classifier(padded)
+        return logits[: len(images)].float()
+
+
+def gap(logits: Tensor) -> Tensor:
+    """How far the largest logit of each row leads the second, `[B]`."""
+    largest = logits.topk(2, dim=1).values
+    return largest[:, 0] - largest[:, 1]
+
+
+def predictions(logits: Tensor, labels: Tensor) -> Predictions:
+    """What logits `[..., K]` say, held against labels that broadcast to `[...]`."""
+    label = labels.expand(logits.shape[:-1]).unsqueeze(-1)
+    confidence = logits.softmax(-1).amax(-1)
+    others = logits.scatter(-1, label, -torch.inf).amax(-1)
+    margin = logits.gather(-1, label).squeeze(-1) - others
+    # The class of the largest logit: two of the probabilities may be equal where the logits are not.
+    return Predictions(prediction=logits.argmax(-1).cpu(), confidence=confidence.cpu(), margin=margin.cpu())
+
+
+def _padded(images: Tensor) -> Tensor:
+    """The images, the last one repeated up to a multiple of four, in memory of their own if so."""
+    missing = -len(images) % BATCH_MULTIPLE
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images.detach()
+
+
+def _error_of_lead(quick: Tensor, exact: Tensor) -> float:
+    best = quick.argmax(1, keepdim=True)
+    leads = [logits.gather(1, best) - logits for logits in (quick, exact)]
+    return (leads[0] - leads[1]).abs().max().item()
