@@ -6,7 +6,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
+
+TABLE_SUFFIXES = (".csv", ".parquet")
 
 
 def exit_status(main: Callable[[], None]) -> int:
@@ -49,3 +52,38 @@ def save_pages(figures: Iterable[tuple[str, Figure]], folder: Path) -> Iterator[
         # Figures and their parts refer to each other in circles: pages would pile up until a collection.
         gc.collect()
         yield path
+
+
+def table_path(text: str) -> Path:
+    """The path of a table, for argparse: it must end as one of the kinds that can be written."""
+    path = Path(text)
+    if path.suffix not in TABLE_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; accepted: {', '.join(TABLE_SUFFIXES)}")
+    return path
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV or Parquet, as the suffix says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def save_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Writes a table to a folder both ways and returns the paths."""
+    paths = [folder / f"{name}{suffix}" for suffix in TABLE_SUFFIXES]
+    for path in paths:
+        write_table(table, path)
+    return paths
+
+
+def figure_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The options of every command that draws figures of tables."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder for what is drawn and written"
+    )
+    return parser

@@ -25,21 +25,25 @@ RIGHT, WRONG, EMPTY = "#1a7f37", "#cf222e", "#eff1f3"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Style:
+class TextStyle:
     size: float = 7
     color: str = "#1f2328"
     weight: str = "normal"
 
 
-_TITLE, _NAME, _NOTE = _Style(size=10, weight="bold"), _Style(), _Style(color="#59636e")
+TITLE, NAME, NOTE = TextStyle(size=10, weight="bold"), TextStyle(), TextStyle(color="#59636e")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """An image `[H, W, C]`, None where none is stored; whether the judge names its class, None if unknown."""
+    """An image `[H, W, C]`, None where none is stored; whether the judge names its class, None if unknown.
+
+    `caption` is a line above the image.
+    """
 
     image: NDArray[np.uint8] | None = None
     correct: bool | None = None
+    caption: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class Page:
 def draw_page(page: Page) -> Figure:
     """The page as a figure as large as its content."""
     strip_width = len(page.strips[0].cells) * (IMAGE_SIZE + GAP) - GAP
-    strip_height = LINE_HEIGHT + IMAGE_SIZE + GAP
+    strip_height = _top_of_images(page.strips) + IMAGE_SIZE + GAP
     num_down = -(-len(page.strips) // page.num_across)
     grid_width = page.num_across * (strip_width + STRIP_GAP) - STRIP_GAP
     width = max(NARROWEST, grid_width + 2 * MARGIN)
@@ -80,8 +84,15 @@ def draw_page(page: Page) -> Figure:
         _draw_headers(axes, page.headers, left, top)
     for index, strip in enumerate(page.strips):
         down, across = divmod(index, page.num_across)
-        _draw_strip(axes, strip, left_edges[across], top_of_strips + down * strip_height)
+        top_of_images = _top_of_images(page.strips)
+        _draw_strip(axes, strip, left_edges[across], top_of_strips + down * strip_height, top_of_images)
     return figure
+
+
+def _top_of_images(strips: Sequence[Strip]) -> float:
+    """How far below the top of a strip its images begin: under its title, and its captions if there are any."""
+    captions = any(cell.caption for strip in strips for cell in strip.cells)
+    return 2 * LINE_HEIGHT if captions else LINE_HEIGHT
 
 
 def _blank_page(width: float, height: float) -> tuple[Figure, Axes]:
@@ -94,29 +105,32 @@ def _blank_page(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _draw_title(axes: Axes, page: Page, width: float) -> None:
     room = width - 2 * MARGIN
-    _draw_text(axes, page.title, (MARGIN, MARGIN), room, _TITLE)
+    _draw_text(axes, page.title, (MARGIN, MARGIN), room, TITLE)
     for line, note in enumerate(page.notes):
         y = MARGIN + TITLE_HEIGHT + line * LINE_HEIGHT
-        _draw_text(axes, note, (MARGIN, y), room, _NOTE)
+        _draw_text(axes, note, (MARGIN, y), room, NOTE)
 
 
 def _draw_headers(axes: Axes, headers: Sequence[str], left: float, top: float) -> None:
     for column, header in enumerate(headers):
         x = left + column * (IMAGE_SIZE + GAP)
-        _draw_text(axes, header, (x, top), IMAGE_SIZE, _NOTE)
+        _draw_text(axes, header, (x, top), IMAGE_SIZE, NOTE)
 
 
-def _draw_strip(axes: Axes, strip: Strip, left: float, top: float) -> None:
+def _draw_strip(axes: Axes, strip: Strip, left: float, top: float, top_of_images: float) -> None:
     room = len(strip.cells) * (IMAGE_SIZE + GAP) - GAP
-    _draw_text(axes, strip.title, (left, top), room, _NAME)
+    _draw_text(axes, strip.title, (left, top), room, NAME)
     for column, cell in enumerate(strip.cells):
-        _draw_cell(axes, cell, left + column * (IMAGE_SIZE + GAP), top + LINE_HEIGHT)
+        x = left + column * (IMAGE_SIZE + GAP)
+        if cell.caption:
+            _draw_text(axes, cell.caption, (x, top + LINE_HEIGHT), IMAGE_SIZE, NOTE)
+        _draw_cell(axes, cell, x, top + top_of_images)
 
 
 def _draw_cell(axes: Axes, cell: Cell, left: float, top: float) -> None:
     if cell.image is None:
         axes.add_patch(Rectangle((left, top), IMAGE_SIZE, IMAGE_SIZE, facecolor=EMPTY, linewidth=0))
-        _draw_text(axes, "no image", (left + GAP, top + GAP), IMAGE_SIZE, _NOTE)
+        _draw_text(axes, "no image", (left + GAP, top + GAP), IMAGE_SIZE, NOTE)
         return
     pixels = cell.image.repeat(3, axis=-1) if cell.image.shape[-1] == 1 else cell.image
     height, width = IMAGE_SIZE * np.array(pixels.shape[:2]) / max(pixels.shape[:2])
@@ -134,11 +148,11 @@ def _draw_verdict(axes: Axes, correct: bool, left: float, top: float, width: flo
     corner = (left + width - 0.03, top + height - 0.03)
     mark = "\N{CHECK MARK}" if correct else "\N{BALLOT X}"
     axes.text(
-        *corner, mark, color="white", size=_NAME.size, ha="right", va="bottom", family=FONT_FAMILY, bbox=badge
+        *corner, mark, color="white", size=NAME.size, ha="right", va="bottom", family=FONT_FAMILY, bbox=badge
     )
 
 
-def _draw_text(axes: Axes, text: str, corner: tuple[float, float], width: float, style: _Style) -> None:
+def _draw_text(axes: Axes, text: str, corner: tuple[float, float], width: float, style: TextStyle) -> None:
     """One line of at most `width` with its upper left corner there."""
     x, y = corner
     line = fit_label(

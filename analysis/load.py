@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
+from sweeps.schemas import DICTIONARY_COLUMNS, IMAGE_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
 from sweeps.store.maintenance import open_run
@@ -70,7 +70,7 @@ def sweep(run: str | Path) -> dict[str, Any]:
 def images(
     run: str | Path, keys: Iterable[str], *, rows: pd.DataFrame | None = None
 ) -> list[NDArray[np.uint8]]:
-    """The images `[H, W, C]` of the given `image_key`s, in their order.
+    """The images `[H, W, C]` of the given keys, in their order: an `image_key`, or another column's of images.
 
     `rows` are rows of `results` that name these keys: they spare a caller who reads page after page the
     search through all results. Only the image files and row groups that hold a key are read. Raises
@@ -78,9 +78,9 @@ def images(
     """
     directory, keys = open_run(str(run)), list(keys)
     if rows is None:
-        rows = results(run, ["image_key", "image_file"])
-    named = rows[rows["image_key"].isin(keys)]
-    file_of = dict(zip(named["image_key"], named["image_file"], strict=True))
+        pairs = _image_pairs(column_names(run))
+        rows = results(run, [column for pair in pairs for column in pair])
+    file_of = _files_of(keys, rows)
     _refuse_missing(keys, file_of, f"the results of {directory.url}")
     keys_of: dict[str, set[str]] = defaultdict(set)
     for key in keys:
@@ -89,6 +89,22 @@ def images(
         parts = list(pool.map(lambda name: _read_images(directory, name, keys_of[name]), keys_of))
     found = {key: image for part in parts for key, image in part.items()}
     return [found[key] for key in keys]
+
+
+def _image_pairs(columns: Iterable[str]) -> list[tuple[str, str]]:
+    """The columns of image keys among these, each with that of the files that hold them."""
+    known = set(columns)
+    pairs = [(f"{column}_key", f"{column}_file") for column in IMAGE_COLUMNS]
+    return [pair for pair in pairs if known.issuperset(pair)]
+
+
+def _files_of(keys: Sequence[str], rows: pd.DataFrame) -> dict[str, str]:
+    """The image file of each key that the rows name."""
+    file_of: dict[str, str] = {}
+    for key_column, file_column in _image_pairs(rows.columns):
+        named = rows[rows[key_column].isin(keys)]
+        file_of |= dict(zip(named[key_column], named[file_column], strict=True))
+    return file_of
 
 
 def _read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None) -> pa.Table:

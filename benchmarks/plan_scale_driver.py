@@ -44,7 +44,7 @@ def no_op_sweep(num_shards: int, notes: Path) -> Sweep:
     return Sweep(
         name="no-op",
         kinds=KINDS,
-        axes=axes,
+        boxes=(axes,),
         settings={},
         provenance={},
         shard_size=1,

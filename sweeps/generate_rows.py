@@ -1,16 +1,15 @@
 """A shard of generated images as the rows and images that are stored."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from attrib_core.classifiers import Classifier
 from attrib_core.generation import Cell, Evaluation, Generated
 from sweeps.plan import Shard
+from sweeps.png import encode_png
 from sweeps.schemas import SCHEMA_VERSION
 
 Row = dict[str, Any]
@@ -85,14 +84,6 @@ def image_rows(computed: Computed) -> list[Row]:
 def image_key(recipe: str, cell: Cell, step: int) -> str:
     """The key of an image in images/: sorts by recipe, class, seed and step."""
     return f"{recipe}-c{cell.class_index:04d}-s{cell.seed:04d}-t{step:05d}"
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """A lossless PNG of uint8 `[H, W, C]`."""
-    buffer = io.BytesIO()
-    # Level 1 is 3 % larger than the default and nearly twice as fast on generated images.
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _class_columns(classifier: Classifier, cell: Cell) -> Row:

@@ -1,8 +1,8 @@
 """Axes to shards: lazily, with ids that depend on nothing but a shard's content, and room to grow.
 
-A sweep is a set of cells, the product of its axes. A run directory records the blocks of cells that were asked
-for; asking for more adds blocks that hold only the cells that are new (the difference of two products is a
-few disjoint products), so nothing is ever planned twice.
+A sweep is a set of cells: one product of its axes, or several (methods that seek a minimum have no ε of the grid).
+A run directory records the blocks of cells that were asked for; asking for more adds blocks that hold only the
+cells that are new (the difference of two products is a few disjoint products), so nothing is ever planned twice.
 
 Axes come in three kinds. A shard has one value of each *group* axis; it holds `shard_size` points of the
 product of the *cell* axes, flattened with the last axis fastest; and it holds all of a block's values of each
@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,15 +68,15 @@ class Plan:
         added = tuple(Block(box, shard_size) for box in boxes)
         return Plan(fingerprint=self.fingerprint, kinds=self.kinds, blocks=self.blocks + added)
 
-    def shards(self, requested: Axes | None = None) -> Iterator[Shard]:
+    def shards(self, requested: Sequence[Axes] | None = None) -> Iterator[Shard]:
         """The shards in order; with `requested`, those that hold at least one requested cell."""
         for block in self.blocks:
-            if requested is None or _covers(requested, block.axes):
+            if _is_whole(block, requested):
                 yield from self._shards_of(block)
-            elif _meets(requested, block.axes):
-                yield from (shard for shard in self._shards_of(block) if self._touches(shard, requested))
+            else:
+                yield from self._touched(block, requested)
 
-    def num_shards(self, requested: Axes | None = None) -> int:
+    def num_shards(self, requested: Sequence[Axes] | None = None) -> int:
         """How many shards `shards` yields, without making them where a block is wanted whole."""
         return sum(self._count(block, requested) for block in self.blocks)
 
@@ -84,14 +84,19 @@ class Plan:
         """Cells in all blocks."""
         return sum(block.num_cells() for block in self.blocks)
 
-    def _count(self, block: Block, requested: Axes | None) -> int:
-        if requested is None or _covers(requested, block.axes):
+    def _count(self, block: Block, requested: Sequence[Axes] | None) -> int:
+        if _is_whole(block, requested):
             groups = math.prod(len(block.axes[axis]) for axis in self.kinds.group)
             cells = math.prod(len(block.axes[axis]) for axis in self.kinds.cells)
             return groups * math.ceil(cells / block.shard_size)
-        if not _meets(requested, block.axes):
-            return 0
-        return sum(self._touches(shard, requested) for shard in self._shards_of(block))
+        return sum(1 for _ in self._touched(block, requested))
+
+    def _touched(self, block: Block, requested: Sequence[Axes] | None) -> Iterator[Shard]:
+        boxes = [box for box in requested or () if _meets(box, block.axes)]
+        if boxes:
+            for shard in self._shards_of(block):
+                if any(self._touches(shard, box) for box in boxes):
+                    yield shard
 
     def _shards_of(self, block: Block) -> Iterator[Shard]:
         whole = {axis: block.axes[axis] for axis in self.kinds.whole}
@@ -140,6 +145,11 @@ def subtract(box: Axes, taken: Axes) -> list[Axes]:
             rest.append({**box, **common, axis: fresh})
         common[axis] = tuple(value for value in values if value in old)
     return rest
+
+
+def _is_whole(block: Block, requested: Sequence[Axes] | None) -> bool:
+    """Whether all of the block is wanted, as far as can be told without making its shards."""
+    return requested is None or any(_covers(box, block.axes) for box in requested)
 
 
 def _meets(first: Axes, second: Axes) -> bool:

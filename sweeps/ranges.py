@@ -37,6 +37,20 @@ def parse_integers(field: str, text: str, *, limit: int | None = None) -> tuple[
     return tuple(sorted(values))
 
 
+def parse_numbers(field: str, text: str, *, low: float, high: float) -> tuple[float, ...]:
+    """Numbers of `0,0.25/255,1/255,0.01` in [low, high], in the order given; a fraction is one division.
+
+    ValueError names the field, the element and what would be accepted.
+    """
+    accepted = f"numbers and fractions such as 0.01,2/255 in [{low:g}, {high:g}]"
+    values = [_number(field, element, accepted) for element in _elements(field, text, accepted)]
+    for element, value in zip(text.split(","), values, strict=True):
+        if not low <= value <= high:
+            raise ValueError(f"{field}: {element.strip()!r} is out of range; accepted: {accepted}")
+    _refuse_duplicates(field, values)
+    return tuple(values)
+
+
 def parse_names(field: str, text: str, known: Sequence[str] | None = None) -> tuple[str, ...]:
     """Names in the order given; `all` means every known one."""
     if text == "all" and known is not None:
@@ -59,6 +73,14 @@ def format_integers(values: Iterable[int]) -> str:
         else:
             runs.append([value, value])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _number(field: str, element: str, accepted: str) -> float:
+    numerator, slash, denominator = element.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{field}: {element!r} is not a number; accepted: {accepted}") from None
 
 
 def _elements(field: str, text: str, accepted: str) -> list[str]:

@@ -24,7 +24,7 @@ class Asked(Protocol):
     @property
     def kinds(self) -> AxisKinds: ...
     @property
-    def axes(self) -> Axes: ...
+    def boxes(self) -> tuple[Axes, ...]: ...
     @property
     def settings(self) -> dict[str, Any]: ...
     @property
@@ -44,7 +44,9 @@ def merge(existing: Record | None, asked: Asked, shard_size: int) -> Record:
             "invocations": [],
         }
     refuse_differences(existing, asked)
-    plan = plan_of(existing, asked.kinds).grow(asked.axes, shard_size)
+    plan = plan_of(existing, asked.kinds)
+    for box in asked.boxes:
+        plan = plan.grow(box, shard_size)
     return existing | {
         "definitions": existing.get("definitions", {}) | asked.definitions,
         "blocks": [_write_block(block) for block in plan.blocks],

@@ -39,6 +39,10 @@ class Method(ABC):
     ) -> Attempt:
         """The attack's adversarial images, made as they are asked for."""
 
+    def describe(self, settings: AttackSettings) -> str:
+        """What its rows depend on besides ε and what all methods share, in words; empty if nothing."""
+        return ""
+
 
 @dataclass(frozen=True)
 class AlongRay(Method):
@@ -77,6 +81,9 @@ class MinimumAlongRay(Method):
     along: AlongRay
     seeks_minimum = True
 
+    def describe(self, settings: AttackSettings) -> str:
+        return f"tolerance {settings.tolerance:g}"
+
     def attempt(
         self, model: AttackedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
@@ -97,6 +104,10 @@ class Iterated(Method):
     """Many small steps for each ε, from the image or from a random point near it."""
 
     random_start: bool
+
+    def describe(self, settings: AttackSettings) -> str:
+        step = "2.5 epsilon / steps" if settings.step_size is None else f"{settings.step_size:g}"
+        return f"{settings.num_steps} steps of {step}"
 
     def attempt(
         self, model: AttackedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings

@@ -73,8 +73,10 @@ def _weights_name(architecture: Architecture, weights: str | None) -> str | None
     accepted = ", ".join([*architecture.weights_names, UNTRAINED])
     if weights is None:
         if architecture.default_weights is None:
+            command = architecture.training_command
+            how_to_train = f", such as `{command}` makes" if command else ""
             raise ValueError(
-                f"weights: {architecture.name} has no default; accepted are {accepted} or a file"
+                f"weights: {architecture.name} has no default; accepted are {accepted} or a file{how_to_train}"
             )
         return architecture.default_weights
     for name in architecture.weights_names:

@@ -25,6 +25,7 @@ class Architecture(ABC):
     num_classes: int = 1000  # of the default weights
     weights_names: tuple[str, ...] = ()
     default_weights: str | None = None  # one of `weights_names`
+    training_command: str | None = None  # which makes a weights file, for one that this project trains
 
     @abstractmethod
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:

@@ -13,6 +13,6 @@ its images. So results/ holds whole shards only, each once, at every moment.
 
 from sweeps.store.crash_points import CRASH_POINTS
 from sweeps.store.run_directory import RunDirectory
-from sweeps.store.tables import rows_table
+from sweeps.store.tables import columns_table, rows_table
 
-__all__ = ["CRASH_POINTS", "RunDirectory", "rows_table"]
+__all__ = ["CRASH_POINTS", "RunDirectory", "columns_table", "rows_table"]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeps.schemas import IMAGE_COLUMNS
 from sweeps.store.files import Entry
 from sweeps.store.run_directory import RunDirectory
 
@@ -121,12 +122,17 @@ def _named_images(run: RunDirectory) -> set[str]:
 def _image_files(run: RunDirectory, entry: Entry) -> set[str]:
     try:
         parquet = pq.ParquetFile(run.files.open(entry.path, entry.size))
-        column = parquet.read(columns=["image_file"])["image_file"]
+        table = parquet.read(columns=[f"{column}_file" for column in IMAGE_COLUMNS])
+        # Every sweep has this one: without it, the file is none of a sweep's.
+        named = set(table["image_file"].unique().to_pylist())
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(
             f"{run.url}/{entry.path} cannot be read: {error}; nothing was deleted; see `verify`"
         ) from error
-    return set(column.drop_null().unique().to_pylist())
+    # Only the sweeps that store such images have the other columns.
+    for column in table.columns:
+        named.update(column.unique().to_pylist())
+    return named - {None}
 
 
 def _num_rows(run: RunDirectory, entry: Entry) -> int | None:

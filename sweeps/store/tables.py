@@ -29,6 +29,17 @@ def rows_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def columns_table(columns: Mapping[str, Any], schema: pa.Schema, num_rows: int) -> pa.Table:
+    """A table of this schema from whole columns: numpy or Arrow arrays, lists, or one value for all rows.
+
+    ValueError names the column that is missing, unknown, of another length, or whose values the schema's type
+    cannot hold as they are.
+    """
+    _refuse_other_keys_of("columns", columns, schema)
+    arrays = [_whole_column(columns[field.name], field, num_rows) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
 def results_bytes(rows: pa.Table) -> memoryview:
     """A results file. Two files never have the same bytes: the metadata holds a random token."""
     metadata = (rows.schema.metadata or {}) | {b"attrib_sweeps.commit": secrets.token_hex(8).encode()}
@@ -83,6 +94,18 @@ def _leaf_paths(schema: pa.Schema) -> list[str]:
     return [parquet.column(index).path for index in range(len(parquet))]
 
 
+def _whole_column(values: Any, field: pa.Field, num_rows: int) -> pa.Array:
+    if values is None or isinstance(values, str | bool | int | float):
+        values = [values] * num_rows if values is None else pa.repeat(values, num_rows)
+    elif len(values) != num_rows:
+        raise ValueError(f"column {field.name!r}: {len(values)} values for {num_rows} rows")
+    try:
+        array = values if isinstance(values, pa.Array) else pa.array(values)
+        return array if array.type == field.type else array.cast(field.type)  # a cast that loses is refused
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise ValueError(f"column {field.name!r} ({field.type}): {error}") from error
+
+
 def _column(values: list[Any], field: pa.Field) -> pa.Array:
     try:
         return pa.array(values, type=field.type)
@@ -92,13 +115,17 @@ def _column(values: list[Any], field: pa.Field) -> pa.Array:
 
 def _refuse_other_keys(where: str, row: Mapping[str, Any], fields: Any) -> None:
     """`fields`: a schema or a struct type, both of which iterate over their fields."""
+    _refuse_other_keys_of(where, row, fields)
+    for field in fields:
+        _refuse_other_value(f"{where}, {field.name!r}", row[field.name], field)
+
+
+def _refuse_other_keys_of(where: str, row: Mapping[str, Any], fields: Any) -> None:
     names = {field.name for field in fields}
     for key in row.keys() - names:
         raise ValueError(f"{where}: unknown key {key!r}; known: {', '.join(sorted(names))}")
     for name in names - row.keys():
         raise ValueError(f"{where}: key {name!r} is missing")
-    for field in fields:
-        _refuse_other_value(f"{where}, {field.name!r}", row[field.name], field)
 
 
 def _refuse_other_value(where: str, value: Any, field: pa.Field) -> None:

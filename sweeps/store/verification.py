@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.schemas import IDENTITY, SCHEMA_VERSION
+from sweeps.schemas import IDENTITY, IMAGE_COLUMNS, SCHEMA_VERSION
 from sweeps.store.files import Entry
 from sweeps.store.maintenance import map_in_threads
 from sweeps.store.run_directory import RunDirectory
@@ -116,15 +117,34 @@ def _check_identities(checked: _Checked, table: pa.Table) -> None:
 
 def _check_images(run: RunDirectory, sizes: dict[str, int], checked: _Checked, table: pa.Table) -> None:
     keys_by_file: dict[str, set[str]] = defaultdict(set)
-    pairs = zip(table["image_file"].to_pylist(), table["image_key"].to_pylist(), strict=True)
-    for file, key in pairs:
-        if (file is None) != (key is None):
-            checked.problems.append(f"{checked.name}: a row has image_file {file!r} but image_key {key!r}")
-        elif file is not None:
+    for column in IMAGE_COLUMNS:
+        for file, key in _named_images(checked, table, f"{column}_file", f"{column}_key"):
             keys_by_file[file].add(key)
     for file, wanted in keys_by_file.items():
         checked.keys[file] = len(wanted)
         checked.problems += _missing_images(run, sizes.get(file), file, wanted)
+
+
+def _named_images(
+    checked: _Checked, table: pa.Table, file_column: str, key_column: str
+) -> Iterator[tuple[str, str]]:
+    """File and key of each image that a pair of columns names; notes what is half a name."""
+    present = {file_column, key_column} & set(table.column_names)
+    if len(present) == 1:
+        checked.problems.append(
+            f"{checked.name}: of {file_column} and {key_column} it has {present.pop()} alone"
+        )
+    if len(present) < 2:
+        return
+    # Each pair once: the rows of an image at every ε name the same perturbation.
+    pairs = table.select([file_column, key_column]).group_by([file_column, key_column]).aggregate([])
+    for file, key in zip(pairs[file_column].to_pylist(), pairs[key_column].to_pylist(), strict=True):
+        if (file is None) != (key is None):
+            checked.problems.append(
+                f"{checked.name}: a row has {file_column} {file!r} but {key_column} {key!r}"
+            )
+        elif file is not None:
+            yield file, key
 
 
 def _missing_images(run: RunDirectory, size: int | None, file: str, wanted: set[str]) -> list[str]:

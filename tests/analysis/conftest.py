@@ -1,4 +1,4 @@
-"""Run directories as a generation sweep leaves them, with drawn shapes for images."""
+"""Run directories as generation and attack sweeps leave them, with drawn shapes for images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sweeps.schemas import SCHEMA_VERSION, generate_images, generate_results
+from sweeps.schemas import (
+    SCHEMA_VERSION,
+    attack_images,
+    attack_results,
+    generate_images,
+    generate_results,
+)
 from sweeps.store import RunDirectory, rows_table
 
 NUM_CLASSES = 4
@@ -124,4 +132,174 @@ def result_row(
         "loss_by_step": [3.0, 2.0, 1.0],
         "argmax_by_step": [class_index] * NUM_STEPS,
         "seconds": 0.5,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackContent:
+    """What an attack's run holds; image i has the label i mod `num_classes`, `saved` are stored with images.
+
+    `predicted` gives the adversarial prediction, `minimum` the ε of the rows of `minimum_*` methods.
+    """
+
+    num_images: int = 6
+    num_classes: int = 3
+    checkpoints: Sequence[str] = ("final",)
+    methods: Sequence[str] = ("fgsm",)
+    targets: Sequence[int | None] = (None,)
+    epsilons: Sequence[float] = (0.0, 2 / 255, 8 / 255)
+    saved: Sequence[int] = ()
+    channels: int = 1
+    size: int = 28
+    shard_size: int = 4
+    name: Callable[[int], str] = default_name
+    clean: Callable[[int, int], int] = field(default=lambda index, label: label)
+    predicted: Callable[[str, int, float, int], int] = field(
+        default=lambda method, index, epsilon, clean: clean
+    )
+    predicted_u8: Callable[[str, int, float, int], int] | None = None
+    minimum: Callable[[int], float | None] = field(default=lambda index: 1 / 255)
+    zero_gradient: Callable[[int], bool] = field(default=lambda index: False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One row of an attack's run, before it is attacked."""
+
+    checkpoint: str
+    method: str
+    target: int | None
+    index: int
+    epsilon: float | None
+
+    def key(self, kind: str) -> str:
+        ending = f"-{self.epsilon}" if kind == "adversarial" else ""
+        return f"{self.checkpoint}-{self.method}-{self.target}-{self.index}-{kind}{ending}"
+
+
+@pytest.fixture
+def make_attack_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run with the given fields of `AttackContent` to a folder and returns where it is."""
+
+    def make(folder: str = "attack", **fields: Any) -> Path:
+        write_attack_run(RunDirectory(tmp_path / folder), AttackContent(**fields))
+        return tmp_path / folder
+
+    return make
+
+
+def write_attack_run(run: RunDirectory, content: AttackContent) -> None:
+    run.update_sweep(lambda existing: {"sweep": "attack", "seed": 0})
+    attacks = product(content.checkpoints, content.methods, content.targets)
+    for number, (checkpoint, method, target) in enumerate(attacks):
+        for start in range(0, content.num_images, content.shard_size):
+            indices = range(start, min(start + content.shard_size, content.num_images))
+            rows = [
+                Attack(checkpoint=checkpoint, method=method, target=target, index=index, epsilon=epsilon)
+                for index in indices
+                for epsilon in attack_epsilons(method, index, content)
+            ]
+            write_attack_shard(run, f"shard-{number:03d}-{start:06d}", rows, content)
+
+
+def attack_epsilons(method: str, index: int, content: AttackContent) -> Sequence[float | None]:
+    return [content.minimum(index)] if method.startswith("minimum_") else content.epsilons
+
+
+def write_attack_shard(
+    run: RunDirectory, shard_id: str, rows: Sequence[Attack], content: AttackContent
+) -> None:
+    stored = [row for row in rows if row.index in content.saved]
+    images = {row.key(kind): attack_image_row(row, kind, content) for row in stored for kind in ATTACK_KINDS}
+    image_file = None
+    if images:
+        image_file = run.put_images(shard_id, 1, rows_table(list(images.values()), attack_images()))
+    table = rows_table(
+        [attack_row(shard_id, row, content) | attack_image_names(row, image_file, content) for row in rows],
+        attack_results(),
+    )
+    run.commit(shard_id, table, image_file)
+
+
+ATTACK_KINDS = {"adversarial": "image", "perturbation": "perturbation", "clean": "clean"}
+
+
+def attack_image_names(row: Attack, image_file: str | None, content: AttackContent) -> dict[str, str | None]:
+    names: dict[str, str | None] = {}
+    for kind, column in ATTACK_KINDS.items():
+        stored = row.index in content.saved
+        names |= {
+            f"{column}_file": image_file if stored else None,
+            f"{column}_key": row.key(kind) if stored else None,
+        }
+    return names
+
+
+def attack_image_row(row: Attack, kind: str, content: AttackContent) -> dict[str, Any]:
+    pixels = attack_pixels(row, content)[kind]
+    encoded = BytesIO()
+    Image.fromarray(pixels[..., 0] if content.channels == 1 else pixels).save(encoded, "PNG")
+    return {
+        "key": row.key(kind),
+        "image": {"bytes": encoded.getvalue(), "path": f"{row.index}.png"},
+        "checkpoint": row.checkpoint,
+        "method": row.method,
+        "target": row.target,
+        "image_index": row.index,
+        "kind": kind,
+        "epsilon": row.epsilon if kind == "adversarial" else None,
+    }
+
+
+def attack_pixels(row: Attack, content: AttackContent) -> dict[str, NDArray[np.uint8]]:
+    """A drawn shape, a direction of signs in blocks of four pixels, and the shape moved along it."""
+    shape = RunContent(channels=content.channels, size=content.size)
+    clean = np.asarray(draw("plain", row.index % content.num_classes, row.index, shape)) / 255
+    clean = clean.reshape(content.size, content.size, content.channels)
+    blocks = np.random.default_rng(row.index).choice([-1, 1], (-(-content.size // 4),) * 2)
+    direction = blocks.repeat(4, 0).repeat(4, 1)[: content.size, : content.size, None] + 0 * clean
+    base = 0 * clean if row.method == "gradient_alone" else clean
+    epsilon = 1 if row.epsilon is None else row.epsilon
+    moved = np.clip(base + epsilon * direction, 0, 1)
+    parts = {"clean": clean, "perturbation": (1 + direction) / 2, "adversarial": moved}
+    return {kind: np.rint(part * 255).astype(np.uint8) for kind, part in parts.items()}
+
+
+def attack_row(shard_id: str, row: Attack, content: AttackContent) -> dict[str, Any]:
+    label = row.index % content.num_classes
+    clean = content.clean(row.index, label)
+    epsilon = 1.0 if row.epsilon is None else row.epsilon
+    predicted = content.predicted(row.method, row.index, epsilon, clean)
+    rounded = content.predicted_u8 or content.predicted
+    return {
+        "sweep": "attack",
+        "model": "fashion_deep",
+        "model_digest": "d1",
+        "shard_id": shard_id,
+        "attempt": 1,
+        "schema_version": SCHEMA_VERSION,
+        "checkpoint": row.checkpoint,
+        "method": row.method,
+        "target": row.target,
+        "image_index": row.index,
+        "epsilon": row.epsilon,
+        "dataset": "fashion_mnist",
+        "split": "test",
+        "key": f"test/{row.index}",
+        "label": label,
+        "label_name": content.name(label),
+        "clean_prediction": clean,
+        "clean_confidence": 0.987,
+        "clean_margin": 4.0,
+        "adversarial_prediction": predicted,
+        "adversarial_confidence": 0.75,
+        "adversarial_margin": -1.0,
+        "loss": 2.0,
+        "linf": epsilon,
+        "l2": 28 * epsilon,
+        "prediction_u8": rounded(row.method, row.index, epsilon, clean),
+        "linf_u8": epsilon,
+        "zero_gradient": content.zero_gradient(row.index),
+        "rechecked": False,
+        "batch_size": 4,
     }

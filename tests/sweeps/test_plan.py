@@ -88,7 +88,7 @@ def test_a_whole_axis_stays_together_in_every_shard_and_grows_apart() -> None:
 
 def test_a_request_selects_the_shards_that_hold_its_cells() -> None:
     plan = empty_plan().grow(axes(["plain", "blur"], [0, 1], range(10)), shard_size=5)
-    requested = axes(["blur"], [1], [0, 9])
+    requested = [axes(["blur"], [1], [0, 9])]
     shards = list(plan.shards(requested))
     assert {shard.axes["recipe"] for shard in shards} == {"blur"}
     assert {cell[0] for shard in shards for cell in shard.cells} == {1}

@@ -1,0 +1,89 @@
+"""What the rows of an attack sweep mean: which rows count, what an attack is called, what a class is called."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import load
+
+# The epsilon of their rows is what was found, not what was asked for.
+MINIMUM_PREFIX = "minimum_"
+
+# What every table of an attack sweep needs.
+COLUMNS = (
+    "sweep",
+    "model",
+    "checkpoint",
+    "dataset",
+    "split",
+    "method",
+    "target",
+    "image_index",
+    "epsilon",
+    "label",
+    "label_name",
+    "clean_prediction",
+    "adversarial_prediction",
+    "prediction_u8",
+    "zero_gradient",
+)
+
+
+def load_rows(run: str | Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
+    """These columns of every row of an attack's run directory. ValueError for another sweep's."""
+    kind = load.sweep(run).get("sweep")
+    if kind != "attack":
+        raise ValueError(f"{run} holds a sweep of kind {kind!r}: give the run directory of an attack sweep")
+    return load.results(run, list(dict.fromkeys(columns)))
+
+
+def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
+    """ValueError unless these can be rows of an attack sweep with the columns needed."""
+    others = set(frame["sweep"].unique()) - {"attack"} if "sweep" in frame else set()
+    if others:
+        raise ValueError(f"sweep of the rows is {', '.join(map(repr, sorted(others)))}: accepted: 'attack'")
+    for column in needed:
+        if column not in frame:
+            raise ValueError(f"column {column!r} is not among those of the rows: {', '.join(frame.columns)}")
+
+
+def is_minimum(frame: pd.DataFrame) -> pd.Series:
+    """Which rows say the minimum epsilon of an image."""
+    return frame["method"].astype("str").str.startswith(MINIMUM_PREFIX)
+
+
+def attack_names(frame: pd.DataFrame) -> pd.Series:
+    """The method of each row, with a note where it aims at a class: all targets go by one name."""
+    targeted = np.where(frame["target"].isna(), "", ", targeted")
+    return (frame["method"].astype("str") + targeted).astype("category")
+
+
+def initially_correct(frame: pd.DataFrame) -> pd.Series:
+    """Which rows are of an image whose clean prediction is its label."""
+    return frame["clean_prediction"] == frame["label"]
+
+
+def class_names(frame: pd.DataFrame) -> dict[int, str]:
+    """Index and name of each class that a label has, by index."""
+    labels = frame[["label", "label_name"]].drop_duplicates("label").sort_values("label")
+    return {
+        int(label): f"{label} {name}"
+        for label, name in zip(labels["label"], labels["label_name"], strict=True)
+    }
+
+
+def describe(frame: pd.DataFrame) -> str:
+    """The model and the test set that the rows are of, with the number of images."""
+    texts = [", ".join(map(str, sorted(frame[name].unique()))) for name in ("model", "dataset", "split")]
+    num_images = frame[["dataset", "split", "image_index"]].drop_duplicates().shape[0]
+    return f"{texts[0]} on {texts[1]} {texts[2]}, {num_images:,} images"
+
+
+def format_epsilon(epsilon: float) -> str:
+    """0.01 where two digits say it all, else steps of 8-bit images where they are quarters (2/255)."""
+    steps = epsilon * 255
+    if float(f"{epsilon:.2g}") != epsilon and abs(steps * 4 - round(steps * 4)) < 1e-6:
+        return f"{steps:g}/255"
+    return f"{epsilon:.4g}"

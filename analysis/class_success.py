@@ -1,0 +1,86 @@
+"""Success by class and ε: which classes give way first.
+
+python -m analysis.class_success RUN --output DIR [--denominator initially_correct] [--against label] [--rounded]
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.attack_rows import attack_names, describe, format_epsilon, is_minimum, load_rows
+from analysis.charts import blank_chart, draw_heatmap, style_axes
+from analysis.class_strips import chunks
+from analysis.command_line import exit_status, figure_parser, save_pages, save_table
+from analysis.labels import file_stem
+from analysis.success_rates import AGAINST, DENOMINATORS, Against, Denominator, success_rate
+
+NUM_CLASSES = 40
+
+_BY = ("checkpoint", "attack", "label", "label_name", "epsilon")
+
+
+def class_table(
+    frame: pd.DataFrame,
+    denominator: Denominator = "initially_correct",
+    *,
+    against: Against = "label",
+    rounded: bool = False,
+) -> pd.DataFrame:
+    """The table of `analysis.success_rates` by `checkpoint`, `attack`, `label`, `label_name` and `epsilon`."""
+    rows = frame[~is_minimum(frame)]
+    rows = rows.assign(attack=attack_names(rows))
+    return success_rate(rows, _BY, denominator, against=against, rounded=rounded)
+
+
+def class_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Figure:
+    """Figure of success in percent: a row per class, a column per ε.
+
+    `table` has rows of `class_table` of one checkpoint and attack.
+    """
+    rates = table.pivot(index="label", columns="epsilon", values="rate")
+    named = table.drop_duplicates("label").set_index("label")["label_name"]
+    width, height = max(6.5, 2 + 0.42 * rates.shape[1]), 1.7 + 0.22 * rates.shape[0] + 0.15 * len(notes)
+    figure = blank_chart(width, height, title=title, notes=notes)
+    axes = figure.subplots()
+    draw_heatmap(
+        axes,
+        rates.to_numpy(),
+        rows=[f"{label} {named[label]}" for label in rates.index],
+        columns=[format_epsilon(epsilon) for epsilon in rates.columns],
+        numbers=(100 * rates).round().astype("Int64"),
+    )
+    style_axes(axes, x="ε")
+    axes.grid(visible=False)
+    return figure
+
+
+def figures(table: pd.DataFrame, subject: str, *, notes: Sequence[str] = ()) -> Iterator[tuple[str, Figure]]:
+    """File stem and figure of each page of a table of `class_table`."""
+    for (checkpoint, attack), rows in table.groupby(["checkpoint", "attack"], observed=True):
+        for number, labels in enumerate(chunks(sorted(rows["label"].unique()), NUM_CLASSES), start=1):
+            title = f"{subject}: success by class"
+            page = rows[rows["label"].isin(labels)]
+            figure = class_figure(page, title=title, notes=[f"{attack}, {checkpoint}; in percent", *notes])
+            yield f"class-success-{file_stem(f'{checkpoint}-{attack}')}-{number:03d}", figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = figure_parser("python -m analysis.class_success", "Success of attacks by class and ε.")
+    parser.add_argument("--denominator", default="initially_correct", choices=DENOMINATORS)
+    parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
+    parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
+    options = parser.parse_args(arguments)
+    frame = load_rows(options.run)
+    table = class_table(frame, options.denominator, against=options.against, rounded=options.rounded)
+    for path in save_table(table, options.output, "class-success"):
+        print(path)
+    among = {"all": "all images", "initially_correct": "images that were right to begin with"}
+    notes = [f"among {among[options.denominator]}"]
+    for path in save_pages(figures(table, describe(frame), notes=notes), options.output):
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

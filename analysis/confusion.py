@@ -1,0 +1,158 @@
+"""What images are taken for under attack: label by adversarial prediction.
+
+python -m analysis.confusion RUN --output DIR [--rounded]
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.attack_rows import (
+    attack_names,
+    class_names,
+    describe,
+    format_epsilon,
+    is_minimum,
+    load_rows,
+    refuse_other_sweeps,
+)
+from analysis.charts import blank_chart, draw_heatmap, style_axes
+from analysis.class_strips import chunks
+from analysis.command_line import exit_status, figure_parser, save_pages, save_table
+from analysis.labels import file_stem
+
+# Inches: a cell that holds a number, the names beside a panel, the widest panel, pages.
+CELL, NAMES, WIDEST_PANEL = 0.3, 1.3, 9.0
+NARROWEST, WIDEST = 6.5, 15.0
+NUM_DOWN = 4
+
+_MOST_NUMBERS = 12
+_BY = ("checkpoint", "attack", "epsilon")
+_NEEDED = (
+    "checkpoint",
+    "method",
+    "target",
+    "epsilon",
+    "label",
+    "label_name",
+    "adversarial_prediction",
+    "prediction_u8",
+)
+
+
+def confusion(frame: pd.DataFrame, *, rounded: bool = False) -> pd.DataFrame:
+    """How many images of each label are taken for what, by attack and ε; a row for each pair that occurs.
+
+    Columns: `checkpoint`, `attack`, `epsilon`, `label`, `label_name`, `prediction`, `prediction_name`, `count`
+    and `share`, that of the label's images. A predicted class that no label of
+    the frame has is named by its index. Rows of the `minimum_*` methods are taken together under the epsilon
+    NaN: each image at its own minimum, or at 1 if none was found. Raises ValueError for another sweep's rows.
+    """
+    refuse_other_sweeps(frame, _NEEDED)
+    rows = frame.assign(
+        attack=attack_names(frame),
+        epsilon=frame["epsilon"].mask(is_minimum(frame)),
+        prediction=frame["prediction_u8" if rounded else "adversarial_prediction"],
+    )
+    groups = rows.groupby([*_BY, "label", "prediction"], observed=True, dropna=False)
+    table = groups.size().rename("count").reset_index()
+    totals = table.groupby([*_BY, "label"], observed=True, dropna=False)["count"].transform("sum")
+    names = class_names(frame)
+    table["label_name"] = table["label"].map(names)
+    table["prediction_name"] = [names.get(index, str(index)) for index in table["prediction"]]
+    table["share"] = table["count"] / totals
+    return table[[*_BY, "label", "label_name", "prediction", "prediction_name", "count", "share"]]
+
+
+def confusion_figure(
+    table: pd.DataFrame, *, title: str, notes: Sequence[str] = (), num_across: int | None = None
+) -> Figure:
+    """Figure of the confusion under one attack: a panel per ε, colours by share of a label, counts in the cells.
+
+    `table` has rows of `confusion` of one checkpoint and attack. All panels have the same rows and columns.
+    """
+    epsilons = list(table["epsilon"].unique())
+    labels, predictions = _axis_names(table)
+    across = min(len(epsilons), num_across or num_panels_across(len(predictions)))
+    down = -(-len(epsilons) // across)
+    width = min(WIDEST_PANEL, max(2.4, CELL * len(predictions))) + NAMES
+    height = min(WIDEST_PANEL, max(1.5, CELL * len(labels))) + NAMES + 0.3
+    figure = blank_chart(
+        max(NARROWEST, width * across), height * down + 0.5 + 0.15 * len(notes), title=title, notes=notes
+    )
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, epsilon in zip(grid, epsilons, strict=False):
+        same = table["epsilon"].isna() if np.isnan(epsilon) else table["epsilon"] == epsilon
+        _draw_panel(axes, table[same], labels, predictions)
+        at = "each image at its minimum ε" if np.isnan(epsilon) else f"ε = {format_epsilon(epsilon)}"
+        style_axes(axes, title=at, x="prediction", y="label")
+        axes.grid(visible=False)
+    for axes in grid[len(epsilons) :]:
+        axes.remove()
+    return figure
+
+
+def num_panels_across(num_classes: int) -> int:
+    """Panels of this many classes side by side on a page."""
+    return max(1, int(WIDEST // (min(WIDEST_PANEL, max(2.4, CELL * num_classes)) + NAMES)))
+
+
+def figures(table: pd.DataFrame, subject: str, *, notes: Sequence[str] = ()) -> Iterator[tuple[str, Figure]]:
+    """File stem and figure of each page of a table of `confusion`: checkpoint by checkpoint, attack by attack."""
+    across = num_panels_across(table["prediction"].nunique())
+    for (checkpoint, attack), rows in table.groupby(["checkpoint", "attack"], observed=True):
+        pages = list(chunks(sorted(rows["epsilon"].unique()), across * NUM_DOWN))
+        for number, epsilons in enumerate(pages, start=1):
+            figure = confusion_figure(
+                rows[rows["epsilon"].isin(epsilons)],
+                title=f"{subject}: confusion under attack",
+                notes=[f"{attack}, {checkpoint}; colour: share of a label's images, number: images", *notes],
+                num_across=across,
+            )
+            yield f"confusion-{file_stem(f'{checkpoint}-{attack}')}-{number:03d}", figure
+
+
+def _axis_names(table: pd.DataFrame) -> tuple[dict[int, str], dict[int, str]]:
+    """Names of the labels, and of all that is a label or predicted, by index."""
+    labels = dict(sorted(set(zip(table["label"], table["label_name"], strict=True))))
+    predicted = set(zip(table["prediction"], table["prediction_name"], strict=True))
+    return labels, dict(sorted(predicted | set(labels.items())))
+
+
+def _draw_panel(axes: Axes, table: pd.DataFrame, labels: dict[int, str], predictions: dict[int, str]) -> None:
+    def matrix(column: str) -> pd.DataFrame:
+        cells = table.pivot(index="label", columns="prediction", values=column)
+        return cells.reindex(index=list(labels), columns=list(predictions))
+
+    counts = matrix("count")
+    # A label without images has no shares; a class that none of its images is taken for has the share 0.
+    shares = matrix("share").mask(counts.isna() & (counts.sum(axis=1) > 0).to_numpy()[:, None], 0)
+    numbers = counts.fillna(0).astype(int).astype(str).replace("0", "")
+    draw_heatmap(
+        axes,
+        shares.to_numpy(dtype=float),
+        rows=list(labels.values()),
+        columns=list(predictions.values()),
+        numbers=numbers if len(predictions) <= _MOST_NUMBERS else None,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = figure_parser("python -m analysis.confusion", "What images are taken for under attack.")
+    parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
+    options = parser.parse_args(arguments)
+    frame = load_rows(options.run)
+    table = confusion(frame, rounded=options.rounded)
+    for path in save_table(table, options.output, "confusion"):
+        print(path)
+    notes = ["predictions after rounding the images to 8 bits"] if options.rounded else []
+    for path in save_pages(figures(table, describe(frame), notes=notes), options.output):
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

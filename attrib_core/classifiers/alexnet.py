@@ -1,0 +1,37 @@
+"""AlexNet (Krizhevsky, Sutskever and Hinton 2012) cut to small grey images, with batch norm for its LRN."""
+
+from torch import nn
+
+
+def small_alexnet(num_classes: int) -> nn.Sequential:
+    """A network from normalised images `[B, 1, 28, 28]` to logits `[B, num_classes]`."""
+    features = nn.Sequential(
+        nn.Conv2d(1, 96, kernel_size=11, stride=4),  # 5×5 left
+        # ReLU commutes with max pooling, and what is left is a sixth.
+        nn.MaxPool2d(kernel_size=3, stride=2),  # 2×2 left
+        nn.ReLU(),
+        nn.BatchNorm2d(96),
+        nn.Conv2d(96, 256, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.BatchNorm2d(256),
+        nn.Conv2d(256, 384, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 384, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, kernel_size=3, padding=1),
+        nn.ReLU(),
+    )
+    head = nn.Sequential(
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(1024, 2048),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(2048, 2048),
+        nn.ReLU(),
+        nn.Linear(2048, num_classes),
+    )
+    network = nn.Sequential()
+    network.add_module("features", features)
+    network.add_module("head", head)
+    return network

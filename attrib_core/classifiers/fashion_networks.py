@@ -1,0 +1,70 @@
+"""Networks for Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747): grey images of 28×28."""
+
+from torch import nn
+
+from attrib_core.classifiers.alexnet import small_alexnet
+from attrib_core.classifiers.classifier import Preprocessing
+from attrib_core.classifiers.deep_cnn import Stage, deep_cnn
+from attrib_core.classifiers.registry import Architecture, register
+from attrib_core.classifiers.trained_here import TrainedHere
+
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+IMAGE_SIZE = 28
+DEEP_STAGES = (
+    Stage(16, pool=True),
+    Stage(16, pool=True),
+    Stage(16, pool=True),
+    Stage(32, pool=True),
+    Stage(32),
+    Stage(32),
+    Stage(64),
+    Stage(64),
+    Stage(64),
+)
+
+
+class FashionArchitecture(TrainedHere):
+    """What all networks for Fashion-MNIST have in common."""
+
+    class_names = CLASS_NAMES
+
+    def preprocessing(self, weights_name: str | None) -> Preprocessing:
+        # Mean and standard deviation of all training pixels.
+        return Preprocessing(mean=(0.2860,), std=(0.3530,), image_size=IMAGE_SIZE)
+
+
+class FashionDeep(FashionArchitecture):
+    """179,728 parameters; the weights in the package come from the command in their own metadata."""
+
+    shipped_sha256 = "9717b5c826064d567b2c2bac18961d2d401d46f5ef7d8ec9630b84866999e728"
+
+    def build(self, num_classes: int) -> nn.Module:
+        return deep_cnn(DEEP_STAGES, image_size=IMAGE_SIZE, channels=1, num_classes=num_classes)
+
+
+class FashionAlexNet(FashionArchitecture):
+    """10,041,418 parameters, 704 batch-norm statistics included."""
+
+    def build(self, num_classes: int) -> nn.Module:
+        return small_alexnet(num_classes)
+
+
+@register("fashion_deep")
+def fashion_deep() -> Architecture:
+    return FashionDeep("fashion_deep")
+
+
+@register("fashion_alexnet")
+def fashion_alexnet() -> Architecture:
+    return FashionAlexNet("fashion_alexnet")

@@ -1,0 +1,145 @@
+"""A data set: labels, keys and a digest in memory, images read when they are asked for."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attrib_core.classifiers import Classifier
+from attrib_core.datasets.view import View
+
+
+class DamagedImageError(Exception):
+    """The image at `index` of a source cannot be had, and why."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index, self.reason = index, reason
+
+
+class ImageSource(ABC):
+    """Where images lie: an array, a folder, Parquet shards. It is pickled to other machines."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int], view: View) -> NDArray[np.uint8]:
+        """Images `[B, C, H, W]`, writable and the reader's own; raises DamagedImageError."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Labelled images. Picklable: what it holds in memory is small or a numpy array."""
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]  # [N]
+    keys: Sequence[str]  # [N], unique and stable: a relative path, or a number
+    image_digests: NDArray[np.uint8]  # [N, 32], SHA-256 of each image's bytes
+    source: ImageSource
+    digest: str = field(init=False)  # SHA-256 over class names, keys, labels and images, as hexadecimal
+
+    def __post_init__(self) -> None:
+        assert len(self.labels) == len(self.keys) == len(self.image_digests)
+        object.__setattr__(self, "digest", self._content_digest())
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def images(self, indices: Sequence[int], preprocessing: View) -> NDArray[np.uint8]:
+        """Images `[B, C, H, W]` as a classifier wants them, on the 8-bit grid.
+
+        Raises ValueError naming the data set and the key of an image that cannot be decoded.
+        """
+        positions = [int(index) for index in indices]
+        for position in positions:
+            if not 0 <= position < len(self):
+                raise ValueError(f"{self.name}: image index {position}, accepted are 0 to {len(self) - 1}")
+        try:
+            return self.source.read(positions, preprocessing)
+        except DamagedImageError as error:
+            raise ValueError(f"{self.name}: image {self.keys[error.index]!r}: {error.reason}") from error
+
+    def _content_digest(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for key, label, image in zip(self.keys, self.labels.tolist(), self.image_digests, strict=True):
+            digest.update(json.dumps([key, label, image.tobytes().hex()]).encode())
+        return digest.hexdigest()
+
+
+class SelectedImages(ImageSource):
+    """Some images of another source; `rows` `[N]` are their indices there."""
+
+    def __init__(self, source: ImageSource, rows: NDArray[np.int64]) -> None:
+        self.source, self.rows = source, rows
+
+    def read(self, indices: Sequence[int], view: View) -> NDArray[np.uint8]:
+        try:
+            return self.source.read(self.rows[list(indices)].tolist(), view)
+        except DamagedImageError as error:
+            position = int(np.flatnonzero(self.rows == error.index)[0])
+            raise DamagedImageError(position, error.reason) from error
+
+
+def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
+    """The images of some classes, relabelled from 0 in sorted order of the names.
+
+    Raises ValueError for a name that is no class of the data set, and for fewer than one.
+    """
+    names = tuple(sorted(set(class_names)))
+    if not names or (unknown := [name for name in names if name not in dataset.class_names]):
+        wrong = ", ".join(unknown) if names else "none"
+        raise ValueError(
+            f"{dataset.name}: classes {wrong}; accepted are some of {_shortened(dataset.class_names)}"
+        )
+    old_labels = np.array([dataset.class_names.index(name) for name in names])
+    rows = np.flatnonzero(np.isin(dataset.labels, old_labels))
+    new_labels = np.full(len(dataset.class_names), -1, dtype=np.int64)
+    new_labels[old_labels] = np.arange(len(names))
+    return Dataset(
+        name=f"{dataset.name}[{','.join(names)}]",
+        split=dataset.split,
+        class_names=names,
+        labels=new_labels[dataset.labels[rows]],
+        keys=tuple(dataset.keys[row] for row in rows.tolist()),
+        image_digests=dataset.image_digests[rows],
+        source=SelectedImages(dataset.source, rows),
+    )
+
+
+def labels_for(dataset: Dataset, classifier: Classifier) -> NDArray[np.int64]:
+    """The data set's labels `[N]` as indices of a classifier's classes.
+
+    Class names that are all WordNet ids or names of the classifier's classes are looked up there; otherwise
+    the labels stand as they are. The array is the caller's own, as labels that came through Ray cannot be
+    written. Raises ValueError for a label that is none of the classifier's.
+    """
+    _check_range(dataset)
+    for known in (classifier.wnids, classifier.class_names):
+        if set(dataset.class_names) <= set(known) and len(set(known)) == len(known):
+            table = np.array([known.index(name) for name in dataset.class_names], dtype=np.int64)
+            return table[dataset.labels]
+    if len(dataset.class_names) > classifier.num_classes:
+        raise ValueError(
+            f"{dataset.name} has {len(dataset.class_names)} classes, "
+            f"{classifier.name} only {classifier.num_classes}"
+        )
+    return dataset.labels.copy()
+
+
+def _check_range(dataset: Dataset) -> None:
+    num_classes = len(dataset.class_names)
+    wrong = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= num_classes)).tolist()
+    if wrong:
+        raise ValueError(
+            f"{dataset.name}: image {wrong[0]} ({dataset.keys[wrong[0]]!r}) has label "
+            f"{dataset.labels[wrong[0]]}, accepted are 0 to {num_classes - 1}"
+        )
+
+
+def _shortened(names: Sequence[str], count: int = 10) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

@@ -1,0 +1,99 @@
+"""Folders of images: which files are images, in which order, of which class."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+
+from attrib_core.datasets.dataset import DamagedImageError, Dataset
+from attrib_core.datasets.encoded_images import EncodedImages, encoded_dataset
+from attrib_core.datasets.registry import Request
+
+EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
+
+
+class ImageFiles(EncodedImages):
+    """Files below a folder, which every machine has under the same path; `keys` are relative to it."""
+
+    def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
+        self.folder, self.keys = folder, keys
+
+    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[bytes]:
+        return list(pool.map(self._content, indices))
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return (self.folder / self.keys[index]).read_bytes()
+        except OSError as error:
+            raise DamagedImageError(index, f"cannot be read: {error}") from error
+
+
+def folder_dataset(
+    request: Request,
+    folder: Path,
+    split: str,
+    class_names: Sequence[str],
+    keep: Callable[[str], bool] = lambda key: True,
+) -> Dataset:
+    """The images in a folder's class folders whose keys (relative paths) are to be kept.
+
+    Raises ValueError naming a class without images, or a file that is none.
+    """
+    # Absolute, because a worker has another working directory.
+    folder = folder.absolute()
+    keys: list[str] = []
+    labels: list[int] = []
+    for label, class_name in enumerate(class_names):
+        found = _keys(folder, class_name)
+        if not found:
+            raise ValueError(f"{request.name}: class folder {str(folder / class_name)!r} has no images")
+        kept = [key for key in found if keep(key)]
+        keys += kept
+        labels += [label] * len(kept)
+    return encoded_dataset(
+        request,
+        split=split,
+        class_names=tuple(class_names),
+        labels=np.array(labels, dtype=np.int64),
+        keys=tuple(keys),
+        source=ImageFiles(folder, tuple(keys)),
+    )
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, without hidden ones; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def _keys(folder: Path, class_name: str) -> list[str]:
+    """Paths of the class's images relative to the folder, sorted; hidden files are no images."""
+    paths = _files(folder / class_name, frozenset())
+    keys = sorted(path.relative_to(folder).as_posix() for path in paths)
+    for key in keys:
+        if not key.isprintable():
+            raise ValueError(f"{str(folder)!r}: file name {key!r} is not UTF-8, or has control characters")
+    return keys
+
+
+def _files(folder: Path, parents: frozenset[str]) -> Iterator[Path]:
+    """Follows links as torchvision does, but not in circles."""
+    place = os.path.realpath(folder)
+    if place in parents:
+        return
+    for entry in _entries(folder):
+        path = folder / entry.name
+        if entry.is_dir():
+            yield from _files(path, parents | {place})
+        elif path.suffix.lower() in EXTENSIONS:
+            yield path
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]

@@ -1,0 +1,120 @@
+"""Data sets in Parquet, as Hugging Face writes them, in a folder or an object store."""
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow.fs as pafs
+from numpy.typing import NDArray
+
+from attrib_core.datasets.dataset import Dataset
+from attrib_core.datasets.encoded_images import encoded_dataset
+from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, open_url
+from attrib_core.datasets.parquet_shards import Shard, read_shard
+from attrib_core.datasets.registry import Request, register
+from attrib_core.datasets.splits import SPLITS, choose_split
+
+MAX_NUMBERED_CLASSES = 100_000  # more are a sign that `label` is something else
+
+
+@register("parquet", location="URL")
+def parquet(request: Request) -> Dataset:
+    """The rows of a split's shards, in the order of the shards' names.
+
+    A shard's split is a folder it lies in, or what its name begins with: `test-00000-of-00005.parquet`.
+    """
+    try:
+        filesystem, base = open_url(request.location)
+        split, paths = _choose(request, base, _shard_paths(filesystem, base))
+        shards = [read_shard(filesystem, path) for path in paths]
+    except FAILURES as error:
+        raise ValueError(f"dataset={request.name!r}: {error}") from error
+    labels = np.concatenate([shard.labels for shard in shards])
+    return encoded_dataset(
+        request,
+        split=split,
+        class_names=_class_names(request, shards, labels),
+        labels=labels,
+        keys=_keys([path for shard in shards for path in shard.paths]),
+        source=_source(_absolute(request.location, base), shards),
+    )
+
+
+def _shard_paths(filesystem: Any, base: str) -> list[str]:
+    """The Parquet files below a folder, sorted, without hidden ones; or the one file."""
+    [place] = filesystem.get_file_info([base])
+    if place.type == pafs.FileType.File:
+        return [base]
+    found = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+    paths = [file.path for file in found if file.is_file and file.extension == "parquet"]
+    visible = [path for path in paths if not any(part[0] in "._" for part in _parts(base, path))]
+    if not visible:
+        raise ValueError(f"{base}: no Parquet file, and no folder that holds some")
+    return sorted(visible)
+
+
+def _parts(base: str, path: str) -> tuple[str, ...]:
+    """The folders and the file name below the base; the file name alone for a single file."""
+    return PurePosixPath(path).relative_to(base).parts or (PurePosixPath(path).name,)
+
+
+def _choose(request: Request, base: str, paths: list[str]) -> tuple[str, list[str]]:
+    """The split and its shards."""
+    by_split: dict[str | None, list[str]] = {}
+    for path in paths:
+        by_split.setdefault(_split(_parts(base, path)), []).append(path)
+    if None in by_split:  # not all shards are in splits, so their names mean something else
+        return choose_split(request.name, (), request.split), paths
+    split = choose_split(request.name, [split for split in by_split if split], request.split)
+    return split, by_split[split]
+
+
+def _split(parts: Sequence[str]) -> str | None:
+    *folders, name = parts
+    begins = re.split(r"[-.]", name)[0]
+    return next((part for part in (*folders, begins) if part in SPLITS), None)
+
+
+def _class_names(request: Request, shards: Sequence[Shard], labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """What all shards call their classes; numbers if they do not say."""
+    names = shards[0].class_names
+    for shard in shards:
+        if shard.class_names != names:
+            raise ValueError(f"{request.name}: {shards[0].path} and {shard.path} name different classes")
+    if not len(labels):
+        raise ValueError(f"{request.name}: no rows")
+    if names:
+        return names
+    if labels.max() >= MAX_NUMBERED_CLASSES:
+        raise ValueError(
+            f"{request.name}: label {labels.max()}, accepted are less than {MAX_NUMBERED_CLASSES} "
+            "where the metadata name no classes"
+        )
+    return tuple(str(number) for number in range(int(labels.max()) + 1))
+
+
+def _keys(paths: Sequence[str | None]) -> tuple[str, ...]:
+    """The images' own paths if they are good names for images, else the numbers of the rows."""
+    if len(set(paths)) == len(paths) and all(path and _is_safe(path) for path in paths):
+        return tuple(str(path) for path in paths)
+    return tuple(f"{row:05d}" for row in range(len(paths)))
+
+
+def _is_safe(path: str) -> bool:
+    """Whether it is a relative path that stays where it is put: keys become names of files."""
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return path.isprintable() and not parts.is_absolute() and ".." not in parts.parts
+
+
+def _absolute(location: str, base: str) -> str:
+    # A worker has another working directory.
+    return location if "://" in location else base
+
+
+def _source(url: str, shards: Sequence[Shard]) -> ParquetImages:
+    places = [(shard.path, number) for shard in shards for number in range(len(shard.row_group_sizes))]
+    sizes = [size for shard in shards for size in shard.row_group_sizes]
+    first_rows = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+    return ParquetImages(url, places, first_rows)

@@ -1,0 +1,62 @@
+"""Data sets by name: a new one is one new file with a function under `@register("its_name")`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from attrib_core.datasets.dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for: `name` in full, and `location`, which is what follows its colon."""
+
+    name: str
+    location: str
+    split: str | None
+    root: Path | None
+
+
+Loader = Callable[[Request], Dataset]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    load: Loader
+    location: str | None  # what the user puts after the colon, as the help names it
+
+    def spelled(self, name: str) -> str:
+        return f"{name}:{self.location}" if self.location else name
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def register(name: str, location: str | None = None) -> Callable[[Loader], Loader]:
+    """Makes the decorated function the loader of `name`, or of `name:location` for any location."""
+
+    def decorate(loader: Loader) -> Loader:
+        assert name not in _ENTRIES, f"{name} is registered twice"
+        _ENTRIES[name] = _Entry(loader, location)
+        return loader
+
+    return decorate
+
+
+def load_dataset(name: str, *, split: str | None = None, root: str | Path | None = None) -> Dataset:
+    """A data set: `fashion_mnist`, `flowers`, `imagenet`, `imagefolder:PATH` or `parquet:URL`.
+
+    `root` is where its files are, for those that have no location in their name. Raises ValueError for an
+    unknown name or split, and for files that are missing or damaged.
+    """
+    prefix, separator, location = name.partition(":")
+    entry = _ENTRIES.get(prefix)
+    if entry is None or bool(location) != bool(entry.location) or (separator and not location):
+        accepted = ", ".join(each.spelled(known) for known, each in sorted(_ENTRIES.items()))
+        raise ValueError(f"dataset={name!r}: accepted are {accepted}")
+    folder = None if root is None else Path(root).expanduser()
+    try:
+        return entry.load(Request(name=name, location=location, split=split, root=folder))
+    except OSError as error:
+        # Folders without permission, names that are too long: whatever the loader does not explain better.
+        raise ValueError(f"dataset={name!r}: {error}") from error

@@ -1,0 +1,175 @@
+"""Adversarial images over whole test sets: checkpoints x methods x targets x images, at every ε.
+
+python sweeps/attack_all.py --methods fgsm,max_norm,random_sign --output runs/attack
+python sweeps/attack_all.py --checkpoints untrained,trained --epsilons 0,1/255,0.1 --output runs/attack
+python sweeps/attack_all.py --model resnet50 --dataset imagenet --data-root /data/imagenet --address auto
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from attrib_core.attacks import METHODS, AttackSettings
+from attrib_core.attacks.precision import AttackPrecision
+from attrib_core.datasets import load_dataset
+from sweeps.attack_inputs import UNTARGETED, AttackInputs, read_inputs
+from sweeps.attack_job import AttackJob, AttackJobSettings
+from sweeps.cli import SweepOptions, run_command
+from sweeps.plan import Axes, AxisKinds
+from sweeps.ranges import parse_integers, parse_names, parse_numbers
+from sweeps.runner import Sweep, run_sweep
+from sweeps.store import RunDirectory
+
+EPSILONS = "0,0.25/255,0.5/255,1/255,2/255,0.01,4/255,8/255,16/255,0.1,32/255,64/255"
+KINDS = AxisKinds(group=("method", "checkpoint", "target"), cells=("image_index",), whole=("epsilon",))
+# A method that seeks the minimum has one row an image, whose ε it finds.
+MINIMUM = "minimum"
+# Images a shard: seconds of work on one CPU thread, for small images and for large ones.
+SMALL_IMAGE, SMALL_SHARD, LARGE_SHARD = 64, 1000, 64
+
+
+class AttackOptions(SweepOptions):
+    """Options of the adversarial sweep."""
+
+    output: str = Field("runs/attack", description="Run directory: a path, s3://, gs:// or az://.")
+    model: str = Field("fashion_deep", description="The classifier under attack.")
+    weights: str | None = Field(None, description="Local weights file, or named weights.")
+    checkpoints: str = Field(
+        "trained",
+        description="`trained` (--weights), `untrained`, and folders of checkpoints along a training.",
+    )
+    dataset: str = Field(
+        "fashion_mnist", description="fashion_mnist, flowers, imagenet, imagefolder:PATH or parquet:URL."
+    )
+    data_root: Path | None = Field(None, description="Folder that holds the data set.")
+    split: str | None = Field(None, description="Part of the data set; the test set if not given.")
+    images: str = Field("all", description="Images by index: `0-999` or `all`.")
+    methods: str = Field("fgsm", description=f"Of {', '.join(METHODS)}, or `all`.")
+    epsilons: str = Field(EPSILONS, description="Sizes of the perturbation in [0, 1]: `0,0.25/255,0.01`.")
+    targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
+    no_clip: bool = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
+    save_images: str = Field(
+        "0-15", description="Images whose clean and adversarial versions are stored: `0-15`, `all` or `none`."
+    )
+    save_perturbations: str = Field(
+        "all", description="Images whose sign map or direction is stored: `0-15`, `all` or `none`."
+    )
+    num_steps: int = Field(10, ge=1, description="Steps of an iterated attack.")
+    step_size: float | None = Field(
+        None, gt=0, le=1, description="Of an iterated attack, in [0, 1]; 2.5 ε / steps if not given."
+    )
+    tolerance: float = Field(0.01 / 255, gt=0, le=1, description="To which a minimum ε is found.")
+    precision: AttackPrecision = Field(  # type: ignore[assignment]  # wider than the other sweeps'
+        "float32", description="`mixed`: quick passes, and float32 for all that they leave in doubt."
+    )
+
+
+def attack_sweep(options: AttackOptions) -> Sweep:
+    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    methods = parse_names("methods", options.methods, tuple(METHODS))
+    epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
+    dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
+    inputs = read_inputs(dataset, options.model, options.weights, options.checkpoints)
+    images = parse_integers("images", options.images, limit=len(dataset))
+    settings = AttackJobSettings(
+        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        attack=_attack_settings(options),
+        precision=options.precision,
+        save_images=_saved("save_images", options.save_images, len(dataset)),
+        save_perturbations=_saved("save_perturbations", options.save_perturbations, len(dataset)),
+        batch_size=options.batch_size,
+    )
+    targets = _targets(options.targets, inputs.num_classes)
+    return Sweep(
+        name="attack",
+        kinds=KINDS,
+        boxes=_boxes(methods, tuple(inputs.checkpoints), targets, images, epsilons),
+        settings={
+            "model": options.model,
+            "dataset": dataset.name,
+            "split": dataset.split,
+            "data_digest": dataset.digest,
+            "clip": not options.no_clip,
+            "seed": options.seed,
+            "precision": options.precision,
+        },
+        definitions=_definitions(inputs, methods, settings.attack),
+        provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
+        shard_size=SMALL_SHARD if inputs.image_size <= SMALL_IMAGE else LARGE_SHARD,
+        factory=partial(AttackJob, settings),
+        shared=inputs,
+        bytes_per_cell=_bytes_per_image(inputs, len(epsilons)),
+        warm_up=partial(_seconds_per_image, settings, inputs, methods, epsilons),
+    )
+
+
+def _attack_settings(options: AttackOptions) -> AttackSettings:
+    return AttackSettings(
+        clip=not options.no_clip,
+        num_steps=options.num_steps,
+        step_size=options.step_size,
+        tolerance=options.tolerance,
+        seed=options.seed,
+    )
+
+
+def _boxes(
+    methods: Sequence[str],
+    checkpoints: tuple[str, ...],
+    targets: tuple[int | str, ...],
+    images: tuple[int, ...],
+    epsilons: tuple[float, ...],
+) -> tuple[Axes, ...]:
+    """Methods that take the ε of the grid, and methods that find their own."""
+    on_grid = tuple(method for method in methods if not METHODS[method].seeks_minimum)
+    seeking = tuple(method for method in methods if METHODS[method].seeks_minimum)
+    common: Axes = {"checkpoint": checkpoints, "target": targets, "image_index": images}
+    boxes: tuple[Axes, ...] = (
+        {"method": on_grid, **common, "epsilon": epsilons},
+        {"method": seeking, **common, "epsilon": (MINIMUM,)},
+    )
+    return tuple(box for box in boxes if box["method"])
+
+
+def _definitions(inputs: AttackInputs, methods: Sequence[str], settings: AttackSettings) -> dict[str, str]:
+    checkpoints = {f"checkpoint {name}": each.digest for name, each in inputs.checkpoints.items()}
+    return checkpoints | {
+        f"method {name}": text for name in methods if (text := METHODS[name].describe(settings))
+    }
+
+
+def _targets(text: str, num_classes: int) -> tuple[int | str, ...]:
+    return (UNTARGETED,) if text == "none" else parse_integers("targets", text, limit=num_classes)
+
+
+def _saved(field: str, text: str, num_images: int) -> frozenset[int]:
+    if text == "none":
+        return frozenset()
+    limit = None if text[:1].isdigit() else num_images  # the default names images that a small set may lack
+    return frozenset(parse_integers(field, text, limit=limit))
+
+
+def _bytes_per_image(inputs: AttackInputs, num_epsilons: int) -> int:
+    """A sign map as PNG, about two bits a value, and some 40 bytes a row."""
+    return inputs.channels * inputs.image_size**2 // 4 + 40 * num_epsilons
+
+
+def _seconds_per_image(
+    settings: AttackJobSettings, inputs: AttackInputs, methods: Sequence[str], epsilons: tuple[float, ...]
+) -> dict[str, Any]:
+    """Measured seconds an image by method, from one batch of each on this machine."""
+    job = AttackJob(settings, inputs)
+    return {method: job.seconds_per_image(method, epsilons) for method in methods}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line, the process's own if none is given; returns the exit status."""
+    return run_command(AttackOptions, lambda options: run_sweep(attack_sweep(options), options), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

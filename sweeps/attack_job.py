@@ -1,0 +1,153 @@
+"""The actor's side of the adversarial sweep: pinned classifiers and shards of images."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from attrib_core.attacks import METHODS, AttackBatch, AttackedModel, AttackSettings, attack
+from attrib_core.attacks.precision import AttackPrecision, attacked_model
+from attrib_core.classifiers import build_classifier
+from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
+from sweeps.attack_inputs import UNTARGETED, AttackInputs
+from sweeps.attack_rows import AttackedBatch, AttackedShard, attack_columns, attack_image_columns
+from sweeps.plan import Shard
+from sweeps.schemas import attack_images, attack_results
+from sweeps.store import RunDirectory, columns_table
+
+BATCH_SIZES = {"cpu": (4, 8, 12, 40, 100, 200, 400), "cuda": (16, 64, 128, 256, 512, 1024)}
+# Values of ε in a warm-up: about the share of gradients and of forward passes that the default grid has.
+WARM_UP_EPSILONS = (0.01, 0.02, 0.03)
+NUM_CALIBRATION_IMAGES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackJobSettings:
+    """What an actor needs to know; weights and data come apart from it, through the object store."""
+
+    output: str
+    attack: AttackSettings
+    precision: AttackPrecision
+    save_images: frozenset[int]
+    save_perturbations: frozenset[int]
+    batch_size: int | None
+    device: str | None = None
+
+
+class AttackJob:
+    """Attacks the images of a shard and stores what came of it; lives as long as its actor."""
+
+    def __init__(self, settings: AttackJobSettings, inputs: AttackInputs) -> None:
+        self.settings, self.inputs = settings, inputs
+        precision = "float32" if settings.precision == "mixed" else settings.precision
+        self._device = choose_execution(settings.device, precision).device
+        self._models: dict[str, AttackedModel] = {}
+
+    def compute(self, shard: Shard) -> AttackedShard:
+        """Attacks every image of the shard, in batches as large as memory allows."""
+        epsilons = tuple(epsilon for epsilon in shard.axes["epsilon"] if isinstance(epsilon, float))
+        indices = [int(index) for (index,) in shard.cells]
+        batched = run_batches(indices, self.batch_size(), partial(self._attack, shard, epsilons))
+        return AttackedShard(shard=shard, batches=batched.results, batch_size=batched.batch_size)
+
+    def commit(self, attacked: AttackedShard, attempt: int) -> dict[str, Any]:
+        """Encodes the images and commits the shard; the summary says whether this attempt won."""
+        shard, start = attacked.shard, time.perf_counter()
+        images = attack_image_columns(attacked)
+        image_file = None
+        if images["key"]:
+            table = columns_table(images, attack_images(), len(images["key"]))
+            image_file = self._run.put_images(shard.id, attempt, table)
+        columns = attack_columns(attacked, self.inputs, image_file, attempt)
+        rows = columns_table(columns, attack_results(), attacked.num_rows)
+        won = self._run.commit(shard.id, rows, image_file)
+        return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}
+
+    def batch_size(self) -> int:
+        """The batch size asked for, or the fastest one on this device that changes no bit of a result."""
+        return self.settings.batch_size or self._fastest_batch_size
+
+    def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
+        """Seconds an image takes under a method on this device, from one batch."""
+        model = self.model(next(iter(self.inputs.checkpoints)))
+        batch = self._batch(self._spread(self.batch_size()), UNTARGETED)
+        attack(model, batch, method, epsilons[:1], self.settings.attack)
+        start = time.perf_counter()
+        attack(model, batch, method, epsilons, self.settings.attack)
+        return (time.perf_counter() - start) / len(batch.images)
+
+    def model(self, checkpoint: str) -> AttackedModel:
+        """The network under one set of weights, prepared once."""
+        if checkpoint not in self._models:
+            classifier = build_classifier(self.inputs.checkpoints[checkpoint])
+            calibration = self._batch(self._spread(NUM_CALIBRATION_IMAGES), UNTARGETED)
+            self._models[checkpoint] = attacked_model(
+                classifier, self.settings.precision, calibration, device=self._device
+            )
+        return self._models[checkpoint]
+
+    @cached_property
+    def _run(self) -> RunDirectory:
+        return RunDirectory(self.settings.output)
+
+    @cached_property
+    def _fastest_batch_size(self) -> int:
+        model = self.model(next(iter(self.inputs.checkpoints)))
+        candidates = BATCH_SIZES[self._device.type]
+        if self._device.type == "cpu":
+            candidates = self._alike(model, candidates)
+        return fastest_batch_size(partial(self._warm_up, model), candidates)
+
+    def _alike(self, model: AttackedModel, candidates: Sequence[int]) -> tuple[int, ...]:
+        """The sizes up to the first that rounds otherwise: results must not depend on a measurement."""
+        alike: list[int] = []
+        images = self._batch(self._spread(candidates[0]), UNTARGETED).images
+        expected, gradient = model.gradient(images, torch.zeros(len(images), dtype=torch.long))
+        quick = model.logits(images)
+        for size in candidates:
+            copies = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
+            logits, gradients = model.gradient(copies, torch.zeros(size, dtype=torch.long))
+            found = (logits, gradients, model.logits(copies))
+            for tensor, reference in zip(found, (expected, gradient, quick), strict=True):
+                if not all(
+                    torch.equal(part, reference[: len(part)]) for part in torch.split(tensor, len(images))
+                ):
+                    return tuple(alike)
+            alike.append(size)
+        return tuple(alike)
+
+    def _warm_up(self, model: AttackedModel, batch_size: int) -> None:
+        attack(model, self._batch(self._spread(batch_size), UNTARGETED), "fgsm", WARM_UP_EPSILONS)
+
+    def _attack(self, shard: Shard, epsilons: tuple[float, ...], indices: Sequence[int]) -> AttackedBatch:
+        keep = [row for row, index in enumerate(indices) if index in self.settings.save_images]
+        shows = [row for row, index in enumerate(indices) if index in self.settings.save_perturbations]
+        batch = self._batch(indices, shard.axes["target"])
+        method = shard.axes["method"]
+        # A minimum needs no ε of the grid; any will do.
+        grid = (0.0,) if METHODS[method].seeks_minimum else epsilons
+        model = self.model(shard.axes["checkpoint"])
+        result = attack(model, batch, method, grid, self.settings.attack, keep)
+        return AttackedBatch(
+            indices=tuple(indices),
+            result=result,
+            kept=tuple(keep),
+            clean=batch.images[keep].cpu(),
+            shown=tuple(shows) if result.direction is not None else (),
+        )
+
+    def _batch(self, indices: Sequence[int], target: int | str) -> AttackBatch:
+        """Images of the data set, on the device."""
+        pixels = torch.from_numpy(self.inputs.dataset.images(indices, self.inputs.view))
+        labels = torch.from_numpy(self.inputs.labels[list(indices)]).to(self._device)
+        targets = None if target == UNTARGETED else torch.full_like(labels, int(target))
+        images = (pixels.to(self._device).float() / 255).contiguous(memory_format=torch.channels_last)
+        return AttackBatch(images=images, labels=labels, targets=targets, keys=tuple(indices))
+
+    def _spread(self, count: int) -> list[int]:
+        """That many indices of the data set, evenly spread; some several times if there are too few."""
+        return [int(index) for index in np.linspace(0, len(self.inputs.dataset) - 1, count)]

@@ -1,0 +1,123 @@
+"""A training from its data to its file of weights, telling how it goes."""
+
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from attrib_core.classifiers.registry import find_architecture
+from attrib_core.datasets import Dataset, load_dataset, subset
+from attrib_core.execution import choose_execution
+from attrib_core.training import Trainer, accuracy, initial_network
+from attrib_core.training_data import NormalizedImages
+from attrib_core.training_settings import TrainingSettings
+from sweeps.ranges import parse_names
+from sweeps.weights_output import WeightsOutput
+
+DATASETS = {
+    "fashion_deep": "fashion_mnist",
+    "fashion_alexnet": "fashion_mnist",
+    "flower_deep": "flowers",
+    "flower_deep_grey": "flowers",
+}
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSource:
+    """The data that a user asked for; `splits` are those to train on and to test on."""
+
+    dataset: str | None
+    root: Path | None
+    splits: tuple[str, str]
+    classes: str | None
+
+    def load(self) -> tuple[Dataset, Dataset]:
+        """Training and test set; ValueError where there is none or their classes differ."""
+        if self.dataset is None:
+            raise ValueError(f"dataset: needed for a model other than {', '.join(DATASETS)}")
+        train, test = (load_dataset(self.dataset, split=split, root=self.root) for split in self.splits)
+        if self.classes is not None:
+            names = parse_names("classes", self.classes, train.class_names)
+            train, test = subset(train, names), subset(test, names)
+        if train.class_names != test.class_names:
+            raise ValueError(f"dataset={self.dataset!r}: the classes of {' and '.join(self.splits)} differ")
+        return train, test
+
+
+class TrainingRun:
+    """One training. ValueError, before anything is written, where it cannot be as it was asked for."""
+
+    def __init__(
+        self,
+        model: str,
+        source: TrainingSource,
+        settings: TrainingSettings,
+        output: WeightsOutput,
+        device: str | None,
+    ) -> None:
+        self._model, self._output = model, output
+        execution = choose_execution(device)
+        preprocessing = find_architecture(model).preprocessing(None)
+        self._train_set, self._test_set = source.load()
+        network = initial_network(model, len(self._train_set.class_names), settings.seed)
+        self._trainer = Trainer(network, preprocessing, self._train_set, settings, execution)
+        self._test_images = NormalizedImages(self._test_set, preprocessing, execution)
+
+    @property
+    def progress(self) -> str:
+        return f"{self._trainer.step} of {self._trainer.num_steps} updates"
+
+    def train(self) -> None:
+        """Trains to the end, writing checkpoints and, last, the weights."""
+        trainer = self._trainer
+        self._checkpoint()
+        for epoch in range(trainer.settings.epochs):
+            started = time.perf_counter()
+            loss = self._train_epoch()
+            seconds = time.perf_counter() - started
+            share = accuracy(trainer.network, self._test_images)
+            print(
+                f"epoch {epoch + 1}/{trainer.settings.epochs}: loss {loss:.4f}, "
+                f"test accuracy {share:.2%}, {seconds:.1f} s",
+                flush=True,
+            )
+        share = accuracy(trainer.network, self._test_images)
+        self._output.finish(trainer.network, self._metadata(share))
+        print(f"{self._output}: test accuracy {share:.2%} on {len(self._test_set):,} images")
+
+    def _train_epoch(self) -> float:
+        """Trains for an epoch; returns the mean loss over its updates."""
+        trainer, losses, told = self._trainer, [], time.monotonic()
+        for _ in range(trainer.steps_per_epoch):
+            losses.append(trainer.advance().loss)
+            self._checkpoint()
+            if time.monotonic() - told > SECONDS_BETWEEN_LINES:
+                told = time.monotonic()
+                print(f"  {self.progress}, loss {losses[-1]:.4f}", flush=True)
+        return sum(losses) / len(losses)
+
+    def _checkpoint(self) -> None:
+        trainer = self._trainer
+        self._output.checkpoint(trainer.network, trainer.step, trainer.steps_per_epoch, trainer.num_steps)
+
+    def _metadata(self, test_accuracy: float) -> dict[str, str]:
+        """What made the weights. No time: the same command writes the same bytes."""
+        settings = self._trainer.settings
+        return {
+            "model": self._model,
+            "command": shlex.join(["python", "sweeps/train_classifier.py", *sys.argv[1:]]),
+            "test_accuracy": f"{test_accuracy:.4f}",
+            "dataset": self._train_set.name,
+            "train_digest": self._train_set.digest,
+            "test_digest": self._test_set.digest,
+            "class_names": json.dumps(self._train_set.class_names),
+            "settings": json.dumps(asdict(settings)),
+            "seed": str(settings.seed),
+            "torch_version": torch.__version__,
+            "threads": str(torch.get_num_threads()),
+        }
