@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import load
+from analysis.labels import file_stem
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
@@ -58,6 +59,11 @@ def attack_names(frame: pd.DataFrame) -> pd.Series:
     """The method of each row, with a note where it aims at a class: all targets go by one name."""
     targeted = np.where(frame["target"].isna(), "", ", targeted")
     return (frame["method"].astype("str") + targeted).astype("category")
+
+
+def attack_stem(checkpoint: str, attack: str) -> str:
+    """A part of a file name for a checkpoint and one of `attack_names`."""
+    return file_stem(f"{checkpoint}-{attack.replace(', ', '-')}")
 
 
 def initially_correct(frame: pd.DataFrame) -> pd.Series:

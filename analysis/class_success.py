@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.attack_rows import attack_names, describe, format_epsilon, is_minimum, load_rows
+from analysis.attack_rows import attack_names, attack_stem, describe, format_epsilon, is_minimum, load_rows
 from analysis.charts import blank_chart, draw_heatmap, style_axes
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
-from analysis.labels import file_stem
 from analysis.success_rates import AGAINST, DENOMINATORS, Against, Denominator, success_rate
 
 NUM_CLASSES = 40
@@ -63,7 +62,7 @@ def figures(table: pd.DataFrame, subject: str, *, notes: Sequence[str] = ()) -> 
             title = f"{subject}: success by class"
             page = rows[rows["label"].isin(labels)]
             figure = class_figure(page, title=title, notes=[f"{attack}, {checkpoint}; in percent", *notes])
-            yield f"class-success-{file_stem(f'{checkpoint}-{attack}')}-{number:03d}", figure
+            yield f"class-success-{attack_stem(checkpoint, attack)}-{number:03d}", figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.attack_rows import (
     attack_names,
+    attack_stem,
     class_names,
     describe,
     format_epsilon,
@@ -23,7 +24,6 @@ from analysis.attack_rows import (
 from analysis.charts import blank_chart, draw_heatmap, style_axes
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
-from analysis.labels import file_stem
 
 # Inches: a cell that holds a number, the names beside a panel, the widest panel, pages.
 CELL, NAMES, WIDEST_PANEL = 0.3, 1.3, 9.0
@@ -113,7 +113,7 @@ def figures(table: pd.DataFrame, subject: str, *, notes: Sequence[str] = ()) -> 
                 notes=[f"{attack}, {checkpoint}; colour: share of a label's images, number: images", *notes],
                 num_across=across,
             )
-            yield f"confusion-{file_stem(f'{checkpoint}-{attack}')}-{number:03d}", figure
+            yield f"confusion-{attack_stem(checkpoint, attack)}-{number:03d}", figure
 
 
 def _axis_names(table: pd.DataFrame) -> tuple[dict[int, str], dict[int, str]]:

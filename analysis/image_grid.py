@@ -71,7 +71,8 @@ class Page:
 def draw_page(page: Page) -> Figure:
     """The page as a figure as large as its content."""
     strip_width = len(page.strips[0].cells) * (IMAGE_SIZE + GAP) - GAP
-    strip_height = _top_of_images(page.strips) + IMAGE_SIZE + GAP
+    heading = 2 * LINE_HEIGHT + GAP if _has_captions(page.strips) else LINE_HEIGHT
+    strip_height = heading + IMAGE_SIZE + GAP
     num_down = -(-len(page.strips) // page.num_across)
     grid_width = page.num_across * (strip_width + STRIP_GAP) - STRIP_GAP
     width = max(NARROWEST, grid_width + 2 * MARGIN)
@@ -84,15 +85,12 @@ def draw_page(page: Page) -> Figure:
         _draw_headers(axes, page.headers, left, top)
     for index, strip in enumerate(page.strips):
         down, across = divmod(index, page.num_across)
-        top_of_images = _top_of_images(page.strips)
-        _draw_strip(axes, strip, left_edges[across], top_of_strips + down * strip_height, top_of_images)
+        _draw_strip(axes, strip, left_edges[across], top_of_strips + down * strip_height, heading)
     return figure
 
 
-def _top_of_images(strips: Sequence[Strip]) -> float:
-    """How far below the top of a strip its images begin: under its title, and its captions if there are any."""
-    captions = any(cell.caption for strip in strips for cell in strip.cells)
-    return 2 * LINE_HEIGHT if captions else LINE_HEIGHT
+def _has_captions(strips: Sequence[Strip]) -> bool:
+    return any(cell.caption for strip in strips for cell in strip.cells)
 
 
 def _blank_page(width: float, height: float) -> tuple[Figure, Axes]:
@@ -117,14 +115,15 @@ def _draw_headers(axes: Axes, headers: Sequence[str], left: float, top: float) -
         _draw_text(axes, header, (x, top), IMAGE_SIZE, NOTE)
 
 
-def _draw_strip(axes: Axes, strip: Strip, left: float, top: float, top_of_images: float) -> None:
+def _draw_strip(axes: Axes, strip: Strip, left: float, top: float, heading: float) -> None:
     room = len(strip.cells) * (IMAGE_SIZE + GAP) - GAP
-    _draw_text(axes, strip.title, (left, top), room, NAME)
+    # Where captions stand between, a title keeps its distance from the images above it.
+    _draw_text(axes, strip.title, (left, top + (GAP if heading > LINE_HEIGHT else 0)), room, NAME)
     for column, cell in enumerate(strip.cells):
         x = left + column * (IMAGE_SIZE + GAP)
         if cell.caption:
-            _draw_text(axes, cell.caption, (x, top + LINE_HEIGHT), IMAGE_SIZE, NOTE)
-        _draw_cell(axes, cell, x, top + top_of_images)
+            _draw_text(axes, cell.caption, (x, top + heading - LINE_HEIGHT), IMAGE_SIZE, NOTE)
+        _draw_cell(axes, cell, x, top + heading)
 
 
 def _draw_cell(axes: Axes, cell: Cell, left: float, top: float) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.attack_rows import (
     attack_names,
+    attack_stem,
     describe,
     initially_correct,
     is_minimum,
@@ -35,7 +36,6 @@ from analysis.charts import (
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.intervals import wilson_interval
-from analysis.labels import file_stem
 from analysis.success_rates import DENOMINATORS, Denominator
 
 NUM_CLASSES = 40
@@ -171,7 +171,7 @@ def figures(
                 title=f"{title} by class",
                 notes=[f"{attack}, {checkpoint}; from quartile to quartile, with the median", *notes],
             )
-            yield f"minimum-epsilon-classes-{file_stem(f'{checkpoint}-{attack}')}-{number:03d}", figure
+            yield f"minimum-epsilon-classes-{attack_stem(checkpoint, attack)}-{number:03d}", figure
 
 
 def _quantile(minima: pd.Series, share: float) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analysis import load
 from analysis.attack_rows import (
     attack_names,
+    attack_stem,
     class_names,
     format_epsilon,
     is_minimum,
@@ -25,7 +26,6 @@ from analysis.attack_rows import (
 from analysis.class_strips import chunks, select
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.image_grid import Cell, Page, Strip, draw_page
-from analysis.labels import file_stem
 from sweeps.schemas import IMAGE_COLUMNS
 
 Images = Mapping[str, NDArray[np.uint8]]
@@ -36,6 +36,8 @@ NUM_TRIPTYCHS, NUM_ACROSS = 12, 2
 # Its stored image is ε · sign(g) by itself: there is no clean image below it.
 _ALONE = "gradient_alone"
 _MID_GREY = 127.5
+
+_MARKS = "\N{CHECK MARK} the prediction is the label, \N{BALLOT X} it is another"
 
 _COLUMNS = (
     "sweep",
@@ -77,8 +79,8 @@ def triptychs(rows: pd.DataFrame, images: Images, *, names: Mapping[int, str], t
         title=title,
         strips=[_strip(row, images, names) for row in rows.itertuples()],
         num_across=min(NUM_ACROSS, len(rows)),
-        headers=["clean", "perturbation", "adversarial", f"difference, enhanced ×{ENHANCEMENT}"],
-        notes=["\N{CHECK MARK} the prediction is the label, \N{BALLOT X} it is another"],
+        headers=["clean", "perturbation", "adversarial", f"enhanced ×{ENHANCEMENT}"],
+        notes=[_MARKS, *_notes(rows)],
     )
     return draw_page(page)
 
@@ -93,8 +95,7 @@ def pages(run: str | Path, rows: pd.DataFrame, names: Mapping[int, str]) -> Iter
             page = group.rows.iloc[list(indices)]
             title = f"{page['model'].iloc[0]} under {group.attack}, {group.at}, {group.checkpoint}"
             figure = triptychs(page, load_images(run, page), names=names, title=title)
-            stem = file_stem(f"{group.checkpoint}-{group.attack}-{group.at}")
-            yield f"triptychs-{stem}-{number:03d}", figure
+            yield f"triptychs-{group.stem}-{number:03d}", figure
 
 
 def load_images(run: str | Path, rows: pd.DataFrame) -> Images:
@@ -143,6 +144,7 @@ class _Group(NamedTuple):
     checkpoint: str
     attack: str
     at: str
+    stem: str
     rows: pd.DataFrame
 
 
@@ -151,8 +153,20 @@ def _groups(rows: pd.DataFrame) -> Iterator[_Group]:
     rows = rows.assign(attack_=attack_names(rows), at_=rows["epsilon"].mask(is_minimum(rows)))
     by = ["checkpoint", "attack_", "at_"]
     for (checkpoint, attack, epsilon), group in rows.groupby(by, observed=True, dropna=False):
-        at = "each at its minimum ε" if pd.isna(epsilon) else f"ε = {format_epsilon(epsilon)}"
-        yield _Group(str(checkpoint), str(attack), at, group)
+        at = "minimum ε" if pd.isna(epsilon) else f"ε = {format_epsilon(epsilon)}"
+        written = "minimum" if pd.isna(epsilon) else format_epsilon(epsilon)
+        stem = f"{attack_stem(checkpoint, attack)}-{written.replace('/', '-').replace('.', '_')}"
+        yield _Group(str(checkpoint), str(attack), at, stem, group)
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    """What the third and fourth image show, and whose verdict stands above the second."""
+    if (rows["method"] == _ALONE).all():
+        return [f"adversarial: ε · direction without an image; enhanced: mid-grey + {ENHANCEMENT} × that"]
+    notes = [f"enhanced: mid-grey + {ENHANCEMENT} × (adversarial − clean), cut off at black and white"]
+    if rows["alone_prediction"].notna().any():
+        notes.append("above the perturbation: what ε · direction is taken for by itself")
+    return notes
 
 
 def _strip(row: NamedTuple, images: Images, names: Mapping[int, str]) -> Strip:

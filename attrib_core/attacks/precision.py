@@ -30,8 +30,8 @@ def attacked_model(
     """The classifier, moved and laid out for speed, under attack in the chosen precision.
 
     `mixed` takes gradients in float32 and logits in bfloat16; where the largest logit leads by less than a band,
-    they are computed again in float32. The band comes from the errors that bfloat16 makes on the calibration images and
-    on their FGSM images, so that predictions are those of float32. Other precisions need no calibration images.
+    they are computed again in float32. The band comes from the errors that bfloat16 makes on the calibration images
+    and on their FGSM images, so that predictions are those of float32. Other precisions need no such images.
     """
     if precision != "mixed":
         execution = choose_execution(device, precision)

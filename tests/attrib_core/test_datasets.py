@@ -44,6 +44,7 @@ WITH_WNIDS = Labels(class_names=("tench", "crane", "crane"), wnids=("n01", "n02"
         (("n01", "n03"), WITH_WNIDS, [2, 0]),
         (("n03", "n01"), WITH_WNIDS, [0, 2]),
         (("0", "2"), NUMBERED, [2, 0]),
+        (("crane", "tench"), WITH_WNIDS, [1, 0]),  # two classes of one name: it says nothing
     ],
 )
 def test_labels_become_the_classifiers_indices(

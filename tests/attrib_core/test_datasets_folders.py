@@ -88,6 +88,14 @@ def test_the_digest_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> No
     assert len(bytes.fromhex(first.digest)) == 32
 
 
+def test_every_image_has_the_sha_256_of_its_file(tmp_path: Path) -> None:
+    for seed in range(300):
+        save(tmp_path / "a" / f"{seed:03d}.png", seed, size=(2, 2))
+    dataset = load_folder(tmp_path)
+    expected = [hashlib.sha256((tmp_path / key).read_bytes()).hexdigest() for key in dataset.keys]
+    assert [digest.tobytes().hex() for digest in dataset.image_digests] == expected
+
+
 @pytest.mark.parametrize("change", ["byte", "name", "class name", "class", "file"])
 def test_any_change_of_the_content_changes_the_digest(change: str, tmp_path: Path) -> None:
     first, second = save(tmp_path / "a" / "1.png", 1), save(tmp_path / "b" / "2.png", 2)

@@ -20,13 +20,14 @@ def photograph(width: int, height: int, channels: int = 3) -> Image.Image:
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("crop_fraction", "shorter"), [(0.875, 73), (0.85, 75), (1.0, 64)])
 @pytest.mark.parametrize("size", [(300, 200), (200, 301), (45, 40), (223, 225), (1000, 20)])
 def test_other_sizes_are_resized_and_cropped_as_torchvision_does(
-    size: tuple[int, int], interpolation: str
+    size: tuple[int, int], crop_fraction: float, shorter: int, interpolation: str
 ) -> None:
     image = photograph(*size)
-    view = View(image_size=64, channels=3, crop_fraction=0.875, interpolation=interpolation)
-    expected = v2.CenterCrop(64)(v2.Resize(73, INTERPOLATIONS[interpolation])(image))
+    view = View(image_size=64, channels=3, crop_fraction=crop_fraction, interpolation=interpolation)
+    expected = v2.CenterCrop(64)(v2.Resize(shorter, INTERPOLATIONS[interpolation])(image))
     np.testing.assert_array_equal(view.apply(image), np.asarray(expected).transpose(2, 0, 1))
 
 
