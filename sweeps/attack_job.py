@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from attrib_core.attacks import METHODS, AttackBatch, AttackedModel, AttackSettings, attack
+from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
@@ -45,11 +46,13 @@ class AttackJob:
         self.settings, self.inputs = settings, inputs
         precision = "float32" if settings.precision == "mixed" else settings.precision
         self._device = choose_execution(settings.device, precision).device
-        self._models: dict[str, AttackedModel] = {}
+        self._models: dict[tuple[str, tuple[float, ...]], AttackedModel] = {}
 
     def compute(self, shard: Shard) -> AttackedShard:
         """Attacks every image of the shard, in batches as large as memory allows."""
-        epsilons = tuple(epsilon for epsilon in shard.axes["epsilon"] if isinstance(epsilon, float))
+        # A method that seeks the minimum walks along a grid of its own.
+        seeks = METHODS[shard.axes["method"]].seeks_minimum
+        epsilons = GRID if seeks else tuple(float(epsilon) for epsilon in shard.axes["epsilon"])
         indices = [int(index) for (index,) in shard.cells]
         batched = run_batches(indices, self.batch_size(), partial(self._attack, shard, epsilons))
         return AttackedShard(shard=shard, batches=batched.results, batch_size=batched.batch_size)
@@ -73,22 +76,23 @@ class AttackJob:
 
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Seconds an image takes under a method on this device, from one batch."""
-        model = self.model(next(iter(self.inputs.checkpoints)))
+        model = self.model(next(iter(self.inputs.checkpoints)), epsilons)
         batch = self._batch(self._spread(self.batch_size()), UNTARGETED)
         attack(model, batch, method, epsilons[:1], self.settings.attack)
         start = time.perf_counter()
         attack(model, batch, method, epsilons, self.settings.attack)
         return (time.perf_counter() - start) / len(batch.images)
 
-    def model(self, checkpoint: str) -> AttackedModel:
-        """The network under one set of weights, prepared once."""
-        if checkpoint not in self._models:
+    def model(self, checkpoint: str, epsilons: tuple[float, ...]) -> AttackedModel:
+        """The network under one set of weights, prepared once, and calibrated for these ε where that matters."""
+        key = (checkpoint, epsilons if self.settings.precision == "mixed" else ())
+        if key not in self._models:
             classifier = build_classifier(self.inputs.checkpoints[checkpoint])
             calibration = self._batch(self._spread(NUM_CALIBRATION_IMAGES), UNTARGETED)
-            self._models[checkpoint] = attacked_model(
-                classifier, self.settings.precision, calibration, device=self._device
+            self._models[key] = attacked_model(
+                classifier, self.settings.precision, calibration, epsilons, device=self._device
             )
-        return self._models[checkpoint]
+        return self._models[key]
 
     @cached_property
     def _run(self) -> RunDirectory:
@@ -96,7 +100,7 @@ class AttackJob:
 
     @cached_property
     def _fastest_batch_size(self) -> int:
-        model = self.model(next(iter(self.inputs.checkpoints)))
+        model = self.model(next(iter(self.inputs.checkpoints)), WARM_UP_EPSILONS)
         candidates = BATCH_SIZES[self._device.type]
         if self._device.type == "cpu":
             candidates = self._alike(model, candidates)
@@ -127,11 +131,8 @@ class AttackJob:
         keep = [row for row, index in enumerate(indices) if index in self.settings.save_images]
         shows = [row for row, index in enumerate(indices) if index in self.settings.save_perturbations]
         batch = self._batch(indices, shard.axes["target"])
-        method = shard.axes["method"]
-        # A minimum needs no ε of the grid; any will do.
-        grid = (0.0,) if METHODS[method].seeks_minimum else epsilons
-        model = self.model(shard.axes["checkpoint"])
-        result = attack(model, batch, method, grid, self.settings.attack, keep)
+        model = self.model(shard.axes["checkpoint"], epsilons)
+        result = attack(model, batch, shard.axes["method"], epsilons, self.settings.attack, keep)
         return AttackedBatch(
             indices=tuple(indices),
             result=result,

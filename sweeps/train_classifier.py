@@ -78,6 +78,8 @@ class TrainOptions(BaseModel):
 def train(options: TrainOptions) -> int:
     """Checks everything that can be checked beforehand, then trains; returns the exit status."""
     if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"threads={options.threads}: accepted are 1 and more")
         torch.set_num_threads(options.threads)
     source = TrainingSource(
         dataset=options.dataset or DATASETS.get(options.model),

@@ -1,5 +1,6 @@
 """Where a training's weights go: one file at the end, and checkpoints along the way."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -56,8 +57,8 @@ class WeightsOutput:
     def kept(self) -> str:
         """What is there after a training that did not end, in words."""
         if self._num_checkpoints:
-            kept = f"Kept: {self._num_checkpoints} checkpoints in {self._checkpoints}"
-            return f"{kept}; {self._path} was not written"
+            count = f"{self._num_checkpoints} checkpoint{'s' * (self._num_checkpoints > 1)}"
+            return f"Kept: {count} in {self._checkpoints}; {self._path} was not written"
         return f"Nothing was kept; {self._path} was not written"
 
     def __str__(self) -> str:
@@ -67,7 +68,7 @@ class WeightsOutput:
 def write_weights(path: Path, network: nn.Module, metadata: dict[str, str]) -> None:
     """Writes a state dict as safetensors, under a temporary name until it is whole."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    content = safetensors.torch.save(state, metadata)
+    content = _in_fixed_order(safetensors.torch.save(state, metadata))
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:
             file.write(content)
@@ -78,6 +79,16 @@ def write_weights(path: Path, network: nn.Module, metadata: dict[str, str]) -> N
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def _in_fixed_order(content: bytes) -> bytes:
+    """A safetensors file with sorted metadata, which the library writes in an order of chance."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _existing(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from attrib_core.attacks.model import AttackedModel
 from attrib_core.attacks.rays import Ray
 
 # Success need not be monotone in ε: what is found is the first crossing that a grid this fine shows.
-GRID = tuple(level / 255 for level in (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 255))
+GRID: tuple[float, ...] = tuple(level / 255 for level in (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 255))
 
 
 @dataclass(frozen=True)

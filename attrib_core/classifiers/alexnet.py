@@ -34,4 +34,10 @@ def small_alexnet(num_classes: int) -> nn.Sequential:
     network = nn.Sequential()
     network.add_module("features", features)
     network.add_module("head", head)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # Glorot and Bengio 2010, as Keras has it. Torch's own draws are so small that the loss stays on
+            # its first plateau for hundreds of updates, by when the original's learning rate is spent.
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # each has one
     return network

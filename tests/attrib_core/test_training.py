@@ -1,0 +1,284 @@
+"""A training is decided by its settings, and can be set down and taken up at any step."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attrib_core.classifiers.registry import find_architecture
+from attrib_core.datasets import Dataset
+from attrib_core.datasets.arrays import ArrayImages, array_digests
+from attrib_core.execution import Execution, choose_execution
+from attrib_core.training import DivergedError, Trainer, accuracy, initial_network
+from attrib_core.training_data import NormalizedImages, augment
+from attrib_core.training_settings import (
+    TrainingSettings,
+    original_settings,
+    recommended_settings,
+    with_changes,
+)
+
+SETTINGS = TrainingSettings(epochs=3, batch_size=16, horizontal_flip=True, max_shift=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def execution() -> Execution:
+    return choose_execution("cpu")
+
+
+@pytest.fixture(scope="module")
+def stripes() -> Dataset:
+    """70 images of ten kinds that a network can learn in seconds: bright bars at ten heights."""
+    labels = np.arange(70) % 10
+    pixels = np.random.default_rng(0).integers(0, 60, (70, 28, 28), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[2 * label + 4 : 2 * label + 6] = 250
+    return Dataset(
+        name="stripes",
+        split="train",
+        class_names=tuple(str(each) for each in range(10)),
+        labels=labels,
+        keys=tuple(str(each) for each in range(70)),
+        image_digests=array_digests(pixels),
+        source=ArrayImages(pixels),
+    )
+
+
+@pytest.fixture
+def make_trainer(stripes: Dataset, execution: Execution) -> Callable[..., Trainer]:
+    def make(settings: TrainingSettings = SETTINGS, model: str = "fashion_deep") -> Trainer:
+        network = initial_network(model, 10, settings.seed)
+        return Trainer(network, find_architecture(model).preprocessing(None), stripes, settings, execution)
+
+    return make
+
+
+def losses(trainer: Trainer) -> list[float]:
+    return [update.loss for update in trainer.updates()]
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(first, second) for first, second in pairs)
+
+
+def test_training_lowers_the_loss_and_raises_the_accuracy(
+    make_trainer: Callable[..., Trainer], stripes: Dataset, execution: Execution
+) -> None:
+    trainer = make_trainer(TrainingSettings(epochs=25, batch_size=16, learning_rate=2e-3))
+    curve = losses(trainer)
+    images = NormalizedImages(stripes, find_architecture("fashion_deep").preprocessing(None), execution)
+    assert np.mean(curve[-5:]) < 0.3 * np.mean(curve[:5])
+    assert accuracy(trainer.network, images) > 0.9
+
+
+@pytest.mark.parametrize("model", ["fashion_deep", "fashion_alexnet"])
+def test_the_same_settings_make_the_same_weights_bit_for_bit(
+    make_trainer: Callable[..., Trainer], model: str
+) -> None:
+    settings = replace(SETTINGS, epochs=1)
+    one, other = make_trainer(settings, model), make_trainer(settings, model)
+    first = losses(one)
+    torch.rand(3)  # what else draws from torch's own generator does not matter
+    assert losses(other) == first
+    assert same_weights(one.network, other.network)
+
+
+def test_training_leaves_the_global_generator_as_it_was(make_trainer: Callable[..., Trainer]) -> None:
+    before = torch.random.get_rng_state()
+    make_trainer(model="fashion_alexnet").advance()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("model", ["fashion_deep", "fashion_alexnet"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_weights_optimizer_and_step_are_the_whole_state(
+    make_trainer: Callable[..., Trainer], model: str, optimizer: str
+) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer, weight_decay=0.01, learning_rate=1e-3)
+    whole = make_trainer(settings, model)
+    for _ in range(7):  # beyond the first epoch's five
+        whole.advance()
+    resumed = make_trainer(settings, model)
+    resumed.network.load_state_dict(copy.deepcopy(whole.network.state_dict()))
+    resumed.optimizer.load_state_dict(copy.deepcopy(whole.optimizer.state_dict()))
+    resumed.step = whole.step
+    for _ in range(3):
+        assert resumed.advance().loss == whole.advance().loss
+    assert same_weights(resumed.network, whole.network)
+
+
+def test_evaluation_along_the_way_changes_nothing(
+    make_trainer: Callable[..., Trainer], stripes: Dataset, execution: Execution
+) -> None:
+    images = NormalizedImages(stripes, find_architecture("fashion_alexnet").preprocessing(None), execution)
+    settings = replace(SETTINGS, epochs=1)
+    plain, watched = make_trainer(settings, "fashion_alexnet"), make_trainer(settings, "fashion_alexnet")
+    losses(plain)
+    for _ in watched.updates():
+        accuracy(watched.network, images)
+    assert same_weights(plain.network, watched.network)
+
+
+def test_every_image_is_seen_once_an_epoch_in_another_order(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer()
+    assert trainer.steps_per_epoch == 5
+    first, second = (
+        torch.cat([trainer.minibatch(5 * epoch + step) for step in range(5)]) for epoch in (0, 1)
+    )
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(70))
+    assert not torch.equal(first, second)
+
+
+def test_updates_tell_where_the_training_is(make_trainer: Callable[..., Trainer]) -> None:
+    updates = list(make_trainer().updates())
+    assert [update.step for update in updates] == list(range(1, 16))
+    assert [update.epoch for update in updates] == [0] * 5 + [1] * 5 + [2] * 5
+    assert [len(update.indices) for update in updates[:5]] == [16, 16, 16, 16, 6]
+    assert updates[0].learning_rate == SETTINGS.learning_rate
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 6},
+        {"loss": "double_softmax"},
+        {"horizontal_flip": False},
+        {"max_shift": 0},
+        {"schedule": "inverse_time"},
+        {"optimizer": "sgd"},
+        {"learning_rate": 2e-3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_setting_matters(make_trainer: Callable[..., Trainer], change: dict[str, object]) -> None:
+    plain, changed = make_trainer(), make_trainer(with_changes(SETTINGS, **change))
+    losses(plain)
+    losses(changed)
+    assert not same_weights(plain.network, changed.network)
+
+
+def test_losses_are_those_of_logits_and_of_probabilities_taken_for_logits(
+    make_trainer: Callable[..., Trainer], stripes: Dataset, execution: Execution
+) -> None:
+    plain = TrainingSettings(epochs=1, batch_size=70)
+    images = NormalizedImages(stripes, find_architecture("fashion_deep").preprocessing(None), execution)
+    inputs, labels = images.batch(make_trainer(plain).minibatch(0))
+    logits = initial_network("fashion_deep", 10, 0)(inputs)
+    expected = {
+        "cross_entropy": F.cross_entropy(logits, labels),
+        "double_softmax": F.cross_entropy(logits.softmax(1), labels),
+    }
+    for loss, value in expected.items():
+        found = make_trainer(with_changes(plain, loss=loss)).advance().loss
+        assert found == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_inputs_are_normalized_as_the_classifier_normalizes_them(
+    stripes: Dataset, execution: Execution
+) -> None:
+    images = NormalizedImages(stripes, find_architecture("fashion_deep").preprocessing(None), execution)
+    inputs, labels = images.batch(torch.tensor([3, 11]))
+    pixels = torch.from_numpy(stripes.source.pixels[[3, 11]])[:, None]
+    torch.testing.assert_close(inputs, (pixels.float() / 255 - 0.2860) / 0.3530)
+    assert labels.tolist() == [3, 1]
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "expected"),
+    [
+        ("constant", 70, 0.01),
+        ("cosine", 0, 0.01),
+        ("cosine", 50, 0.005),
+        ("cosine", 100, 0.0),
+        ("inverse_time", 0, 0.01),
+        ("inverse_time", 10, 0.01 / 4),
+    ],
+)
+def test_schedules(schedule: str, step: int, expected: float) -> None:
+    settings = TrainingSettings(epochs=1, learning_rate=0.01, schedule=schedule)
+    assert settings.learning_rate_at(step, 100) == pytest.approx(expected)
+
+
+def coordinates(batch_size: int) -> Tensor:
+    """Images `[B, 1, 6, 6]` whose every pixel differs."""
+    return torch.arange(1, 37, dtype=torch.uint8).view(1, 1, 6, 6).repeat(batch_size, 1, 1, 1)
+
+
+def test_about_half_of_the_images_are_mirrored_and_nothing_else() -> None:
+    images = coordinates(200)
+    settings = TrainingSettings(epochs=1, horizontal_flip=True)
+    flipped = augment(images, settings, step=0)
+    is_flipped = (flipped == images.flip(-1)).all((1, 2, 3))
+    assert ((flipped == images).all((1, 2, 3)) ^ is_flipped).all()
+    assert 70 < is_flipped.sum() < 130
+
+
+def test_images_are_shifted_by_all_offsets_up_to_the_largest_with_black_moving_in() -> None:
+    images = coordinates(200)
+    shifted = augment(images, TrainingSettings(epochs=1, max_shift=1), step=0)
+    found = set()
+    for image in shifted[:, 0]:
+        for down in (-1, 0, 1):
+            for right in (-1, 0, 1):
+                padded = F.pad(images[0, 0], (1, 1, 1, 1))
+                if torch.equal(image, padded[1 - down : 7 - down, 1 - right : 7 - right]):
+                    found.add((down, right))
+    assert len(found) == 9
+
+
+def test_augmentation_follows_from_seed_and_step() -> None:
+    settings = TrainingSettings(epochs=1, horizontal_flip=True, max_shift=2)
+    images = coordinates(20)
+    assert torch.equal(augment(images, settings, 3), augment(images, settings, 3))
+    assert not torch.equal(augment(images, settings, 3), augment(images, settings, 4))
+    assert torch.equal(images, coordinates(20))
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_the_weights_of_before(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    trainer = make_trainer(with_changes(SETTINGS, optimizer="sgd", learning_rate=1e6))
+    with pytest.raises(DivergedError, match=r"step \d: the loss is (nan|inf) at learning rate .*smaller"):
+        losses(trainer)
+    step = trainer.step
+    before = copy.deepcopy(trainer.network)
+    with pytest.raises(DivergedError):
+        trainer.advance()
+    assert trainer.step == step
+    for found, kept in zip(trainer.network.parameters(), before.parameters(), strict=True):
+        assert torch.equal(found.isnan(), kept.isnan())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "accepted"),
+    [
+        ("epochs", -1, "0 and more"),
+        ("batch_size", 0, "1 and more"),
+        ("learning_rate", 0.0, "positive numbers"),
+        ("learning_rate", float("nan"), "positive numbers"),
+        ("momentum", 1.0, r"\[0, 1\)"),
+        ("weight_decay", -0.1, "0 and more"),
+        ("max_shift", -1, "0 and more"),
+        ("seed", -1, "0 and more"),
+        ("optimizer", "lion", "adam, adamw, sgd"),
+        ("schedule", "step", "constant, cosine, inverse_time"),
+        ("loss", "mse", "cross_entropy, double_softmax"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(field: str, value: object, accepted: str) -> None:
+    with pytest.raises(ValueError, match=f"{field}=.*: accepted are {accepted}"):
+        with_changes(SETTINGS, **{field: value})
+
+
+def test_the_original_schedule_is_known_of_alexnet_alone() -> None:
+    assert original_settings("fashion_alexnet").schedule == "inverse_time"
+    assert recommended_settings("fashion_alexnet").schedule != "inverse_time"
+    with pytest.raises(ValueError, match="recipe='original': fashion_deep has none"):
+        original_settings("fashion_deep")
