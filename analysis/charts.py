@@ -98,30 +98,25 @@ def draw_legend(axes: Axes) -> None:
         text.set(parse_math=False, usetex=False, family=FONT_FAMILY)
 
 
-def draw_heatmap(
-    axes: Axes,
-    shares: NDArray[np.float64],
-    *,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    numbers: ArrayLike | None = None,
-) -> None:
-    """Shares `[rows, columns]` in [0, 1] as colours, NaN as nothing, with `numbers` in the cells if given."""
+def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | None = None) -> None:
+    """Shares `[rows, columns]` in [0, 1] as colours, NaN as nothing, with `numbers` in the cells if given.
+
+    A number that is an empty text is left out. `name_ticks` names the rows and columns.
+    """
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    axes.grid(visible=False)
-    name_ticks(axes, "y", rows)
-    name_ticks(axes, "x", columns)
     if numbers is None:
         return
     for (row, column), number in np.ndenumerate(np.asarray(numbers)):
-        if not np.isnan(shares[row, column]):
+        if number != "" and not np.isnan(shares[row, column]):
             color = "white" if shares[row, column] > 0.55 else NAME.color
-            axes.text(column, row, str(number), ha="center", va="center", size=NOTE.size - 1, color=color)
+            style = {"size": NOTE.size - 1, "color": color, "family": FONT_FAMILY}
+            # Inside the axes: measuring them for the layout would take as long as drawing them.
+            axes.text(column, row, str(number), ha="center", va="center", in_layout=False, **style)
 
 
 def name_ticks(axes: Axes, which: str, names: Sequence[str]) -> None:
     """Names at 0, 1, 2 … along an axis; every second or third if they are too many."""
-    positions = range(0, len(names), -(-len(names) // _MOST_NAMES))
+    positions = range(0, len(names), max(1, -(-len(names) // _MOST_NAMES)))
     shown = [_fit(names[position], _NAME_WIDTH, NOTE) for position in positions]
     if which == "x":
         axes.set_xticks(positions, shown, rotation=90, **_font(NOTE))

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.attack_rows import attack_names, attack_stem, describe, format_epsilon, is_minimum, load_rows
-from analysis.charts import blank_chart, draw_heatmap, style_axes
+from analysis.charts import blank_chart, draw_heatmap, name_ticks, style_axes
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.success_rates import AGAINST, DENOMINATORS, Against, Denominator, success_rate
@@ -43,13 +43,9 @@ def class_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) 
     width, height = max(6.5, 2 + 0.42 * rates.shape[1]), 1.7 + 0.22 * rates.shape[0] + 0.15 * len(notes)
     figure = blank_chart(width, height, title=title, notes=notes)
     axes = figure.subplots()
-    draw_heatmap(
-        axes,
-        rates.to_numpy(),
-        rows=[f"{label} {named[label]}" for label in rates.index],
-        columns=[format_epsilon(epsilon) for epsilon in rates.columns],
-        numbers=(100 * rates).round().astype("Int64"),
-    )
+    draw_heatmap(axes, rates.to_numpy(), (100 * rates).round().astype("Int64"))
+    name_ticks(axes, "y", [f"{label} {named[label]}" for label in rates.index])
+    name_ticks(axes, "x", [format_epsilon(epsilon) for epsilon in rates.columns])
     style_axes(axes, x="ε")
     axes.grid(visible=False)
     return figure

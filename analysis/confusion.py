@@ -21,13 +21,14 @@ from analysis.attack_rows import (
     load_rows,
     refuse_other_sweeps,
 )
-from analysis.charts import blank_chart, draw_heatmap, style_axes
+from analysis.charts import blank_chart, draw_heatmap, name_ticks, style_axes
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 
-# Inches: a cell that holds a number, the names beside a panel, the widest panel, pages.
-CELL, NAMES, WIDEST_PANEL = 0.3, 1.3, 9.0
-NARROWEST, WIDEST = 6.5, 15.0
+# Inches: a cell that holds a number, the names beside the panels, what lies between panels, the widest panel,
+# and pages.
+CELL, NAMES, GAP, WIDEST_PANEL = 0.3, 1.3, 0.4, 9.0
+NARROWEST, WIDEST = 6.5, 13.5
 NUM_DOWN = 4
 
 _MOST_NUMBERS = 12
@@ -79,17 +80,19 @@ def confusion_figure(
     labels, predictions = _axis_names(table)
     across = min(len(epsilons), num_across or num_panels_across(len(predictions)))
     down = -(-len(epsilons) // across)
-    width = min(WIDEST_PANEL, max(2.4, CELL * len(predictions))) + NAMES
-    height = min(WIDEST_PANEL, max(1.5, CELL * len(labels))) + NAMES + 0.3
-    figure = blank_chart(
-        max(NARROWEST, width * across), height * down + 0.5 + 0.15 * len(notes), title=title, notes=notes
-    )
+    width = across * (_panel_width(len(predictions)) + GAP) + NAMES
+    height = down * (min(WIDEST_PANEL, max(1.5, CELL * len(labels))) + GAP) + NAMES + 0.5 + 0.15 * len(notes)
+    figure = blank_chart(max(NARROWEST, width), height, title=title, notes=notes)
     grid = figure.subplots(down, across, squeeze=False).ravel()
-    for axes, epsilon in zip(grid, epsilons, strict=False):
+    for index, (axes, epsilon) in enumerate(zip(grid, epsilons, strict=False)):
         same = table["epsilon"].isna() if np.isnan(epsilon) else table["epsilon"] == epsilon
         _draw_panel(axes, table[same], labels, predictions)
+        # All panels have the same axes: named at the left and below.
+        first, last = index % across == 0, index + across >= len(epsilons)
+        name_ticks(axes, "y", list(labels.values()) if first else [])
+        name_ticks(axes, "x", list(predictions.values()) if last else [])
         at = "each image at its minimum ε" if np.isnan(epsilon) else f"ε = {format_epsilon(epsilon)}"
-        style_axes(axes, title=at, x="prediction", y="label")
+        style_axes(axes, title=at, x="prediction" if last else "", y="label" if first else "")
         axes.grid(visible=False)
     for axes in grid[len(epsilons) :]:
         axes.remove()
@@ -98,7 +101,11 @@ def confusion_figure(
 
 def num_panels_across(num_classes: int) -> int:
     """Panels of this many classes side by side on a page."""
-    return max(1, int(WIDEST // (min(WIDEST_PANEL, max(2.4, CELL * num_classes)) + NAMES)))
+    return max(1, int((WIDEST - NAMES) // (_panel_width(num_classes) + GAP)))
+
+
+def _panel_width(num_classes: int) -> float:
+    return min(WIDEST_PANEL, max(2.4, CELL * num_classes))
 
 
 def figures(table: pd.DataFrame, subject: str, *, notes: Sequence[str] = ()) -> Iterator[tuple[str, Figure]]:
@@ -132,13 +139,8 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, labels: dict[int, str], predict
     # A label without images has no shares; a class that none of its images is taken for has the share 0.
     shares = matrix("share").mask(counts.isna() & (counts.sum(axis=1) > 0).to_numpy()[:, None], 0)
     numbers = counts.fillna(0).astype(int).astype(str).replace("0", "")
-    draw_heatmap(
-        axes,
-        shares.to_numpy(dtype=float),
-        rows=list(labels.values()),
-        columns=list(predictions.values()),
-        numbers=numbers if len(predictions) <= _MOST_NUMBERS else None,
-    )
+    shown = numbers if len(predictions) <= _MOST_NUMBERS else None
+    draw_heatmap(axes, shares.to_numpy(dtype=float), shown)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -193,8 +193,7 @@ def _title(row: NamedTuple, names: Mapping[int, str]) -> str:
     if not pd.isna(row.target):
         parts.append(f"target {_name(int(row.target), names)}")
     if row.method.startswith("minimum_"):
-        found = "no ε up to 1" if pd.isna(row.epsilon) else f"ε = {format_epsilon(row.epsilon)}"
-        parts.append(found)
+        parts.append("no ε up to 1" if pd.isna(row.epsilon) else f"ε = {row.epsilon * 255:.3g}/255")
     return ", ".join(parts)
 
 

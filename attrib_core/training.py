@@ -25,7 +25,7 @@ EVALUATION_BATCH = 500
 
 
 class DivergedError(Exception):
-    """The loss is no number any more; the weights are those from before the step."""
+    """The loss or the weights are no numbers any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Trainer:
             yield self.advance()
 
     def advance(self) -> Update:
-        """One update; raises DivergedError, leaving the weights as they were, where the loss is no number."""
+        """One update; raises DivergedError, leaving the parameters as they were, where the loss is no number."""
         epoch, learning_rate = self.step // self.steps_per_epoch, self._set_learning_rate()
         indices = self.minibatch(self.step)
         inputs, labels = self._images.augmented(indices, self.settings, self.step)

@@ -61,6 +61,7 @@ class TrainOptions(BaseModel):
     momentum: float | None = Field(None, description="Of sgd.")
     weight_decay: float | None = Field(None, description="In the gradient (adam, sgd), or beside it (adamw).")
     schedule: Schedule | None = Field(None, description="Of the learning rate.")
+    warmup_steps: int | None = Field(None, description="Updates over which the learning rate rises.")
     loss: Loss | None = Field(None, description="double_softmax repeats a fault of the original work.")
     horizontal_flip: bool | None = Field(None, description="Mirror half of the images, each time.")
     max_shift: int | None = Field(None, description="Shift images by up to so many pixels, each time.")

@@ -12,7 +12,7 @@ import torch
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset, load_dataset, subset
 from attrib_core.execution import choose_execution
-from attrib_core.training import Trainer, accuracy, initial_network
+from attrib_core.training import DivergedError, Trainer, accuracy, initial_network
 from attrib_core.training_data import NormalizedImages
 from attrib_core.training_settings import TrainingSettings
 from sweeps.ranges import parse_names
@@ -86,6 +86,7 @@ class TrainingRun:
                 f"test accuracy {share:.2%}, {seconds:.1f} s",
                 flush=True,
             )
+        self._check_finite()
         share = accuracy(trainer.network, self._test_images)
         self._output.finish(trainer.network, self._metadata(share))
         print(f"{self._output}: test accuracy {share:.2%} on {len(self._test_set):,} images")
@@ -104,6 +105,13 @@ class TrainingRun:
     def _checkpoint(self) -> None:
         trainer = self._trainer
         self._output.checkpoint(trainer.network, trainer.step, trainer.steps_per_epoch, trainer.num_steps)
+
+    def _check_finite(self) -> None:
+        """The last update is followed by no loss that would tell."""
+        if not all(bool(tensor.isfinite().all()) for tensor in self._trainer.network.state_dict().values()):
+            raise DivergedError(
+                "the last update made weights that are no numbers; try a smaller learning rate"
+            )
 
     def _metadata(self, test_accuracy: float) -> dict[str, str]:
         """What made the weights. No time: the same command writes the same bytes."""

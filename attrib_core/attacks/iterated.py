@@ -20,7 +20,7 @@ def iterate(
     if epsilon == 0:
         return batch.images.clone()
     step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
-    images = _random_start(batch, epsilon, settings) if random_start else batch.images
+    images = start_in_ball(batch, epsilon, settings) if random_start else batch.images
     for _ in range(settings.num_steps):
         _, gradient = model.gradient(images, batch.loss_labels)
         images = images + batch.uphill * step_size * gradient.sign()
@@ -28,8 +28,8 @@ def iterate(
     return images
 
 
-def _random_start(batch: AttackBatch, epsilon: float, settings: AttackSettings) -> Tensor:
-    """A uniform point of the ball; at other ε the same point, nearer or farther."""
+def start_in_ball(batch: AttackBatch, epsilon: float, settings: AttackSettings) -> Tensor:
+    """A uniform random point of each image's ball `[B, C, H, W]`; at other ε the same one, nearer or farther."""
     randomness = Randomness([(settings.seed, "pgd", key) for key in batch.keys], batch.images.device)
     start = batch.images + epsilon * randomness.uniform(-1, 1, *batch.images.shape[1:])
     return _projected(start, batch.images, epsilon, settings)

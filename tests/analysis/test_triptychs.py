@@ -98,7 +98,7 @@ def test_targets_and_minima_are_told(make_attack_run: MakeRun) -> None:
     )
     ((name, figure),) = draw(run).items()
     assert name == "triptychs-final-minimum_fgsm-targeted-minimum-001"
-    assert "image 1 (test/1), label 1 class 1, target 0 class 0, ε = 0.01" in texts(figure)
+    assert "image 1 (test/1), label 1 class 1, target 0 class 0, ε = 2.55/255" in texts(figure)
     assert "image 2 (test/2), label 2 class 2, target 0 class 0, no ε up to 1" in texts(figure)
 
 

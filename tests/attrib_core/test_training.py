@@ -206,6 +206,12 @@ def test_schedules(schedule: str, step: int, expected: float) -> None:
     assert settings.learning_rate_at(step, 100) == pytest.approx(expected)
 
 
+def test_warm_up_rises_to_the_schedule() -> None:
+    settings = TrainingSettings(epochs=1, learning_rate=0.01, schedule="constant", warmup_steps=4)
+    rates = [settings.learning_rate_at(step, 100) for step in range(6)]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
 def coordinates(batch_size: int) -> Tensor:
     """Images `[B, 1, 6, 6]` whose every pixel differs."""
     return torch.arange(1, 37, dtype=torch.uint8).view(1, 1, 6, 6).repeat(batch_size, 1, 1, 1)
@@ -266,6 +272,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_the_weights_of_before(
         ("momentum", 1.0, r"\[0, 1\)"),
         ("weight_decay", -0.1, "0 and more"),
         ("max_shift", -1, "0 and more"),
+        ("warmup_steps", -1, "0 and more"),
         ("seed", -1, "0 and more"),
         ("optimizer", "lion", "adam, adamw, sgd"),
         ("schedule", "step", "constant, cosine, inverse_time"),

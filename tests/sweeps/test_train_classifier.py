@@ -238,10 +238,20 @@ def test_a_training_that_diverges_says_so_and_writes_no_weights(
     train: Callable[..., int], output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "steps"
-    assert train("--optimizer", "sgd", "--learning-rate", "1e9", "--checkpoints", str(folder)) == 1
+    assert train("--optimizer", "sgd", "--learning-rate", "1e30", "--checkpoints", str(folder)) == 1
     printed = capsys.readouterr().err
     assert "the loss is" in printed
     assert f"Kept: 1 checkpoint in {folder}" in printed
+    assert not output.exists()
+
+
+def test_weights_that_the_last_update_ruined_are_not_written(
+    train: Callable[..., int], output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One update in all: its own loss is still that of the first weights.
+    arguments = ["--optimizer", "sgd", "--learning-rate", "1e10", "--weight-decay", "1e38"]
+    assert train(*arguments, "--warmup-steps", "0", "--epochs", "1", "--batch-size", "40") == 1
+    assert "the last update made weights that are no numbers" in capsys.readouterr().err
     assert not output.exists()
 
 
