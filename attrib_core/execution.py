@@ -154,9 +154,15 @@ def run_batches(
             if len(batch) == 1 or not is_out_of_memory(error):
                 raise
         # Outside the handler: the error's traceback would keep the failed batch's tensors alive.
-        batch_size = len(batch) // 2
+        batch_size = _half(len(batch))
         _release_memory()
     return Batched(results, batch_size)
+
+
+def _half(size: int) -> int:
+    """Half a batch, a multiple of four where that is possible: see `BATCH_MULTIPLE`."""
+    half = size // 2
+    return half - half % BATCH_MULTIPLE if half > BATCH_MULTIPLE else half
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from attrib_core.attacks import METHODS, AttackBatch, AttackedModel, AttackSetti
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import build_classifier
-from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
+from attrib_core.execution import BATCH_MULTIPLE, choose_execution, fastest_batch_size, run_batches
 from sweeps.attack_inputs import UNTARGETED, AttackInputs
 from sweeps.attack_rows import AttackedBatch, AttackedShard, attack_columns, attack_image_columns
 from sweeps.plan import Shard
@@ -72,7 +72,10 @@ class AttackJob:
 
     def batch_size(self) -> int:
         """The batch size asked for, or the fastest one on this device that changes no bit of a result."""
-        return self.settings.batch_size or self._fastest_batch_size
+        asked = self.settings.batch_size
+        if asked is None:
+            return self._fastest_batch_size
+        return -(-asked // BATCH_MULTIPLE) * BATCH_MULTIPLE  # to which batches are padded anyway
 
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Seconds an image takes under a method on this device, from one batch."""

@@ -40,15 +40,28 @@ def test_images_are_never_written_to(method, fashion, some, plain, batch_of, eps
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_image_is_attacked_alike_alone_and_among_others(method, fashion, some, plain, batch_of) -> None:
+def test_the_size_of_a_batch_changes_no_bit(method, fashion, some, plain, batch_of) -> None:
+    """Sizes and places are multiples of four: a matrix product may round odd rows otherwise than even ones."""
     model, grid = plain(fashion), [0.01, 0.1]
-    together = attack(model, batch_of(*some), method, grid, FEW_STEPS, keep=[7])
+    together = attack(model, batch_of(*some), method, grid, FEW_STEPS, keep=range(8, 12))
+    few = AttackBatch(images=some[0][8:12], labels=some[1][8:12], keys=tuple(range(8, 12)))
+    found = attack(model, few, method, grid, FEW_STEPS, keep=range(4))
+    assert torch.equal(found.kept, together.kept)
+    assert torch.equal(found.adversarial.confidence, together.adversarial.confidence[8:12])
+    assert torch.equal(found.adversarial.margin, together.adversarial.margin[8:12])
+    torch.testing.assert_close(found.epsilons, together.epsilons[8:12], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_image_is_attacked_alike_alone(method, fashion, some, plain, batch_of) -> None:
+    model, grid = plain(fashion), [0.01, 0.1]
+    together = attack(model, batch_of(*some), method, grid, FEW_STEPS)
     alone = AttackBatch(images=some[0][7:8], labels=some[1][7:8], keys=(7,))
-    found = attack(model, alone, method, grid, FEW_STEPS, keep=[0])
-    assert torch.equal(found.kept[0], together.kept[0])
-    assert torch.equal(found.adversarial.confidence[0], together.adversarial.confidence[7])
-    assert torch.equal(found.adversarial.margin[0], together.adversarial.margin[7])
-    torch.testing.assert_close(found.epsilons[0], together.epsilons[7], rtol=0, atol=0, equal_nan=True)
+    found = attack(model, alone, method, grid, FEW_STEPS)
+    assert torch.equal(found.adversarial.prediction[0], together.adversarial.prediction[7])
+    torch.testing.assert_close(
+        found.adversarial.margin[0], together.adversarial.margin[7], rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("method", ON_GRID)
@@ -136,7 +149,7 @@ def test_a_minimum_succeeds_and_a_little_less_does_not(fashion, some, plain, bat
     assert (minima[~right] == 0).all()
     assert (found.adversarial.prediction[:, 0] != some[1])[~minima.isnan()].all()
     less = (minima - 1.01 * tolerance).clamp(min=0)
-    for row in right.nonzero()[:, 0].tolist()[:8]:
+    for row in (right & ~minima.isnan()).nonzero()[:, 0].tolist()[:8]:
         single = AttackBatch(images=some[0][row : row + 1], labels=some[1][row : row + 1], keys=(row,))
         before = attack(model, single, "fgsm", [less[row].item()])
         assert before.adversarial.prediction[0, 0] == some[1][row]
@@ -153,7 +166,7 @@ def test_mixed_precision_predicts_as_float32_does(images, plain, batch_of, epsil
     assert not exact.rechecked.any()
     assert torch.equal(found.direction, exact.direction), "gradients are float32's"
     rechecked = found.rechecked & (found.linf > 0)
-    assert torch.equal(found.adversarial.margin[rechecked], exact.adversarial.margin[rechecked])
+    torch.testing.assert_close(found.adversarial.margin[rechecked], exact.adversarial.margin[rechecked])
 
 
 def test_mixed_precision_finds_the_minima_of_float32(some, plain, batch_of, epsilons) -> None:
