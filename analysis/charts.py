@@ -106,12 +106,12 @@ def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | N
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     if numbers is None:
         return
-    for (row, column), number in np.ndenumerate(np.asarray(numbers)):
-        if number != "" and not np.isnan(shares[row, column]):
+    for (row, column), number in np.ndenumerate(np.asarray(numbers, dtype=str)):
+        if number and not np.isnan(shares[row, column]):
             color = "white" if shares[row, column] > 0.55 else NAME.color
             style = {"size": NOTE.size - 1, "color": color, "family": FONT_FAMILY}
             # Inside the axes: measuring them for the layout would take as long as drawing them.
-            axes.text(column, row, str(number), ha="center", va="center", in_layout=False, **style)
+            axes.text(column, row, number, ha="center", va="center", in_layout=False, **style)
 
 
 def name_ticks(axes: Axes, which: str, names: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ from typing import Generic, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from attrib_core.pooling import with_sliced_pooling
+
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # A CPU's convolutions add up in another order for one to three images than for more, and for sixteen or more. The
@@ -37,6 +39,8 @@ class Execution:
     def prepare(self, module: Module) -> Module:
         """The module itself, moved to the device and memory format, and compiled if asked to."""
         module.to(device=self.device)
+        if self.device.type == "cpu":
+            with_sliced_pooling(module)
         if self.channels_last:
             module.to(memory_format=torch.channels_last)
         if self.compile:

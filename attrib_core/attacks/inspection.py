@@ -83,15 +83,16 @@ def inspect(model: AttackedModel, clean: Clean, points: Iterable[Tensor], *, rou
 @torch.inference_mode()
 def _look(model: AttackedModel, clean: Clean, images: Tensor, *, rounding: bool) -> _Look:
     difference = (images - clean.images).flatten(1)
-    linf = torch.linalg.vector_norm(difference, torch.inf, dim=1)
+    linf = difference.abs().amax(1)  # ten times as fast as `vector_norm`
     untouched = linf == 0
     logits = clean.logits.clone() if untouched.all() else model.logits(images)
     logits[untouched] = clean.logits[untouched]
     doubtful = model.doubtful(logits) & ~untouched
     rounded = (images.clamp(0, 1).mul_(255).round_().div_(255)) if rounding else images
     rounded_linf = _largest_difference(rounded, clean.images) if rounding else linf
-    moved = _largest_difference(rounded, images) > SAME_PIXEL
-    moved = (moved | (gap(logits) < SAFE_GAP)) & (rounded_linf > 0) & rounding
+    moved = _largest_difference(rounded, images) > SAME_PIXEL if rounding else torch.zeros_like(untouched)
+    moved |= (gap(logits) < SAFE_GAP) & rounding
+    moved &= rounded_linf > 0
     return _Look(
         logits=logits,
         linf=linf,
@@ -105,8 +106,7 @@ def _look(model: AttackedModel, clean: Clean, images: Tensor, *, rounding: bool)
 
 
 def _largest_difference(images: Tensor, others: Tensor) -> Tensor:
-    largest: Tensor = torch.linalg.vector_norm((images - others).flatten(1), torch.inf, dim=1)
-    return largest
+    return (images - others).abs_().flatten(1).amax(1)
 
 
 def _answered(model: AttackedModel) -> Callable[[Tensor], Tensor]:
