@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cluster.process_memory import keep_freed_memory
+
 # The driver kills a broken worker as soon as it hears of it; a worker whose driver is away ends by itself.
 SECONDS_TO_LIVE_WHEN_BROKEN = 10.0
 # A call whose predecessor never arrives, because its shard could not be unpickled, goes ahead after this.
@@ -59,6 +61,7 @@ class Worker:
         self._job: Job | None = None
         self._turn = 0
         self._turns = threading.Condition()
+        keep_freed_memory()
         self._compute_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         # Ray's launcher sets this to the actor's CPUs, and to 1 without any; OpenMP reads it as it is loaded.
         os.environ["OMP_NUM_THREADS"] = str(num_threads)
