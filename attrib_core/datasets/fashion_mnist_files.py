@@ -84,10 +84,22 @@ def _from_debian(scratch: Path) -> Path:
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
             raise FileNotFoundError(f"no {program} here")
-    _run(["apt-get", "download", PACKAGE], scratch)
+    try:
+        _run(["apt-get", "download", PACKAGE], scratch)
+    except OSError:  # a fresh machine has no list of packages yet
+        _download_with_own_lists(scratch)
     for package in sorted(scratch.glob(f"{PACKAGE}_*.deb")):
         _run(["dpkg", "-x", package.name, "."], scratch)
     return scratch / SYSTEM_FOLDER.relative_to("/")
+
+
+def _download_with_own_lists(scratch: Path) -> None:
+    """Downloads with package lists of its own, which needs no root: the system's may be empty."""
+    (scratch / "lists" / "partial").mkdir(parents=True)
+    own = [f"Dir::State::lists={scratch}/lists", f"Dir::Cache={scratch}/cache", "Debug::NoLocking=1"]
+    options = [word for setting in own for word in ("-o", setting)]
+    _run(["apt-get", *options, "update"], scratch)
+    _run(["apt-get", *options, "download", PACKAGE], scratch)
 
 
 def _run(command: list[str], folder: Path) -> None:
