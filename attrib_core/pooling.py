@@ -14,7 +14,8 @@ class SlicedMaxPool2d(nn.MaxPool2d):
     def forward(self, images: Tensor) -> Tensor:
         """Maxima `[B, C, H // 2, W // 2]` of images `[B, C, H, W]`."""
         if torch.is_grad_enabled() and images.requires_grad:
-            return super().forward(images)
+            pooled: Tensor = super().forward(images)
+            return pooled
         height, width = images.shape[2] // 2 * 2, images.shape[3] // 2 * 2
         rows = torch.maximum(images[:, :, 0:height:2], images[:, :, 1:height:2])
         return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])

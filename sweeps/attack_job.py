@@ -20,7 +20,7 @@ from sweeps.plan import Shard
 from sweeps.schemas import attack_images, attack_results
 from sweeps.store import RunDirectory, columns_table
 
-BATCH_SIZES = {"cpu": (4, 8, 12, 40, 100, 200, 400), "cuda": (16, 64, 128, 256, 512, 1024)}
+BATCH_SIZES = {"cpu": (4, 12, 40, 200), "cuda": (16, 64, 128, 256, 512, 1024)}
 # Values of ε in a warm-up: about the share of gradients and of forward passes that the default grid has.
 WARM_UP_EPSILONS = (0.01, 0.02, 0.03)
 NUM_CALIBRATION_IMAGES = 256

@@ -1,13 +1,7 @@
 """Image classifiers by name: they map images `[B, C, H, W]` in [0, 1] to logits `[B, K]`."""
 
-# Imported for what they register. Where families share a bare name, the first one here has it.
-from attrib_core.classifiers import (  # noqa: F401, I001
-    efficientnet_lite,
-    fashion_networks,
-    flower_networks,
-    torchvision_models,
-    timm_models,
-)
+# Imported for what they register.
+from attrib_core.classifiers import efficientnet_lite, fashion_networks, flower_networks  # noqa: F401
 from attrib_core.classifiers.checkpoint import Checkpoint
 from attrib_core.classifiers.classifier import Classifier, InputScaling, Labels, Preprocessing
 from attrib_core.classifiers.folding import with_folded_batch_norms

@@ -7,7 +7,6 @@ import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 from torch import nn
 
 from attrib_core.classifiers import imagenet
@@ -33,6 +32,8 @@ class EfficientNetLite(Architecture):
         return f"efficientnet_lite{self.variant}"
 
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
+        import timm  # it takes a second, which other networks need not wait for
+
         network: nn.Module = timm.create_model(f"tf_{self.name}", num_classes=num_classes)
         return network
 

@@ -4,6 +4,7 @@ A new model is one new file: a subclass of `Architecture` and a function under `
 """
 
 import difflib
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -62,7 +63,12 @@ class Family(Protocol):
 
 
 _BUILDERS: dict[str, Callable[[], Architecture]] = {}
-_FAMILIES: dict[str, Family] = {}
+# Modules with a FAMILY, imported when a name is looked for among its models: that takes a second or two, and most
+# runs need none. A model answers to `prefix:name`, and to its bare name where no earlier family has that.
+_FAMILIES = {
+    "torchvision": "attrib_core.classifiers.torchvision_models",
+    "timm": "attrib_core.classifiers.timm_models",
+}
 
 
 def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], Architecture]]:
@@ -76,11 +82,6 @@ def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], A
     return decorate
 
 
-def register_family(prefix: str, family: Family) -> None:
-    """Adds a family: its models answer to `prefix:name`, and to bare names that no earlier family has."""
-    _FAMILIES[prefix] = family
-
-
 def find_architecture(name: str) -> Architecture:
     """What a name or `family:name` stands for; ValueError with near matches if nothing."""
     prefix, separator, bare = name.partition(":")
@@ -90,17 +91,22 @@ def find_architecture(name: str) -> Architecture:
         )
     if not separator and name in _BUILDERS:
         return _BUILDERS[name]()
-    for family in [_FAMILIES[prefix]] if separator else _FAMILIES.values():
-        if architecture := family.architecture(bare if separator else name):
+    for family in [prefix] if separator else _FAMILIES:
+        if architecture := _family(family).architecture(bare if separator else name):
             return architecture
     raise ValueError(_unknown(name, prefix if separator else None))
 
 
+def _family(prefix: str) -> Family:
+    family: Family = importlib.import_module(_FAMILIES[prefix]).FAMILY
+    return family
+
+
 def _unknown(name: str, prefix: str | None) -> str:
     if prefix:
-        known = [f"{prefix}:{each}" for each in _FAMILIES[prefix].names()]
+        known = [f"{prefix}:{each}" for each in _family(prefix).names()]
     else:
-        known = [*_BUILDERS, *(each for family in _FAMILIES.values() for each in family.names())]
+        known = [*_BUILDERS, *(each for family in _FAMILIES for each in _family(family).names())]
     near = difflib.get_close_matches(name, dict.fromkeys(known), n=4)
     if near:
         return f"model={name!r}: unknown; near matches are {', '.join(near)}"

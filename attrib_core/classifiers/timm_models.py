@@ -10,7 +10,7 @@ from torch import nn
 
 from attrib_core.classifiers import imagenet
 from attrib_core.classifiers.classifier import Labels, Preprocessing
-from attrib_core.classifiers.registry import Architecture, StateDict, register_family
+from attrib_core.classifiers.registry import Architecture, StateDict
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HUB_TIMEOUT = 10  # seconds
@@ -98,4 +98,4 @@ class _Timm:
         return TimmModel(name) if name.partition(".")[0] in self.names() else None
 
 
-register_family("timm", _Timm())
+FAMILY = _Timm()

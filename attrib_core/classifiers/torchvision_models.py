@@ -9,7 +9,7 @@ from torch import nn
 
 from attrib_core.classifiers import imagenet
 from attrib_core.classifiers.classifier import Labels, Preprocessing
-from attrib_core.classifiers.registry import Architecture, StateDict, register_family
+from attrib_core.classifiers.registry import Architecture, StateDict
 
 FIRST = "IMAGENET1K_V1"
 UNAVAILABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError)  # no network, or a broken copy
@@ -94,4 +94,4 @@ class _Torchvision:
         return TorchvisionModel(name) if name in self.names() else None
 
 
-register_family("torchvision", _Torchvision())
+FAMILY = _Torchvision()
