@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 RUN := runs/demo
+ATTACK := runs/demo-attack
 FIGURES := runs/demo-figures
 
 .PHONY: install demo test test-all lint bench
@@ -21,16 +22,21 @@ $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
-# Twelve classes that anybody can name, under four recipes, judged and drawn.
+# All 10,000 test images of Fashion-MNIST attacked at twelve ε; then twelve classes that anybody can name, generated
+# under four recipes, judged and drawn.
 demo: install
+	$(BIN)/python sweeps/attack_all.py --output $(ATTACK) --methods fgsm,random_sign,minimum_fgsm
+	$(BIN)/python -m analysis.success_rates $(ATTACK) --by method,epsilon
+	$(BIN)/python -m analysis.attack_curves $(ATTACK) --output $(FIGURES)
+	$(BIN)/python -m analysis.triptychs $(ATTACK) --output $(FIGURES) --methods fgsm --epsilons 0.01,8/255
 	$(BIN)/python sweeps/generate_all.py --output $(RUN) --recipes default,fast,blur,plain \
 		--classes 1,107,291,323,340,417,483,779,863,954,963,980
 	$(BIN)/python -m analysis.judge_accuracy $(RUN)
 	$(BIN)/python -m analysis.contact_sheets $(RUN) --output $(FIGURES)
 	$(BIN)/python -m analysis.recipe_strips $(RUN) --output $(FIGURES)
 	@echo
-	@echo "Contact sheets:  $(FIGURES)/"
-	@echo "Parquet:         $(RUN)/results/ (pandas.read_parquet reads the folder), $(RUN)/images/"
+	@echo "Figures:         $(FIGURES)/: attack curves, triptychs, contact sheets, recipe strips"
+	@echo "Parquet:         $(ATTACK)/results/ and $(RUN)/results/ (pandas.read_parquet reads a folder)"
 	@echo "Next:            $(BIN)/python sweeps/generate_all.py --classes 0-999 --output runs/generate"
 
 lint: install

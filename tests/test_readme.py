@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.attack_all import AttackOptions
 from sweeps.generate_all import GenerateOptions
-from sweeps.schemas import generate_results
+from sweeps.schemas import attack_results, generate_results
+from sweeps.train_classifier import TrainOptions
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -39,16 +41,32 @@ def test_every_module_stands_in_the_tree_or_in_a_folder_of_it(package: str) -> N
     assert missing == [f"{package}/__init__.py"]
 
 
-def test_the_options_of_the_examples_exist() -> None:
-    for command in re.findall(r"python sweeps/generate_all\.py (.*)", README):
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [("generate_all", GenerateOptions), ("attack_all", AttackOptions), ("train_classifier", TrainOptions)],
+)
+def test_the_options_of_the_examples_exist(script, options) -> None:
+    commands = re.findall(rf"python sweeps/{script}\.py (.*)", README)
+    assert commands
+    for command in commands:
         for option in re.findall(r"--([a-z-]+)", command):
-            assert option.replace("-", "_") in GenerateOptions.model_fields
+            assert option.replace("-", "_") in options.model_fields
 
 
-def test_the_column_table_names_the_schemas_columns() -> None:
-    table = README.split("| column of results/ |")[1].split("\n\n")[0]
-    named = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines()[2:])))
-    assert named == set(generate_results(["judge"]).names)
+def columns_of_the_table(header: str) -> set[str]:
+    table = README.split(f"| {header} |")[1].split("\n\n")[0]
+    return set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines()[2:])))
+
+
+@pytest.mark.parametrize(
+    ("header", "schema"),
+    [
+        ("column of a generated image", generate_results(["judge"])),
+        ("column of an attack", attack_results()),
+    ],
+)
+def test_the_column_tables_name_the_schemas_columns(header, schema) -> None:
+    assert columns_of_the_table("column of results/") | columns_of_the_table(header) == set(schema.names)
 
 
 def test_make_targets_of_the_readme_exist() -> None:
