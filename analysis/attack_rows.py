@@ -80,6 +80,13 @@ def class_names(frame: pd.DataFrame) -> dict[int, str]:
     }
 
 
+def recorded_class_names(run: str | Path) -> dict[int, str]:
+    """Index and name of every class of the attacked model, by index, as the run recorded them; may be empty."""
+    invocations = load.sweep(run).get("invocations", [])
+    names = invocations[-1].get("class_names", []) if invocations else []
+    return {index: f"{index} {name}" for index, name in enumerate(names)}
+
+
 def describe(frame: pd.DataFrame) -> str:
     """The model and the test set that the rows are of, with the number of images."""
     texts = [", ".join(map(str, sorted(frame[name].unique()))) for name in ("model", "dataset", "split")]

@@ -21,6 +21,7 @@ from analysis.attack_rows import (
     format_epsilon,
     is_minimum,
     load_rows,
+    recorded_class_names,
     refuse_other_sweeps,
 )
 from analysis.class_strips import chunks, select
@@ -244,7 +245,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epsilons=_chosen_epsilons(frame, options.epsilons.split(",")) if options.epsilons else None,
         num_images=options.num_images,
     )
-    for path in save_pages(pages(options.run, rows, class_names(frame)), options.output):
+    # A class that is predicted may be the label of no image.
+    names = class_names(frame) | recorded_class_names(options.run)
+    for path in save_pages(pages(options.run, rows, names), options.output):
         print(path)
 
 

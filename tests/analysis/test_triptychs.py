@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import load, triptychs
-from analysis.attack_rows import class_names
+from analysis.attack_rows import class_names, recorded_class_names
 from analysis.triptychs import choose, enhanced, load_images, pages
+from sweeps.store import RunDirectory
 
 MakeRun = Callable[..., Path]
 
@@ -191,3 +192,11 @@ def test_images_are_found_by_every_column_of_keys(make_attack_run: MakeRun) -> N
     assert np.array_equal(clean, load.images(run, keys[1:2])[0])
     with pytest.raises(ValueError, match="image key 'nothing' is not in"):
         load.images(run, [*keys, "nothing"])
+
+
+def test_recorded_names_cover_classes_that_no_image_has(make_attack_run: MakeRun) -> None:
+    run = make_attack_run()
+    assert recorded_class_names(run) == {}
+    names = {"invocations": [{"class_names": ["boot", "<b>bag</b>"]}]}
+    RunDirectory(run).update_sweep(lambda existing: {**(existing or {}), **names})
+    assert recorded_class_names(run) == {0: "0 boot", 1: "1 <b>bag</b>"}
