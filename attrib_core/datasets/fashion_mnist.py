@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from attrib_core.classifiers.fashion_networks import CLASS_NAMES
 from attrib_core.datasets import fashion_mnist_files as files
 from attrib_core.datasets.arrays import ArrayImages, array_digests
 from attrib_core.datasets.dataset import Dataset
@@ -13,18 +14,6 @@ from attrib_core.datasets.idx_files import REMEDY, find_file, parse_idx, read_by
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import choose_split
 
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 PREFIXES = {"train": "train", "test": "t10k"}  # of the file names
 IMAGE_SIZE = 28
 

@@ -3,13 +3,13 @@
 import hashlib
 from pathlib import Path
 
+from attrib_core.classifiers.flower_networks import CLASS_NAMES
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.image_files import class_folders, folder_dataset
 from attrib_core.datasets.image_folder import split_folders
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import ALL, choose_split
 
-CLASS_NAMES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 TEST_SHARE = 5  # one image in so many
 HOW_TO_GET = (
     "download https://www.kaggle.com/datasets/alxmamaev/flowers-recognition, unpack it, "
