@@ -53,6 +53,15 @@ class _Look:
     moved_images: Tensor  # [M, C, H, W], rounded
 
 
+@dataclass(frozen=True)
+class _Rounded:
+    """Images after rounding to 8 bits `[B, C, H, W]`, their distance to the clean ones, whether to look again."""
+
+    images: Tensor
+    linf: Tensor  # [B]
+    moved: Tensor  # [B]
+
+
 def inspect(model: AttackedModel, clean: Clean, points: Iterable[Tensor], *, rounding: bool) -> Inspection:
     """Looks at the adversarial images of each ε in turn; `points` yields E times `[B, C, H, W]`."""
     looks = [_look(model, clean, images, rounding=rounding) for images in points]
@@ -88,21 +97,27 @@ def _look(model: AttackedModel, clean: Clean, images: Tensor, *, rounding: bool)
     logits = clean.logits.clone() if untouched.all() else model.logits(images)
     logits[untouched] = clean.logits[untouched]
     doubtful = model.doubtful(logits) & ~untouched
-    rounded = (images.clamp(0, 1).mul_(255).round_().div_(255)) if rounding else images
-    rounded_linf = _largest_difference(rounded, clean.images) if rounding else linf
-    moved = _largest_difference(rounded, images) > SAME_PIXEL if rounding else torch.zeros_like(untouched)
-    moved |= (gap(logits) < SAFE_GAP) & rounding
-    moved &= rounded_linf > 0
+    rounded = (
+        _round(clean, images, logits) if rounding else _Rounded(images, linf, torch.zeros_like(untouched))
+    )
     return _Look(
         logits=logits,
         linf=linf,
         l2=torch.linalg.vector_norm(difference, dim=1),
         doubtful=doubtful,
         doubtful_images=images[doubtful],
-        rounded_linf=rounded_linf,
-        moved=moved,
-        moved_images=rounded[moved],
+        rounded_linf=rounded.linf,
+        moved=rounded.moved,
+        moved_images=rounded.images[rounded.moved],
     )
+
+
+def _round(clean: Clean, images: Tensor, logits: Tensor) -> _Rounded:
+    """The images rounded to 8 bits, and whether their logits say nothing of the rounded ones' predictions."""
+    rounded = images.clamp(0, 1).mul_(255).round_().div_(255)
+    linf = _largest_difference(rounded, clean.images)
+    moved = _largest_difference(rounded, images) > SAME_PIXEL
+    return _Rounded(rounded, linf, (moved | (gap(logits) < SAFE_GAP)) & (linf > 0))
 
 
 def _largest_difference(images: Tensor, others: Tensor) -> Tensor:

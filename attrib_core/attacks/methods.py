@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, check_batch, check_epsilons
@@ -13,7 +12,7 @@ from attrib_core.attacks.directions import Direction, max_normed, max_normed_sig
 from attrib_core.attacks.inspection import Clean, inspect
 from attrib_core.attacks.iterated import iterate
 from attrib_core.attacks.minimum import minimum_epsilons
-from attrib_core.attacks.model import AttackedModel, predictions
+from attrib_core.attacks.model import AttackedModel, cross_entropy, predictions
 from attrib_core.attacks.rays import Ray
 
 
@@ -179,16 +178,12 @@ def _result(
             yield images
 
     seen = inspect(model, attempt.clean, points(), rounding=settings.rounding)
-    labels, aims = batch.labels, batch.loss_labels
-    num_epsilons = seen.logits.shape[1]
-    loss = F.cross_entropy(
-        seen.logits.flatten(0, 1), aims.repeat_interleave(num_epsilons), reduction="none"
-    ).view(len(labels), num_epsilons)
+    labels = batch.labels
     return AttackResult(
         epsilons=attempt.epsilons,
         clean=predictions(attempt.clean.logits, labels),
         adversarial=predictions(seen.logits, labels[:, None]),
-        loss=loss.cpu(),
+        loss=cross_entropy(seen.logits, batch.loss_labels[:, None]),
         linf=seen.linf.cpu(),
         l2=seen.l2.cpu(),
         rounded_prediction=seen.rounded_prediction.cpu(),
