@@ -20,6 +20,7 @@ from attrib_core.classifiers import load_classifier
 MODEL, BATCH = "fashion_deep", 400
 # Roundings of float32: of logits, after all layers, and of an activation beside the largest of its layer.
 TIED_LOGITS, ON_KINK = 1e-5, 1.2e-7
+EXACT_TIE = 1e-12  # in float64
 
 
 def main() -> None:
@@ -87,14 +88,17 @@ def nearest_kink(image: Tensor) -> float:
     """How far an image is from another linear piece of the network, in float64.
 
     The least distance of a ReLU's input from zero, or of a pooling window's two largest pixels from each other,
-    relative to the layer's largest value. Exact ties, as in an empty background, are decided alike by everyone.
+    relative to the layer's largest value. Exact ties, as of an empty background's windows, are sums of the same
+    numbers, decided alike by everyone.
     """
     network = load_classifier(MODEL)
     values = (image.double() - network.mean.double()) / network.std.double()
     distances = []
     for layer in network.network.double().children():
         largest = values.abs().max().item()
-        distances += [each[each > 0].min().item() / largest for each in _distances(layer, values)]
+        distances += [
+            each[each > EXACT_TIE * largest].min().item() / largest for each in _distances(layer, values)
+        ]
         values = layer(values)
     return min(distances)
 
