@@ -26,9 +26,29 @@ OPTIONS = (
     *("--judges", "none", "--shard-size", "1", "--batch-size", "1", "--threads-per-worker", "1"),
     *("--num-workers", "2", "--address", "local"),
 )
+ATTACK = "sweeps/attack_all.py"
+NUM_ATTACKED = 240
+ATTACK_OPTIONS = (
+    *(
+        "--images",
+        f"0-{NUM_ATTACKED - 1}",
+        "--methods",
+        "fgsm,bim",
+        "--num-steps",
+        "40",
+        "--shard-size",
+        "12",
+    ),
+    *("--batch-size", "4", "--epsilons", "0,1/255,0.1", "--threads-per-worker", "1", "--num-workers", "2"),
+    *("--address", "local"),
+)
 # What may differ between two runs of the same cells.
-OF_THE_RUN = {"attempt", "image_file", "seconds"}
+OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 SECONDS_TO_FINISH = 400.0  # a minute on an idle machine is many on a busy one
+
+
+def _options(script: str) -> tuple[str, ...]:
+    return ATTACK_OPTIONS if script == ATTACK else OPTIONS
 
 
 class Driver:
@@ -40,7 +60,7 @@ class Driver:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # lives as long as the driver
         own = {"RAY_TMPDIR": self.ray_folder, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.process = subprocess.Popen(
-            [sys.executable, script, "--output", str(output), *OPTIONS, *options],
+            [sys.executable, script, "--output", str(output), *_options(script), *options],
             cwd=REPOSITORY,
             env=os.environ | own | environment,
             stdout=self._log,
@@ -126,7 +146,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(run: Path) -> pa.Table:
     """All results in the order of their classes, without what may differ."""
     table = pq.read_table(run / "results").sort_by("class_index")
-    return table.drop(list(OF_THE_RUN))
+    return table.drop(sorted(OF_THE_RUN & set(table.column_names)))
 
 
 def images(run: Path) -> dict[str, np.ndarray]:
@@ -170,3 +190,49 @@ def check_complete(undisturbed: Path) -> Callable[[Path], None]:
 def num_committed() -> Callable[[Path], int]:
     """How many shards are committed, at any moment."""
     return lambda run: sum(1 for _ in (run / "results").glob("*.parquet"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed_attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of an adversarial sweep to which nothing happened."""
+    output = tmp_path_factory.mktemp("undisturbed_attack")
+    driver = Driver(ATTACK, output)
+    assert driver.wait() == 0, driver.said()
+    driver.close()
+    return output
+
+
+@pytest.fixture
+def check_attack_complete(undisturbed_attack: Path) -> Callable[[Path], None]:
+    """That a run directory holds the rows and images of the undisturbed one, once, and nothing else after `gc`."""
+
+    def check(run: Path) -> None:
+        assert (run / "_SUCCESS").exists()
+        assert not list((run / "failures").glob("*"))
+        expected, found = attacks(undisturbed_attack), attacks(run)
+        assert len(found) == 2 * 3 * NUM_ATTACKED
+        assert found.equals(expected)
+        assert stored_images(run) == stored_images(undisturbed_attack)
+        assert "0 problems" in maintain("verify", str(run))
+        maintain("gc", str(run), "--older-than", "0")
+        named = pq.read_table(run / "results")
+        files = {*named["image_file"].to_pylist(), *named["perturbation_file"].to_pylist()} - {None}
+        assert {file.name for file in (run / "images").iterdir()} == files
+
+    return check
+
+
+def attacks(run: Path) -> pa.Table:
+    """All rows of an adversarial sweep in the order of their cells, without what may differ."""
+    table = pq.read_table(run / "results").drop(sorted(OF_THE_RUN - {"seconds"}))
+    return table.sort_by([(name, "ascending") for name in ("method", "image_index", "epsilon")])
+
+
+def stored_images(run: Path) -> dict[str, bytes]:
+    """The images that rows name, by key, as they are stored."""
+    stored = {}
+    for name in set(pq.read_table(run / "results")["perturbation_file"].to_pylist()) - {None}:
+        for row in pq.read_table(run / "images" / name).to_pylist():
+            assert row["key"] not in stored
+            stored[row["key"]] = row["image"]["bytes"]
+    return stored

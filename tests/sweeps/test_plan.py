@@ -95,6 +95,19 @@ def test_a_request_selects_the_shards_that_hold_its_cells() -> None:
     assert len(shards) == plan.num_shards(requested) == 2
 
 
+def test_methods_that_find_their_own_epsilon_have_a_product_of_their_own() -> None:
+    kinds = AxisKinds(group=("method",), cells=("image_index",), whole=("epsilon",))
+    on_grid = {"method": ("fgsm",), "image_index": (0, 1, 2), "epsilon": (0.0, 0.1)}
+    seeking = {"method": ("minimum_fgsm",), "image_index": (0, 1, 2), "epsilon": ("minimum",)}
+    plan = empty_plan(kinds).grow(on_grid, 2).grow(seeking, 2)
+    grown = plan.grow({**on_grid, "epsilon": (0.0, 0.1, 0.2)}, 2).grow(seeking, 2)
+    assert [shard.axes["epsilon"] for shard in grown.shards()][4:] == [(0.2,), (0.2,)]
+    assert plan.num_shards([on_grid, seeking]) == len(list(plan.shards([on_grid, seeking]))) == 4
+    assert {shard.axes["method"] for shard in grown.shards([seeking])} == {"minimum_fgsm"}
+    few = [{**on_grid, "image_index": (2,)}, {**seeking, "image_index": (0,)}]
+    assert grown.num_shards(few) == 2
+
+
 def test_ids_are_readable_unique_and_follow_content_and_settings_alone() -> None:
     plan = empty_plan().grow(axes(["plain"], [0], range(100)), shard_size=7)
     ids = [shard.id for shard in plan.shards()]

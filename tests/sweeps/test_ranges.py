@@ -1,8 +1,10 @@
 """Ranges and lists: what is accepted, and how a bad element is named."""
 
+import re
+
 import pytest
 
-from sweeps.ranges import format_integers, parse_integers, parse_names
+from sweeps.ranges import format_integers, parse_integers, parse_names, parse_numbers
 
 
 @pytest.mark.parametrize(
@@ -60,3 +62,30 @@ def test_names() -> None:
     assert parse_names("recipes", "all", ("plain", "blur")) == ("plain", "blur")
     with pytest.raises(ValueError, match=r"recipes: unknown name 'blurr'.*plain, blur"):
         parse_names("recipes", "blurr", ("plain", "blur"))
+
+
+def test_numbers_and_fractions_keep_their_order_and_are_divided_once() -> None:
+    assert parse_numbers("epsilons", "0.1,0,0.25/255, 1/255", low=0, high=1) == (
+        0.1,
+        0.0,
+        0.25 / 255,
+        1 / 255,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.1,x", "epsilons: 'x' is not a number; accepted: numbers and fractions"),
+        ("1/0", "epsilons: '1/0' is not a number"),
+        ("1/2/3", "epsilons: '1/2/3' is not a number"),
+        ("0.1,-1", "epsilons: '-1' is out of range; accepted: numbers and fractions such as"),
+        ("nan", "epsilons: 'nan' is out of range"),
+        ("inf", "epsilons: 'inf' is out of range"),
+        ("", "epsilons: '' has an empty element"),
+        ("0.5,1/2", "epsilons: 0.5 is listed twice"),
+    ],
+)
+def test_numbers_that_cannot_be(text, message) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_numbers("epsilons", text, low=0, high=1)

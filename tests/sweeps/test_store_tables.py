@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.schemas import DICTIONARY_COLUMNS, generate_images
-from sweeps.store import RunDirectory, rows_table
+from sweeps.store import RunDirectory, columns_table, rows_table
 from sweeps.store.tables import MAX_ROW_GROUP_BYTES, images_bytes, results_bytes
 
 SCHEMA = pa.schema(
@@ -107,3 +108,38 @@ def test_no_row_group_of_images_passes_a_hundred_megabytes(make_images) -> None:
 
 def test_an_images_file_may_be_empty(make_images) -> None:
     assert parquet(images_bytes(make_images([]))).read().num_rows == 0
+
+
+COLUMNS = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("epsilon", pa.float64()),
+                     pa.field("label", pa.int32(), nullable=False)])  # fmt: skip
+
+
+def test_whole_columns_become_a_table_and_one_value_stands_for_all_rows() -> None:
+    columns = {"name": "fgsm", "epsilon": pa.array([0.1, None]), "label": np.array([3, 4], dtype=np.int64)}
+    table = columns_table(columns, COLUMNS, 2)
+    assert table.schema.equals(COLUMNS)
+    assert table.to_pylist() == [
+        {"name": "fgsm", "epsilon": 0.1, "label": 3},
+        {"name": "fgsm", "epsilon": None, "label": 4},
+    ]
+    assert columns_table(columns | {"epsilon": None}, COLUMNS, 2)["epsilon"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"label": np.array([1.5, 2.0])}, "column 'label' (int32)"),
+        ({"label": np.array([2**40, 1])}, "column 'label' (int32)"),
+        ({"label": np.array([1, 2, 3])}, "column 'label': 3 values for 2 rows"),
+        ({"labels": 1}, "columns: unknown key 'labels'"),
+    ],
+)
+def test_columns_that_a_schema_cannot_hold_are_refused(changed, message) -> None:
+    columns = {"name": "fgsm", "epsilon": 0.1, "label": 3} | changed
+    with pytest.raises(ValueError, match=re.escape(message)):
+        columns_table(columns, COLUMNS, 2)
+
+
+def test_a_missing_column_is_refused() -> None:
+    with pytest.raises(ValueError, match="columns: key 'label' is missing"):
+        columns_table({"name": "fgsm", "epsilon": 0.1}, COLUMNS, 2)

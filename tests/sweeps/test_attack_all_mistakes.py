@@ -1,0 +1,205 @@
+"""A user's mistake: exit status 2, one line on stderr that names it, and nothing made or lost."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from attrib_core.classifiers import Architecture, Labels, Preprocessing, load_classifier, registry
+from sweeps.attack_all import AttackOptions, attack_sweep, main
+from sweeps.cli import parse_options
+from sweeps.runner import record
+from sweeps.store import RunDirectory
+
+
+def tree(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The line with which arguments are refused; what lay in the folder of the output lies there still."""
+
+    def run(*arguments: str) -> str:
+        before = tree(tmp_path)
+        assert main(["--output", str(tmp_path / "run"), "--images", "0-7", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("error: ")
+        assert printed.err.count("\n") == 1, printed.err
+        assert tree(tmp_path) == before
+        return printed.err
+
+    return run
+
+
+MISTAKES = {
+    "method": (["--methods", "fgsm,fgms"], "methods: unknown name 'fgms'; accepted: names"),
+    "negative epsilon": (["--epsilons=-0.1"], "epsilons: '-0.1' is out of range; accepted: numbers"),
+    "large epsilon": (["--epsilons", "0.1,8"], "epsilons: '8' is out of range"),
+    "epsilon twice": (["--epsilons", "1/255,1/255"], "is listed twice"),
+    "no number": (["--epsilons", "1/255,a"], "epsilons: 'a' is not a number"),
+    "division by zero": (["--epsilons", "1/0"], "epsilons: '1/0' is not a number"),
+    "not a number": (["--epsilons", "nan"], "epsilons: 'nan' is out of range"),
+    "empty epsilon": (["--epsilons", "0.1,"], "epsilons: '0.1,' has an empty element"),
+    "image": (["--images", "0-10000"], "images: '0-10000' is past the last, 9999"),
+    "no images": (["--images", ""], "images: '' has an empty element"),
+    "target": (["--targets", "0,10"], "targets: '10' is past the last, 9"),
+    "data set": (["--dataset", "mnist"], "dataset='mnist': accepted are fashion_mnist, flowers, imagefolder"),
+    "split": (["--split", "validation"], "split='validation'"),
+    "data root": (["--data-root", "/nowhere"], "data_root='/nowhere': lacks t10k-images-idx3-ubyte"),
+    "no data root": (["--dataset", "imagenet"], "dataset='imagenet': needs a data root"),
+    "folder": (["--dataset", "imagefolder:/nowhere"], "/nowhere"),
+    "model": (["--model", "fashion_depp"], "model='fashion_depp': unknown; near matches are fashion_deep"),
+    "no weights": (["--model", "fashion_alexnet"], "sweeps/train_classifier.py --model fashion_alexnet"),
+    "checkpoints": (["--checkpoints", "/nowhere"], "checkpoints: '/nowhere' is no folder with *.safetensors"),
+    "step size": (["--step-size", "0"], "step_size: 0.0 is not accepted"),
+    "saved images": (["--save-images", "some"], "save_images: 'some' is not an integer or a range"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_value_that_cannot_be_is_named_with_what_could_be(case, refusal) -> None:
+    arguments, expected = MISTAKES[case]
+    assert expected in refusal(*arguments)
+
+
+def test_an_unknown_option_ends_with_status_2(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--epsilon", "0.1", "--output", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert "--epsilons" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corrupt_weights_file(refusal, tmp_path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    state = load_classifier("fashion_deep").network.state_dict()
+    safetensors.torch.save_file(state, weights)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert f"weights='{weights}': truncated" in refusal("--weights", str(weights))
+
+
+def test_weights_of_another_network(refusal, tmp_path) -> None:
+    weights = tmp_path / "other.safetensors"
+    safetensors.torch.save_file({"head.weight": torch.zeros(10, 5)}, weights)
+    assert "not for fashion_deep: another architecture" in refusal("--weights", str(weights))
+
+
+def test_checkpoints_of_the_same_name(refusal, tmp_path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        state = load_classifier("fashion_deep").network.state_dict()
+        safetensors.torch.save_file(state, tmp_path / folder / "step-1.safetensors")
+    said = refusal("--checkpoints", f"{tmp_path}/a,{tmp_path}/b")
+    assert "checkpoints: two are called 'step-1'" in said
+
+
+def test_a_corrupt_data_file(refusal, tmp_path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03 cut off")
+    (data / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x01\x02")
+    assert str(data / "t10k-images-idx3-ubyte") in refusal("--data-root", str(data))
+
+
+def test_a_data_set_of_more_classes_than_the_classifier(refusal, tmp_path) -> None:
+    from PIL import Image
+
+    for index in range(11):
+        (tmp_path / "photos" / f"class{index:02d}").mkdir(parents=True)
+        Image.new("L", (28, 28), index).save(tmp_path / "photos" / f"class{index:02d}" / "0.png")
+    said = refusal("--dataset", f"imagefolder:{tmp_path / 'photos'}")
+    assert "has 11 classes, fashion_deep only 10" in said
+
+
+@pytest.fixture
+def probabilities() -> Iterator[str]:
+    """A registered network whose outputs are probabilities, as those of many a teaching example."""
+
+    class Softmaxed(Architecture):
+        name, num_classes, weights_names, default_weights = "softmaxed", 10, ("made",), "made"
+
+        def network(self, num_classes, weights_name, *, untrained=False):
+            return nn.Sequential(nn.Softmax(1), nn.Flatten(), nn.Linear(784, num_classes), nn.Softmax(1))
+
+        def fetch(self, weights_name):
+            return self.network(10, None).state_dict()
+
+        def preprocessing(self, weights_name):
+            return Preprocessing(mean=(0.0,), std=(1.0,), image_size=28)
+
+        def labels(self, num_classes):
+            return Labels.numbered(num_classes)
+
+    registry.register("softmaxed")(Softmaxed)
+    yield "softmaxed"
+    del registry._BUILDERS["softmaxed"]
+
+
+def test_a_model_that_answers_with_probabilities(refusal, probabilities) -> None:
+    said = refusal("--model", probabilities)
+    assert "checkpoint 'trained': its outputs are probabilities; an attack needs logits" in said
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Callable[..., None]:
+    """Makes tmp_path/run a directory that was asked for something."""
+
+    def write(*arguments: str) -> None:
+        options = parse_options(
+            AttackOptions, ["--output", str(tmp_path / "run"), "--images", "0-7", *arguments]
+        )
+        record(RunDirectory(options.output), attack_sweep(options), 8)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (["--split", "train"], [], "split: the directory was made with 'train', this command asks for 'test'"),
+        (["--no-clip"], [], "clip: the directory was made with False, this command asks for True"),
+        (["--precision", "mixed"], [], "precision: the directory was made with 'mixed'"),
+        (["--seed", "1"], [], "seed: the directory was made with 1, this command asks for 0"),
+        (["--weights", "untrained"], ["--model", "efficientnet_lite0"], "model: the directory was made with"),
+        (["--methods", "bim"], ["--methods", "bim", "--num-steps", "40"], "method bim: its definition"),
+        (["--methods", "minimum_fgsm"], ["--methods", "all", "--tolerance", "0.1"], "method minimum_fgsm: its"),
+    ],
+    ids=["split", "clip", "precision", "seed", "model", "method", "tolerance"],
+)  # fmt: skip
+def test_a_directory_that_was_made_otherwise(before, now, expected, recorded, refusal) -> None:
+    recorded(*before)
+    assert expected in refusal(*now)
+
+
+def test_other_steps_are_welcome_where_no_iterated_attack_was_made(recorded, tmp_path, capsys) -> None:
+    recorded("--methods", "fgsm")
+    given = ["--output", str(tmp_path / "run"), "--images", "0-7", "--methods", "bim", "--num-steps", "40"]
+    assert main([*given, "--plan"]) == 0
+    assert "shards: 1, of which 1 remain" in capsys.readouterr().out
+
+
+def test_a_checkpoint_whose_weights_changed(recorded, refusal, tmp_path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    state = load_classifier("fashion_deep").network.state_dict()
+    safetensors.torch.save_file(state, weights)
+    recorded("--weights", str(weights))
+    state["head.bias"] = state["head.bias"] + 1
+    safetensors.torch.save_file(state, weights)
+    assert "checkpoint trained: its definition has changed" in refusal("--weights", str(weights))
+
+
+def test_a_directory_of_another_sweep(refusal, tmp_path) -> None:
+    RunDirectory(tmp_path / "run").update_sweep(lambda _: {"sweep": "generate", "settings": {}})
+    assert "the directory holds a sweep of kind 'generate', not 'attack'" in refusal()
+
+
+def test_an_output_that_cannot_be_written(refusal, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    said = refusal("--output", str(tmp_path / "file"))
+    assert "it is a file, not a folder" in said
+    assert (tmp_path / "file").stat().st_size == 0
