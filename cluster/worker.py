@@ -81,7 +81,7 @@ class Worker:
             computed, begin = self._enqueue(shard, turn).result()
             summary = self._job.commit(computed, attempt)
         except Exception as error:
-            if breaks_device(error):
+            if breaks_device(error) and not self._broken:
                 self._retire()
             return Failed(traceback.format_exc(), broken=self._broken)
         return Done(summary, time.monotonic() - begin)
@@ -100,7 +100,12 @@ class Worker:
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(self._num_threads)
         begin = time.monotonic()
-        return self._job.compute(shard), begin
+        try:
+            return self._job.compute(shard), begin
+        except Exception as error:
+            if breaks_device(error):  # here, before this thread takes up the next shard
+                self._retire()
+            raise
 
     def _retire(self) -> None:
         self._broken = True
