@@ -65,7 +65,7 @@ def _read_checkpoints(model: str, weights: str | None, text: str) -> dict[str, C
         for name, source in _sources(element, weights).items():
             if name in checkpoints:
                 raise ValueError(
-                    f"checkpoints: two are called {name!r}; give folders whose files differ in name"
+                    f"checkpoints: two are called {name!r}; accepted are weights and files that differ in name"
                 )
             checkpoints[name] = read_checkpoint(model, weights=source)
     return checkpoints

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import safetensors.torch
 from PIL import Image
 
 from analysis.load import images, results
@@ -81,6 +81,23 @@ def attack(_cluster: None, tmp_path: Path) -> Callable[..., Path]:
         return output
 
     return run
+
+
+@pytest.fixture
+def small_fashion_mnist(tmp_path: Path) -> Path:
+    """The first 40 training and 10 test images, in files as Fashion-MNIST has them."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split, prefix, count in (("train", "train", 40), ("test", "t10k", 10)):
+        dataset = load_dataset("fashion_mnist", split=split)
+        pixels = dataset.images(range(count), View(image_size=28, channels=1))[:, 0]
+        for kind, values in (
+            ("images-idx3", pixels),
+            ("labels-idx1", dataset.labels[:count].astype(np.uint8)),
+        ):
+            header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+            (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + values.tobytes())
+    return folder
 
 
 def rows(run: Path) -> pd.DataFrame:
@@ -197,6 +214,8 @@ def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, t
     }
     assert verify(RunDirectory(copied_run)).problems == []
     assert (copied_run / "_SUCCESS").exists()
+    keys = [key for kind in ("image", "clean", "perturbation") for key in frame[f"{kind}_key"].dropna()]
+    assert {image.shape for image in images(copied_run, sorted(set(keys)))} == {(28, 28, 1)}
 
     fresh = attack({"--epsilons": "8/255", "--methods": "fgsm"}, tmp_path / "fresh")
     grown = rows(copied_run).query("epsilon == 8 / 255 and image_index < @NUM_IMAGES and method == 'fgsm'")
@@ -211,6 +230,13 @@ def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, t
 )
 def test_results_do_not_depend_on_workers_batches_or_shards(changed, finished_run, attack) -> None:
     same_facts(rows(attack(changed)), rows(finished_run))
+
+
+def test_random_methods_do_not_depend_on_them_either(attack, tmp_path) -> None:
+    asked = {"--methods": "random_sign,pgd", "--num-steps": "2", "--images": "0-11"}
+    together = {"--shard-size": "12", "--batch-size": "12", "--num-workers": "1"}
+    apart = {"--shard-size": "8", "--batch-size": "4"}
+    same_facts(rows(attack(asked | together, tmp_path / "a")), rows(attack(asked | apart, tmp_path / "b")))
 
 
 def test_mixed_precision_gives_the_predictions_of_float32(finished_run, attack) -> None:
@@ -229,18 +255,22 @@ def test_without_clipping_no_pixel_is_held_back(attack) -> None:
     np.testing.assert_allclose(frame[frame["method"] == "fgsm"]["linf"], 0.1, rtol=1e-6)
 
 
-def test_checkpoints_along_a_training_are_an_axis(attack, tmp_path) -> None:
-    steps = tmp_path / "steps"
-    steps.mkdir()
-    for step, weights in (("step-00000000", "untrained"), ("step-00000100", None)):
-        state = load_classifier("fashion_deep", weights=weights).network.state_dict()
-        safetensors.torch.save_file(state, steps / f"{step}.safetensors")
-    frame = rows(attack({"--checkpoints": f"{steps},trained", "--methods": "fgsm", "--images": "0-7"}))
+def test_checkpoints_along_a_training_are_an_axis(small_fashion_mnist, attack, tmp_path) -> None:
+    steps, weights = tmp_path / "steps", tmp_path / "trained.safetensors"
+    options = f"--data-root {small_fashion_mnist} --output {weights} --epochs 1 --batch-size 8 --threads 1"
+    command = [sys.executable, "sweeps/train_classifier.py", *options.split(), "--checkpoints", str(steps)]
+    subprocess.run([*command, "--checkpoint-every", "4"], cwd=REPOSITORY, check=True, capture_output=True)
+    asked = {"--weights": str(weights), "--checkpoints": f"untrained,{steps},trained", "--methods": "fgsm"}
+    frame = rows(attack(asked | {"--data-root": str(small_fashion_mnist), "--images": "all"}))
+    assert frame.groupby("checkpoint").size().to_dict() == {
+        name: 10 * len(EPSILONS)
+        for name in ("step-00000000", "step-00000004", "step-00000005", "trained", "untrained")
+    }
     facts = {name: group["adversarial_margin"].tolist() for name, group in frame.groupby("checkpoint")}
-    assert list(facts) == ["step-00000000", "step-00000100", "trained"]
-    assert facts["step-00000100"] == facts["trained"] != facts["step-00000000"]
-    digests = frame.groupby("checkpoint")["model_digest"].first()
-    assert digests["step-00000100"] == digests["trained"] != digests["step-00000000"]
+    assert facts["step-00000005"] == facts["trained"], "the last update makes the weights that are written"
+    digests = frame.groupby("checkpoint")["model_digest"].unique()
+    assert digests["step-00000005"] == digests["trained"]
+    assert frame["model_digest"].nunique() == 4
 
 
 def test_photographs_are_resized_and_keep_their_colours(attack, tmp_path) -> None:
@@ -251,7 +281,7 @@ def test_photographs_are_resized_and_keep_their_colours(attack, tmp_path) -> Non
         Image.fromarray(pixels).save(tmp_path / "photos" / name / "0.png")
     options = {"--model": "efficientnet_lite0", "--dataset": f"imagefolder:{tmp_path / 'photos'}",
                "--images": "all", "--methods": "fgsm", "--epsilons": "1/255", "--save-images": "0"}  # fmt: skip
-    run = attack(options)
+    run = attack(options | {"--batch-size": "4"})
     frame = rows(run)
     assert frame["label"].tolist() == [0, 1], "WordNet ids are looked up among the model's"
     assert frame["label_name"].tolist() == ["tench", "goldfish"]
@@ -271,3 +301,13 @@ def test_a_plan_prints_shards_cells_bytes_and_time_and_makes_nothing(tmp_path, c
     assert lines["cells"] == f"{2 * NUM_IMAGES}, of which {2 * NUM_IMAGES} remain"
     assert {"bytes", "time"} <= lines.keys()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_counts_what_this_command_asks_for_and_lacks(copied_run, capsys) -> None:
+    before = files_of(copied_run), (copied_run / "sweep.json").read_bytes()
+    more = {"--epsilons": "0.1,0.2", "--images": f"0-{NUM_IMAGES + 1}", "--batch-size": "4"}
+    assert main([*arguments(copied_run, more), "--plan"]) == 0
+    printed = capsys.readouterr().out
+    # In two images all ε and the minimum are missing, in the others one ε.
+    assert f"of which {NUM_IMAGES + 2 + 2} remain" in printed, printed
+    assert (files_of(copied_run), (copied_run / "sweep.json").read_bytes()) == before

@@ -56,9 +56,15 @@ MISTAKES = {
     "model": (["--model", "fashion_depp"], "model='fashion_depp': unknown; near matches are fashion_deep"),
     "no weights": (["--model", "fashion_alexnet"], "sweeps/train_classifier.py --model fashion_alexnet"),
     "checkpoints": (["--checkpoints", "/nowhere"], "checkpoints: '/nowhere' is no folder with *.safetensors"),
+    "untrained twice": (["--weights", "untrained", "--checkpoints", "untrained,trained"],
+                        "checkpoints: two are called 'untrained'"),
+    "number of steps": (["--num-steps", "0"], "num_steps: 0 is not accepted"),
+    "tolerance": (["--tolerance", "2"], "tolerance: 2.0 is not accepted"),
+    "backwards": (["--images", "5-3"], "images: the range '5-3' runs backwards"),
+    "negative target": (["--targets=-1"], "targets: '-1' is not an integer or a range"),
     "step size": (["--step-size", "0"], "step_size: 0.0 is not accepted"),
     "saved images": (["--save-images", "some"], "save_images: 'some' is not an integer or a range"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", MISTAKES)
@@ -96,6 +102,28 @@ def test_checkpoints_of_the_same_name(refusal, tmp_path) -> None:
         safetensors.torch.save_file(state, tmp_path / folder / "step-1.safetensors")
     said = refusal("--checkpoints", f"{tmp_path}/a,{tmp_path}/b")
     assert "checkpoints: two are called 'step-1'" in said
+
+
+def test_a_folder_of_no_checkpoints(refusal, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "is no folder with *.safetensors files" in refusal("--checkpoints", str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"cut off", "neither a safetensors nor a torch file"),
+     (safetensors.torch.save({"head.weight": torch.zeros(10, 5)}), "another architecture")],
+    ids=["corrupt", "architecture"],
+)  # fmt: skip
+def test_a_checkpoint_that_is_none_is_named_among_those_that_are(
+    content, expected, refusal, tmp_path
+) -> None:
+    state = load_classifier("fashion_deep").network.state_dict()
+    safetensors.torch.save_file(state, tmp_path / "step-1.safetensors")
+    (tmp_path / "step-2.safetensors").write_bytes(content)
+    said = refusal("--checkpoints", str(tmp_path))
+    assert f"{tmp_path}/step-2.safetensors" in said
+    assert expected in said
 
 
 def test_a_corrupt_data_file(refusal, tmp_path) -> None:
@@ -179,7 +207,7 @@ def test_a_directory_that_was_made_otherwise(before, now, expected, recorded, re
 def test_other_steps_are_welcome_where_no_iterated_attack_was_made(recorded, tmp_path, capsys) -> None:
     recorded("--methods", "fgsm")
     given = ["--output", str(tmp_path / "run"), "--images", "0-7", "--methods", "bim", "--num-steps", "40"]
-    assert main([*given, "--plan"]) == 0
+    assert main([*given, "--epsilons", "0.1", "--batch-size", "4", "--plan"]) == 0
     assert "shards: 1, of which 1 remain" in capsys.readouterr().out
 
 
@@ -198,7 +226,11 @@ def test_a_directory_of_another_sweep(refusal, tmp_path) -> None:
     assert "the directory holds a sweep of kind 'generate', not 'attack'" in refusal()
 
 
-def test_an_output_that_cannot_be_written(refusal, tmp_path) -> None:
+def test_an_output_where_nobody_may_write(refusal) -> None:
+    assert "/proc/run cannot be written" in refusal("--output", "/proc/run")
+
+
+def test_an_output_that_is_a_file(refusal, tmp_path) -> None:
     (tmp_path / "file").touch()
     said = refusal("--output", str(tmp_path / "file"))
     assert "it is a file, not a folder" in said
