@@ -60,6 +60,12 @@ class Execution:
         return torch.autocast(self.device.type, getattr(torch, self.precision))
 
 
+def padded(images: Tensor) -> Tensor:
+    """Images `[B, C, H, W]`, the last one repeated up to a multiple of four: see `BATCH_MULTIPLE`."""
+    missing = -len(images) % BATCH_MULTIPLE
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+
+
 def choose_execution(
     device: torch.device | str | None = None,
     precision: str = "float32",

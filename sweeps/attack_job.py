@@ -88,10 +88,12 @@ class AttackJob:
 
     def model(self, checkpoint: str, epsilons: tuple[float, ...]) -> AttackedModel:
         """The network under one set of weights, prepared once, and calibrated for these ε where that matters."""
-        key = (checkpoint, epsilons if self.settings.precision == "mixed" else ())
+        is_mixed = self.settings.precision == "mixed"
+        key = (checkpoint, epsilons if is_mixed else ())
         if key not in self._models:
             classifier = build_classifier(self.inputs.checkpoints[checkpoint])
-            calibration = self._batch(self._spread(NUM_CALIBRATION_IMAGES), UNTARGETED)
+            # Hundreds of photographs take a second to be decoded.
+            calibration = self._batch(self._spread(NUM_CALIBRATION_IMAGES), UNTARGETED) if is_mixed else None
             self._models[key] = attacked_model(
                 classifier, self.settings.precision, calibration, epsilons, device=self._device
             )

@@ -13,7 +13,7 @@ from attrib_core.attacks import AttackResult
 from sweeps.attack_inputs import UNTARGETED, AttackInputs
 from sweeps.plan import Shard
 from sweeps.png import encode_png
-from sweeps.schemas import SCHEMA_VERSION
+from sweeps.schemas import IMAGE_TYPE, SCHEMA_VERSION
 
 Columns = dict[str, Any]
 
@@ -89,7 +89,7 @@ def attack_image_columns(attacked: AttackedShard) -> Columns:
         "key": [row.key for row in rows],
         "image": pa.array(
             [{"bytes": encode_png(row.pixels), "path": f"{row.key}.png"} for row in rows],
-            type=pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            type=IMAGE_TYPE,
         ),
         "kind": [row.kind for row in rows],
         "epsilon": pa.array([row.epsilon for row in rows], type=pa.float64()),

@@ -77,7 +77,7 @@ def inspect(model: AttackedModel, clean: Clean, points: Iterable[Tensor], *, rou
     rounded = torch.where(rounded_linf == 0, clean.logits.argmax(1, keepdim=True), logits.argmax(2))
     moved = torch.stack([look.moved for look in looks])
     if moved.any():
-        answers = _in_batches(_answered(model), [look.moved_images for look in looks], size)
+        answers = _in_batches(model.trusted_logits, [look.moved_images for look in looks], size)
         rounded.T[moved] = answers.argmax(1)
     return Inspection(
         logits=logits,
@@ -122,10 +122,6 @@ def _round(clean: Clean, images: Tensor, logits: Tensor) -> _Rounded:
 
 def _largest_difference(images: Tensor, others: Tensor) -> Tensor:
     return (images - others).abs_().flatten(1).amax(1)
-
-
-def _answered(model: AttackedModel) -> Callable[[Tensor], Tensor]:
-    return lambda images: model.answer(images).logits
 
 
 def _in_batches(run: Callable[[Tensor], Tensor], parts: list[Tensor], size: int) -> Tensor:

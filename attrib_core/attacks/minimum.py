@@ -34,7 +34,7 @@ def minimum_epsilons(
     low, high = bracket.low, bracket.high
     while (open_rows := (high - low > tolerance).nonzero()[:, 0]).numel():
         middle = (low[open_rows] + high[open_rows]) / 2
-        logits = model.answer(ray.rows(open_rows).point(middle)).logits
+        logits = model.trusted_logits(ray.rows(open_rows).point(middle))
         success = succeeds(logits, batch, open_rows)
         high[open_rows] = torch.where(success, middle, high[open_rows])
         low[open_rows] = torch.where(success, low[open_rows], middle)
@@ -59,7 +59,7 @@ def _bracket(model: AttackedModel, batch: AttackBatch, clean_logits: Tensor, ray
         rows = high.isnan().nonzero()[:, 0]
         if not len(rows):
             break
-        logits = model.answer(ray.rows(rows).point(epsilon)).logits
+        logits = model.trusted_logits(ray.rows(rows).point(epsilon))
         found = rows[succeeds(logits, batch, rows)]
         low[found], high[found] = below, epsilon
     return _Bracket(low, high)

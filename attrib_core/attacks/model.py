@@ -1,7 +1,6 @@
 """The classifier as an attack sees it: logits and input gradients in the chosen precision, rechecked if asked."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +8,9 @@ from torch import Tensor
 
 from attrib_core.attacks.batch import Predictions, check_logits
 from attrib_core.classifiers import Classifier
-from attrib_core.execution import BATCH_MULTIPLE, Execution
+from attrib_core.execution import Execution, padded
 
 SAFETY = 3.0  # times the 99th percentile of the errors
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Logits `[N, K]` in float32, and which rows `[N]` were computed again in float32."""
-
-    logits: Tensor
-    rechecked: Tensor
 
 
 class AttackedModel:
@@ -40,12 +31,12 @@ class AttackedModel:
 
         Raises ValueError where the classifier does not answer with logits.
         """
-        padded = _padded(self.execution.images(images)).requires_grad_()
+        batch = padded(self.execution.images(images)).detach().requires_grad_()
         with torch.enable_grad(), self.execution.autocast():
-            logits = self.classifier(padded).float()
+            logits = self.classifier(batch).float()
             # A sum, not a mean: a gradient must not depend on how many neighbours its image has.
             loss = F.cross_entropy(logits[: len(images)], classes, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, padded)
+        (gradient,) = torch.autograd.grad(loss, batch)
         logits = logits[: len(images)].detach()
         check_logits(logits, self.classifier.name)
         return logits, gradient[: len(images)]
@@ -65,13 +56,13 @@ class AttackedModel:
         return gap(logits) < self.band
 
     @torch.inference_mode()
-    def answer(self, images: Tensor) -> Answer:
-        """Logits of images, those in doubt computed again."""
+    def trusted_logits(self, images: Tensor) -> Tensor:
+        """Logits `[B, K]`, those in doubt computed again."""
         logits = self.logits(images)
-        rechecked = self.doubtful(logits)
-        if rechecked.any():
-            logits[rechecked] = self.exact_logits(images[rechecked])
-        return Answer(logits, rechecked)
+        doubtful = self.doubtful(logits)
+        if doubtful.any():
+            logits[doubtful] = self.exact_logits(images[doubtful])
+        return logits
 
     def calibrated(self, batches: Iterable[Tensor]) -> "AttackedModel":
         """This model with `band` set by the errors that its quick pass makes on batches of images.
@@ -89,9 +80,9 @@ class AttackedModel:
 
     @torch.inference_mode()
     def _run(self, images: Tensor, execution: Execution) -> Tensor:
-        padded = _padded(execution.images(images))
+        batch = padded(execution.images(images))
         with execution.autocast():
-            logits: Tensor = self.classifier(padded)
+            logits: Tensor = self.classifier(batch)
         return logits[: len(images)].float()
 
 
@@ -120,12 +111,6 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
 def _partition(logits: Tensor) -> Tensor:
     """The softmax's denominator where its largest numerator is 1; ten times as fast for ten classes as softmax."""
     return (logits - logits.amax(-1, keepdim=True)).exp_().sum(-1)
-
-
-def _padded(images: Tensor) -> Tensor:
-    """The images, the last one repeated up to a multiple of four, in memory of their own if so."""
-    missing = -len(images) % BATCH_MULTIPLE
-    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images.detach()
 
 
 def _leads(quick: Tensor, exact: Tensor) -> tuple[Tensor, Tensor]:

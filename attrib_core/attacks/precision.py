@@ -19,7 +19,7 @@ PRECISIONS: tuple[AttackPrecision, ...] = get_args(AttackPrecision)
 def attacked_model(
     classifier: Classifier,
     precision: AttackPrecision,
-    calibration: AttackBatch,
+    calibration: AttackBatch | None,
     epsilons: Sequence[float],
     *,
     device: torch.device | str | None = None,
@@ -28,11 +28,12 @@ def attacked_model(
 
     `mixed` takes gradients in float32 and logits in bfloat16; where the largest logit leads by less than a band,
     they are computed again in float32. The band comes from the errors that bfloat16 makes on the FGSM images of
-    the calibration batch at the given ε, so that predictions are those of float32.
+    the calibration batch at the given ε, so that predictions are those of float32; other precisions need none.
     """
     if precision != "mixed":
         execution = choose_execution(device, precision)
         return AttackedModel(execution.prepare(classifier), execution)
+    assert calibration is not None, "mixed precision is calibrated on images"
     exact, quick = choose_execution(device), choose_execution(device, "bfloat16")
     model = AttackedModel(exact.prepare(classifier), exact, quick)
     return model.calibrated(_points(model, calibration, epsilons))

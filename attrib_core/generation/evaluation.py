@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
-from attrib_core.execution import BATCH_MULTIPLE, Execution
+from attrib_core.execution import Execution, padded
 from attrib_core.generation.objectives import target_logits, total_variation
 
 
@@ -62,9 +62,7 @@ def evaluate(
 
 def stable_logits(classifier: Classifier, images: Tensor) -> Tensor:
     """Logits `[B, K]`, on the CPU, of images `[B, C, H, W]`: the same alone and among others."""
-    missing = -len(images) % BATCH_MULTIPLE
-    padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
-    logits: Tensor = classifier(padded.contiguous(memory_format=torch.channels_last))
+    logits: Tensor = classifier(padded(images).contiguous(memory_format=torch.channels_last))
     return logits[: len(images)].cpu()
 
 
