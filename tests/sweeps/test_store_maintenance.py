@@ -91,7 +91,7 @@ def test_a_key_twice_in_a_file_is_found(finished, make_rows) -> None:
     [
         ("schema_version", [SCHEMA_VERSION, 99], "schema_version"),
         ("shard_id", ["plain-8", "plain-7"], "its rows are of shard"),
-        ("sweep", ["dream", "dream"], "identity columns are known: attack, generate"),
+        ("sweep", ["dream", "dream"], "identity columns are known: attack, attribute"),
         ("image_key", ["k", None], "a row has image_file None but image_key 'k'"),
     ],
 )

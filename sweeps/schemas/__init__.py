@@ -1,0 +1,41 @@
+"""Arrow schemas of results/ and images/: the contract between the sweeps and the analysis."""
+
+from sweeps.schemas.attack import attack_images, attack_results
+from sweeps.schemas.attribute import (
+    attribute_images,
+    attribute_results,
+    attribution_field,
+    training_images,
+    training_results,
+)
+from sweeps.schemas.columns import (
+    DICTIONARY_COLUMNS,
+    IDENTITY,
+    IMAGE_COLUMNS,
+    IMAGE_TYPE,
+    SCHEMA_VERSION,
+    images_schema,
+)
+from sweeps.schemas.generate import generate_images, generate_results, tune_results
+from sweeps.schemas.modify import modify_images, modify_results
+
+__all__ = [
+    "DICTIONARY_COLUMNS",
+    "IDENTITY",
+    "IMAGE_COLUMNS",
+    "IMAGE_TYPE",
+    "SCHEMA_VERSION",
+    "attack_images",
+    "attack_results",
+    "attribute_images",
+    "attribute_results",
+    "attribution_field",
+    "generate_images",
+    "generate_results",
+    "images_schema",
+    "modify_images",
+    "modify_results",
+    "training_images",
+    "training_results",
+    "tune_results",
+]

@@ -1,0 +1,66 @@
+"""Schemas of adversarial images."""
+
+import pyarrow as pa
+
+from sweeps.schemas.columns import COMMON, images_schema, required
+
+_ATTACK_IDENTITY = [
+    required("checkpoint", pa.string()),
+    required("method", pa.string()),
+    pa.field("target", pa.int32()),
+    required("image_index", pa.int32()),
+]
+
+
+def attack_results() -> pa.Schema:
+    """One row per checkpoint, method, target, image and ε.
+
+    `target` is the class aimed at, null for an untargeted attack. `epsilon` is null where a minimum was sought
+    and no ε up to 1 succeeds; the row then describes ε = 1. Confidences are softmax probabilities of the
+    prediction, margins the label's logit minus the largest other one. `loss` is the cross-entropy at the
+    adversarial image, of the label or the target. Distances are to the clean image, in pixel units of [0, 1];
+    `_u8` says what is left after rounding to 8 bits. `rechecked`: computed again in float32 under
+    `--precision mixed`.
+    """
+    return pa.schema(
+        [
+            *COMMON,
+            pa.field("perturbation_file", pa.string()),
+            pa.field("perturbation_key", pa.string()),
+            pa.field("clean_file", pa.string()),
+            pa.field("clean_key", pa.string()),
+            *_ATTACK_IDENTITY,
+            pa.field("epsilon", pa.float64()),
+            required("dataset", pa.string()),
+            required("split", pa.string()),
+            required("key", pa.string()),
+            required("label", pa.int32()),
+            required("label_name", pa.string()),
+            required("clean_prediction", pa.int32()),
+            required("clean_confidence", pa.float32()),
+            required("clean_margin", pa.float32()),
+            required("adversarial_prediction", pa.int32()),
+            required("adversarial_confidence", pa.float32()),
+            required("adversarial_margin", pa.float32()),
+            required("loss", pa.float32()),
+            required("linf", pa.float32()),
+            required("l2", pa.float32()),
+            required("prediction_u8", pa.int32()),
+            required("linf_u8", pa.float32()),
+            required("zero_gradient", pa.bool_()),
+            required("rechecked", pa.bool_()),
+            required("batch_size", pa.int32()),
+        ]
+    )
+
+
+def attack_images() -> pa.Schema:
+    """The clean image, the perturbation's direction, and adversarial images; `kind` tells which, `epsilon` is
+    null but for the last.
+
+    A direction in [-1, 1] is stored as the 8-bit grey or colour 127.5 + 127.5 · direction, rounded: a sign map
+    has 0, 128 and 255.
+    """
+    return images_schema(
+        [*_ATTACK_IDENTITY, required("kind", pa.string()), pa.field("epsilon", pa.float64())]
+    )

@@ -1,0 +1,82 @@
+"""What all schemas share: columns that every row has, how an image is stored, what tells rows apart."""
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+# Low cardinality: worth a dictionary page. Everything else is stored plain under zstd.
+DICTIONARY_COLUMNS = (
+    "sweep",
+    "model",
+    "model_digest",
+    "shard_id",
+    "recipe",
+    "wnid",
+    "class_name",
+    "image_file",
+    "settings",
+    "checkpoint",
+    "dataset",
+    "split",
+    "label_name",
+    "method",
+    "perturbation_file",
+    "clean_file",
+    "kind",
+    "trial",
+    "target_name",
+)
+
+# The columns that tell the rows of a sweep apart: no two rows of a run directory agree in all of them.
+IDENTITY = {
+    "attack": ("checkpoint", "method", "target", "image_index", "epsilon"),
+    "attribute": ("image_index", "method", "target"),
+    "attribute_training": ("trial", "step", "image_index", "method"),
+    "generate": ("class_index", "seed", "recipe"),
+    "modify": ("image_index", "target"),
+    "tune_recipe": ("class_index", "seed", "recipe"),
+}
+
+# A row that names an image in `x_key` names the file that holds it in `x_file`; both are null otherwise.
+IMAGE_COLUMNS = ("image", "perturbation", "clean")
+
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+COMMON = [
+    required("sweep", pa.string()),
+    required("model", pa.string()),
+    required("model_digest", pa.string()),
+    required("shard_id", pa.string()),
+    required("attempt", pa.int32()),
+    required("schema_version", pa.int32()),
+    pa.field("image_file", pa.string()),
+    pa.field("image_key", pa.string()),
+]
+
+
+def images_schema(identity: Sequence[pa.Field]) -> pa.Schema:
+    """A schema of images/ that Hugging Face `datasets` opens as images without further code."""
+    columns = [required("key", pa.string()), required("image", IMAGE_TYPE), *identity]
+    features = {"image": {"_type": "Image"}}
+    features |= {field.name: _hugging_face_feature(field.type) for field in columns if field.name != "image"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema(columns, metadata=metadata)
+
+
+def _hugging_face_feature(kind: pa.DataType) -> dict[str, object]:
+    if pa.types.is_fixed_size_list(kind):
+        return {
+            "feature": _hugging_face_feature(kind.value_type),
+            "length": kind.list_size,
+            "_type": "List",
+        }
+    names = {"float": "float32", "double": "float64", "halffloat": "float16"}
+    return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}
