@@ -1,0 +1,27 @@
+"""Attributions as the two columns that hold them: float16 values in [-1, 1], and a float32 scale."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+
+def attribution_columns(values: Tensor) -> dict[str, pa.Array]:
+    """`attribution` and `attribution_scale` of values `[N, C, H, W]`: their product is the value.
+
+    The scale is an image's largest |value|, 0 where all are 0. ValueError for values that are no finite numbers.
+    """
+    flat = values.detach().flatten(1).float()
+    scale = flat.abs().amax(1) if len(flat) else flat.new_empty(0)
+    if not bool(scale.isfinite().all()):
+        raise ValueError(
+            f"attribution: row {int((~scale.isfinite()).nonzero()[0])} holds NaN or infinite values"
+        )
+    halves = (flat / torch.where(scale > 0, scale, 1.0)[:, None]).half().cpu().numpy()
+    size = math.prod(values.shape[1:])
+    return {
+        "attribution": pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(halves)), size),
+        "attribution_scale": pa.array(scale.cpu().numpy()),
+    }
