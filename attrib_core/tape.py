@@ -2,11 +2,12 @@
 
 A checkpoint is two safetensors files. The weights, written last, are a file that `load_classifier(weights=...)`
 takes; its metadata hold the digests of both and of the data's order. Everything random follows from the settings
-and the step (`attrib_core.training`). `tape.json` says which network, data and settings these are, and on what they
-ran, since other threads round otherwise.
+and the step (`attrib_core.training`). `tape.json` says which network, data and settings these are, and on what
+they ran, since other threads round otherwise.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, Self
@@ -26,6 +27,8 @@ from attrib_core.training_state import (
     set_weights,
     weights_of,
 )
+
+_logger = logging.getLogger(__name__)
 
 HEADER = "tape.json"
 WEIGHTS, OPTIMIZER = "weights", "optimizer"
@@ -115,13 +118,14 @@ class Tape:
         files.put(f"{folder}/{HEADER}", header.to_json())
         return cls(files, folder, header)
 
-    def write(self, trainer: Trainer) -> None:
-        """Records the trainer's state at its present step."""
+    def write(self, trainer: Trainer) -> str:
+        """Records the trainer's state at its present step; returns the digest of its weights."""
         weights, optimizer = weights_of(trainer), optimizer_state_of(trainer)
         facts = _facts(trainer, weights, optimizer)
         self._files.put(self._path(OPTIMIZER, trainer.step), safetensors.torch.save(optimizer))
         content = safetensors.torch.save(weights, {FACTS: json.dumps(facts)})
         self._files.put(self._path(WEIGHTS, trainer.step), content)
+        return str(facts[WEIGHTS])
 
     def restore(self, trainer: Trainer, step: int) -> str:
         """Brings the trainer to a recorded state; returns the digest of its weights.
@@ -144,6 +148,18 @@ class Tape:
                 f"{self._folder}: step {step}: the data come in another order; {self._versions()}"
             )
         return str(facts[WEIGHTS])
+
+    def resume(self, trainer: Trainer) -> str:
+        """Brings the trainer to the last state of the unbroken beginning, and returns the digest of its weights.
+
+        A damaged checkpoint is passed over, to be recorded again; without any the present state is recorded.
+        """
+        for step in reversed(self.recorded()):
+            try:
+                return self.restore(trainer, step)
+            except TapeError as error:
+                _logger.warning("%s; going back", error)
+        return self.write(trainer)
 
     def check(self, trainer: Trainer) -> None:
         """TapeError unless the trainer's state is, bit for bit, the one recorded at its step."""

@@ -17,12 +17,7 @@ class NormalizedImages:
     def __init__(self, dataset: Dataset, preprocessing: Preprocessing, execution: Execution) -> None:
         self._dataset, self._execution = dataset, execution
         self._labels = torch.from_numpy(dataset.labels)
-        self._view = View(
-            image_size=preprocessing.image_size,
-            channels=len(preprocessing.mean),
-            crop_fraction=preprocessing.crop_fraction,
-            interpolation=preprocessing.interpolation,
-        )
+        self._view = View.of_preprocessing(preprocessing)
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self._mean, self._std = (each.view(1, -1, 1, 1).to(self.device) for each in (mean, std))
 

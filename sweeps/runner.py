@@ -38,7 +38,8 @@ class Sweep:
     `boxes` are the products of axes that are asked for. `settings` shape the rows: a run directory refuses a
     sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes name,
     such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on this
-    machine by the value of the first group axis; `--plan` calls it.
+    machine by the value of the first group axis; `--plan` calls it. `prepare` is given the shards that are not
+    committed before the pool starts: it makes what they read, and may commit some of them on the way.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Sweep:
     bytes_per_cell: int
     warm_up: Callable[[], dict[str, float]]
     definitions: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[Iterator[Shard], PoolOptions, Callable[[str], None]], None] | None = None
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
@@ -77,6 +79,15 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
         work.progress.say(f"configuration: {_configuration(sweep, options)}")
+        if run.clear_success():
+            work.progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
+        if sweep.prepare is not None:
+            try:
+                sweep.prepare(work.shards, workers, work.progress.say)
+            except KeyboardInterrupt:
+                work.progress.say(how_to_resume(work.progress, run))
+                return INTERRUPTED
+            work = _Work(recorded, sweep, run)
         return _complete(work, workers)
 
 
@@ -132,13 +143,14 @@ class _Work:
 
 def _complete(work: _Work, workers: PoolOptions) -> int:
     sweep, run, progress = work.sweep, work.run, work.progress
+    if work.is_done:
+        _finish(sweep, run, progress)
+        return 0
     workers = replace(workers, num_workers=min(workers.num_workers, progress.total))
     progress.say(
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
         f" x {workers.threads_per_worker} threads"
     )
-    if run.clear_success():
-        progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
     try:
         with progress, Pool(sweep.factory, sweep.shared, workers, log=progress.say) as pool:
             for event in pool.run(work.shards):

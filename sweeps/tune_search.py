@@ -1,14 +1,7 @@
 """Ray Tune over the configurations of a recipe search: starts trials, stops the poor ones early, reports."""
 
-import contextlib
-import logging
-import os
-import re
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -19,17 +12,11 @@ from cluster.pool import PoolOptions
 from sweeps.generate_job import Weights
 from sweeps.progress import Progress
 from sweeps.store import RunDirectory
+from sweeps.tune_session import run_tune, tracebacks
 from sweeps.tune_trial import Search, Trial
 
 # Of the configurations that reach a rung (1, 3, 9 ... chunks), about one in three goes on.
 REDUCTION_FACTOR = 3
-
-# Tune's own tables, result files and handling of Ctrl-C; it reads these when it starts.
-_QUIET = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 @dataclass
@@ -49,28 +36,16 @@ def run_trials(
     report = _Report(search, progress, outcome, deadline)
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     trainable = tune.with_parameters(Trial, search=search, weights=weights)
-    with _quiet_tune(), tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder:
-        tune.Tuner(
-            tune.with_resources(trainable, resources),
-            param_space={"recipe": tune.grid_search(list(search.shards))},
-            tune_config=tune.TuneConfig(
-                metric="accuracy",
-                mode="max",
-                scheduler=_scheduler(search),
-                reuse_actors=True,
-                max_concurrent_trials=workers.num_workers,
-                time_budget_s=time_budget,
-            ),
-            # The run directory is the record; what Tune keeps for itself may go with this command.
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=folder,
-                verbose=0,
-                callbacks=[report],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=workers.max_attempts - 1),
-            ),
-        ).fit()
+    config = tune.TuneConfig(
+        metric="accuracy",
+        mode="max",
+        scheduler=_scheduler(search),
+        reuse_actors=True,
+        max_concurrent_trials=workers.num_workers,
+        time_budget_s=time_budget,
+    )
+    space = {"recipe": tune.grid_search(list(search.shards))}
+    run_tune(tune.with_resources(trainable, resources), space, config, report, workers.max_attempts - 1)
     return outcome
 
 
@@ -126,7 +101,7 @@ class _Report(tune.Callback):
         """A trial failed as often as it may: the chunk that it failed at is recorded."""
         name, done = trial.config["recipe"], trial.last_result.get("num_chunks", 0)
         shard_id = self._chunk_id(trial, done)
-        error = _tracebacks(trial)
+        error = tracebacks(trial)
         self._run.quarantine(shard_id, {"attempts": trial.num_failures, "traceback": error})
         self._outcome.failed.add(name)
         self._progress.quarantine(shard_id)
@@ -135,28 +110,3 @@ class _Report(tune.Callback):
 
     def _chunk_id(self, trial: TuneTrial, chunk: int) -> str:
         return self._search.shards[trial.config["recipe"]][chunk].id
-
-
-def _tracebacks(trial: TuneTrial) -> str:
-    """The text of all failures of a trial, from the file on this machine: Tune's storage has it only later."""
-    text = Path(trial.error_file).read_text() if trial.error_file else "unknown"
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)  # Ray colours its tracebacks
-
-
-@contextlib.contextmanager
-def _quiet_tune() -> Iterator[None]:
-    """Tune without its tables and logs, and with Ctrl-C as everywhere else."""
-    before = {name: os.environ.get(name) for name in _QUIET}
-    logger = logging.getLogger("ray.tune")
-    level = logger.level
-    os.environ.update(_QUIET)
-    logger.setLevel(logging.CRITICAL)  # errors reach the user as records and lines of this sweep's own
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

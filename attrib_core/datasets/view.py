@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from attrib_core.classifiers import Classifier
+from attrib_core.classifiers import Classifier, Preprocessing
 
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 MODES = {1: "L", 3: "RGB"}  # PIL's, by number of channels
@@ -40,11 +40,16 @@ class View:
     @classmethod
     def of(cls, classifier: Classifier) -> Self:
         """The view that a classifier was trained for."""
+        return cls.of_preprocessing(classifier.preprocessing)
+
+    @classmethod
+    def of_preprocessing(cls, preprocessing: Preprocessing) -> Self:
+        """The view that images of this preprocessing have."""
         return cls(
-            image_size=classifier.image_size,
-            channels=classifier.channels,
-            crop_fraction=classifier.preprocessing.crop_fraction,
-            interpolation=classifier.preprocessing.interpolation,
+            image_size=preprocessing.image_size,
+            channels=len(preprocessing.mean),
+            crop_fraction=preprocessing.crop_fraction,
+            interpolation=preprocessing.interpolation,
         )
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:

@@ -1,0 +1,221 @@
+"""Attribution of a panel of images after every minibatch of training, over a grid of trainings.
+
+    python sweeps/attribute_training.py --epochs 1 --output runs/attribute_training
+    python sweeps/attribute_training.py --learning-rates 0.001,0.01 --seeds 0-3 --output runs/attribute_training
+    python sweeps/attribute_training.py --methods gradient_x_input,occlusion --output runs/attribute_training
+
+Each training is recorded once, as a tape of checkpoints, and may then be played from any of them, bit for bit: by
+several actors at once, and for methods that are asked for later.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from attrib_core.attribution import METHODS, Target
+from attrib_core.classifiers.registry import find_architecture
+from attrib_core.datasets import load_dataset
+from attrib_core.gradient_sums import SUMMED_METHODS
+from attrib_core.training_settings import Loss, Optimizer, Schedule, TrainingSettings
+from sweeps.attribution_options import AttributionOptions
+from sweeps.cli import run_command
+from sweeps.panel import FollowSettings, follow
+from sweeps.plan import Axes, AxisKinds, Shard, fingerprint
+from sweeps.ranges import parse_integers, parse_names, parse_numbers
+from sweeps.runner import Sweep, run_sweep
+from sweeps.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.store import RunDirectory
+from sweeps.tape_recording import incomplete, record_tapes
+from sweeps.training_grid import TrainingData, TrainingInputs, grid
+
+KINDS = AxisKinds(group=("trial",), cells=("segment",), whole=("method", "image_index"))
+MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory
+NUM_WARM_UP_UPDATES = 10
+
+
+class AttributeTrainingOptions(AttributionOptions):
+    """Options of attribution along training."""
+
+    output: str = Field("runs/attribute_training", description="Run directory: path, s3://, gs:// or az://.")
+    model: str = Field("fashion_deep", description="Networks to train: names, of one shape of images.")
+    dataset: str = Field(
+        "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
+    )
+    data_root: Path | None = Field(None, description="Folder that holds the data set.")
+    split: str = Field("train", description="The images to learn from.")
+    panel_split: str = Field("test", description="The images that the panel is chosen from.")
+    epochs: int = Field(1, ge=1, description="Times that each image is seen.")
+    batch_size: int = Field(16, ge=1, description="Images a minibatch.")  # the training's own
+    learning_rates: str = Field("0.001", description="Learning rates: `0.001,0.01`.")
+    seeds: str = Field("0", description="Of the first weights and the order of the data: `0-3`.")
+    optimizer: Optimizer = Field("adam", description="How gradients become updates.")
+    momentum: float = Field(0.9, description="Of sgd.")
+    weight_decay: float = Field(0.0, description="In the gradient (adam, sgd), or beside it (adamw).")
+    schedule: Schedule = Field("constant", description="Of the learning rate.")
+    warmup_steps: int = Field(0, description="Updates over which the learning rate rises.")
+    loss: Loss = Field("cross_entropy", description="double_softmax repeats a fault of the original work.")
+    horizontal_flip: bool = Field(False, description="Mirror half of the images, each time.")
+    max_shift: int = Field(0, description="Shift images by up to so many pixels, each time.")
+    methods: str = Field(
+        "gradient_x_input", description=f"Of {', '.join((*METHODS, *SUMMED_METHODS))}, or `all`."
+    )
+    target: Target = Field("predicted", description="Logit of the predicted class or the label, or the loss.")
+    panel: str = Field("0-15", description="Images that are followed, by index.")
+    every: int = Field(1, ge=1, description="Minibatches from one attribution to the next.")
+    segment: int = Field(250, ge=1, description="Minibatches from one checkpoint to the next.")
+
+    def training_settings(self) -> TrainingSettings:
+        """Those that all trainings share; ValueError names what cannot be."""
+        names = TrainingSettings.__dataclass_fields__.keys() - {"learning_rate", "seed"}
+        return TrainingSettings(**{name: getattr(self, name) for name in names})
+
+
+def training_sweep(options: AttributeTrainingOptions) -> Sweep:
+    """Resolves the options against models and data; ValueError for whatever cannot work."""
+    methods = parse_names("methods", options.methods, (*METHODS, *SUMMED_METHODS))
+    inputs = read_inputs(options)
+    smallest = min(len(data.panel) for data in inputs.data.values())
+    panel = parse_integers("panel", options.panel, limit=smallest)
+    settings = SegmentJobSettings(
+        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        follow=FollowSettings(
+            methods=methods,
+            target=options.target,
+            every=options.every,
+            attribution=options.attribution_settings(),
+        ),
+        precision=options.precision,
+        # Small networks gain next to nothing from a second thread, and another training would like the core.
+        threads=options.threads_per_worker or 1,
+    )
+    bytes_per_segment = _bytes_per_segment(options, inputs, len(methods), len(panel))
+    incomplete(RunDirectory(options.output), inputs)  # a tape of another training is found before work starts
+    return Sweep(
+        name="attribute_training",
+        kinds=KINDS,
+        boxes=_boxes(inputs, methods, panel),
+        settings={
+            "epochs": options.epochs,
+            "batch_size": options.batch_size,
+            "segment": options.segment,
+            "every": options.every,
+            "target": options.target,
+            "split": options.split,
+            "panel_split": options.panel_split,
+            "precision": options.precision,
+        },
+        definitions=_definitions(inputs, methods, settings.follow),
+        provenance={"trials": list(inputs.trials), "image_shape": list(inputs.image_shape())},
+        shard_size=1,
+        factory=partial(SegmentJob, settings),
+        shared=inputs,
+        bytes_per_cell=bytes_per_segment,
+        warm_up=partial(_seconds_per_segment, settings, inputs, panel),
+        prepare=lambda shards, workers, say: record_tapes(settings, inputs, shards, workers, say),
+    )
+
+
+def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
+    """The grid of trainings and its data."""
+    models = parse_names("model", options.model)
+    for model in models:
+        find_architecture(model)
+    names = parse_names("dataset", options.dataset)
+    rates = parse_numbers("learning_rates", options.learning_rates, low=0, high=1000)
+    trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
+    inputs = TrainingInputs(
+        trials=trials, data={name: _load(name, options) for name in names}, segment=options.segment
+    )
+    inputs.image_shape()
+    return inputs
+
+
+def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
+    train, panel = (
+        load_dataset(name, split=split, root=options.data_root)
+        for split in (options.split, options.panel_split)
+    )
+    if train.class_names != panel.class_names:
+        raise ValueError(f"dataset={name!r}: the classes of {options.split} and {options.panel_split} differ")
+    return TrainingData(train=train, panel=panel)
+
+
+def _boxes(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:
+    """One product by number of segments: data sets may differ in size."""
+    by_length: dict[int, list[str]] = {}
+    for name, trial in inputs.trials.items():
+        by_length.setdefault(inputs.num_segments(trial), []).append(name)
+    return tuple(
+        {
+            "trial": tuple(names),
+            "segment": tuple(range(num_segments)),
+            "method": methods,
+            "image_index": panel,
+        }
+        for num_segments, names in by_length.items()
+    )
+
+
+def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: FollowSettings) -> dict[str, str]:
+    trials = {
+        f"trial {name}": fingerprint(
+            {
+                "model": trial.model,
+                "data": inputs.data[trial.dataset].train.digest,
+                "settings": asdict(trial.settings),
+            }
+        )
+        for name, trial in inputs.trials.items()
+    }
+    described = {name: METHODS[name].describe(settings.attribution) for name in methods if name in METHODS}
+    panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
+    return trials | panels | {f"method {name}": text for name, text in described.items() if text}
+
+
+def _bytes_per_segment(
+    options: AttributeTrainingOptions, inputs: TrainingInputs, num_methods: int, num_images: int
+) -> int:
+    """Of a shard's attributions; ValueError where no actor could hold them."""
+    num_states = -(-options.segment // options.every)
+    size = 2 * num_states * num_images * num_methods * math.prod(inputs.image_shape())
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"segment={options.segment}: its attributions are {size / 1e9:.1f} GB in an actor's memory; accepted "
+            f"are up to {MOST_BYTES / 1e9:.0f} GB: a smaller --segment, a larger --every, fewer methods or images"
+        )
+    return size
+
+
+def _seconds_per_segment(
+    settings: SegmentJobSettings, inputs: TrainingInputs, panel: tuple[int, ...]
+) -> dict[str, float]:
+    """Seconds that a segment takes by trial, training included, from a few updates on this machine."""
+    job = SegmentJob(settings, inputs)
+    seconds: dict[str, float] = {}
+    for name, trial in inputs.trials.items():
+        shard = Shard("warm-up", {"trial": name, "method": settings.follow.methods, "image_index": panel}, ())
+        trainer = inputs.trainer(trial, job.training_execution)
+        follower = job.follower(shard, job.live_classifier(trial, trainer))
+        follow(trainer, 1, [follower])
+        start = time.perf_counter()
+        follow(trainer, 1 + NUM_WARM_UP_UPDATES, [follower])
+        seconds[name] = (time.perf_counter() - start) / NUM_WARM_UP_UPDATES * inputs.segment
+    return seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line, the process's own if none is given; returns the exit status."""
+    return run_command(
+        AttributeTrainingOptions, lambda options: run_sweep(training_sweep(options), options), arguments
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Records the tapes that a sweep's shards read: Ray Tune over the trainings that are not complete yet."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+
+from attrib_core.gradient_sums import SUMMED_METHODS
+from attrib_core.tape import Tape
+from cluster.pool import PoolOptions, headline
+from sweeps.plan import Shard
+from sweeps.segment_job import SegmentJobSettings
+from sweeps.store import RunDirectory
+from sweeps.tape_trial import Passing, TapeTrial, refuse_other_training
+from sweeps.training_grid import TrainingInputs, Trial
+from sweeps.tune_session import run_tune, tracebacks
+
+Say = Callable[[str], None]
+SECONDS_BETWEEN_LINES = 10.0
+# One forward and backward pass a state: cheaper as the training passes than to train again for it.
+ONE_PASS_METHODS = frozenset(
+    {
+        "gradient",
+        "abs_gradient_x_input",
+        "gradient_x_input",
+        "loss_gradient",
+        "loss_gradient_x_input",
+        *SUMMED_METHODS,
+    }
+)
+
+
+def incomplete(run: RunDirectory, inputs: TrainingInputs) -> list[Trial]:
+    """The trials whose tapes are not complete; ValueError for a tape of another training in a trial's place."""
+    trials = []
+    for trial in inputs.trials.values():
+        tape = Tape.open(run.files, trial.tape_folder)
+        if tape is not None:
+            header = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
+            refuse_other_training(tape.header, header, trial)
+        if tape is None or not tape.is_complete:
+            trials.append(trial)
+    return trials
+
+
+def record_tapes(
+    settings: SegmentJobSettings,
+    inputs: TrainingInputs,
+    shards: Iterable[Shard],
+    workers: PoolOptions,
+    say: Say,
+) -> None:
+    """Completes all tapes. Shards that cost little beside the training are computed and committed as it passes."""
+    trials = incomplete(RunDirectory(settings.output), inputs)
+    if not trials:
+        return
+    passing = _passing(shards, trials, workers)
+    say(
+        f"training: {len(trials)} of {len(inputs.trials)} tapes are to be recorded in {settings.output}/tapes/"
+    )
+    trainable = tune.with_parameters(TapeTrial, settings=settings, inputs=inputs, passing=passing)
+    resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
+    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)
+    space = {"trial": tune.grid_search([trial.name for trial in trials])}
+    report = _Report({trial.name: inputs.num_steps(trial) for trial in trials}, say)
+    run_tune(tune.with_resources(trainable, resources), space, config, report, workers.max_attempts - 1)
+
+
+def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOptions) -> Passing:
+    """The shards of one segment that are better computed as it is recorded than from the tape.
+
+    With as many trainings as workers no worker is left to play tapes meanwhile; and what costs less than the
+    training itself is cheaper than to train again.
+    """
+    is_full = len(trials) >= workers.num_workers
+    names = {trial.name for trial in trials}
+    passing: dict[str, dict[int, tuple[Shard, ...]]] = {}
+    for shard in shards:
+        name = shard.axes["trial"]
+        is_cheap = ONE_PASS_METHODS.issuperset(shard.axes["method"])
+        if name in names and len(shard.cells) == 1 and (is_full or is_cheap):
+            segment = int(shard.cells[0][0])
+            by_segment = passing.setdefault(name, {})
+            by_segment[segment] = (*by_segment.get(segment, ()), shard)
+    return passing
+
+
+class _Report(tune.Callback):
+    """Turns Tune's events into lines."""
+
+    def __init__(self, num_steps: dict[str, int], say: Say) -> None:
+        self._num_steps, self._say = num_steps, say
+        self._told = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune stores its callbacks for a restore of its own, which the tapes do without."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A segment is recorded."""
+        name = trial.config["trial"]
+        if result["done"] or time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
+            self._told = time.monotonic()
+            done, num_steps = result["num_updates"], self._num_steps[name]
+            loss = "" if result["loss"] is None else f", loss {result['loss']:.4f}"
+            self._say(f"training: {name}: {done} of {num_steps} updates{loss}")
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A training failed as often as it may; the shards behind its last checkpoint will say so."""
+        name = trial.config["trial"]
+        self._say(f"training: {name} failed {trial.num_failures} times: {headline(tracebacks(trial))}")

@@ -1,0 +1,85 @@
+"""A Tune trial: one training, recorded as a tape, followed by the panel on the way where that is asked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ray import tune
+
+from attrib_core.tape import Tape, TapeHeader
+from sweeps.panel import follow
+from sweeps.plan import Shard
+from sweeps.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.training_grid import TrainingInputs, Trial
+
+ATTEMPT = 1  # Ray Tune restarts a trial without saying so
+
+# By trial and segment: what can be committed as the training passes.
+Passing = Mapping[str, Mapping[int, tuple[Shard, ...]]]
+
+
+class TapeTrial(tune.Trainable):
+    """One training after another; a step is a segment. A trial that was killed goes on from its last checkpoint."""
+
+    _digest: str  # of the weights at the last checkpoint
+
+    def setup(  # type: ignore[override]  # `tune.with_parameters` adds what the base class does not know
+        self,
+        config: dict[str, Any],
+        settings: SegmentJobSettings,
+        inputs: TrainingInputs,
+        passing: Passing,
+    ) -> None:
+        """Called once in an actor, with what `tune.with_parameters` put into the object store."""
+        self._job, self._passing = SegmentJob(settings, inputs), passing
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next training, in the same actor."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains for a segment and records where that leads."""
+        trainer, header = self._trainer, self._tape.header
+        shards = self._passing.get(self._trial.name, {}).get(trainer.step // header.segment, ())
+        followers = [self._job.follower(shard, self._classifier) for shard in shards]
+        loss = follow(trainer, min(trainer.step + header.segment, trainer.num_steps), followers)
+        begin_digest, self._digest = self._digest, self._tape.write(trainer)
+        for shard, follower in zip(shards, followers, strict=True):
+            followed = self._job.followed_shard(shard, [follower.finish()], begin_digest)
+            self._job.commit(followed, ATTEMPT)
+        return {
+            "num_updates": trainer.step,
+            "loss": loss,
+            "num_shards": len(shards),
+            "done": trainer.step == trainer.num_steps,
+        }
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        job = self._job
+        self._trial = job.inputs.trials[config["trial"]]
+        self._tape = open_or_begin(job, self._trial)
+        torch.set_num_threads(self._tape.header.threads)
+        self._trainer = job.inputs.trainer(self._trial, job.training_execution)
+        self._classifier = job.live_classifier(self._trial, self._trainer)
+        self._digest = self._tape.resume(self._trainer)
+
+
+def open_or_begin(job: SegmentJob, trial: Trial) -> Tape:
+    """The trial's tape; ValueError where another training lies in its place."""
+    device = job.training_execution.device.type
+    asked = job.inputs.header(trial, device=device, threads=job.settings.threads)
+    tape = Tape.open(job.run.files, trial.tape_folder)
+    if tape is None:
+        return Tape.begin(job.run.files, trial.tape_folder, asked)
+    refuse_other_training(tape.header, asked, trial)
+    return tape
+
+
+def refuse_other_training(recorded: TapeHeader, asked: TapeHeader, trial: Trial) -> None:
+    """ValueError that names the field in which a recorded training differs from the one asked for."""
+    if difference := recorded.difference(asked):
+        raise ValueError(
+            f"{trial.tape_folder}: the tape is of another training: {difference}; choose another --output"
+        )

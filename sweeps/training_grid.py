@@ -1,0 +1,120 @@
+"""What a grid of trainings is: models x data sets x learning rates x seeds, each a trial with a name."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+
+from attrib_core.classifiers import Preprocessing
+from attrib_core.classifiers.registry import find_architecture
+from attrib_core.datasets import Dataset, View
+from attrib_core.execution import Execution
+from attrib_core.tape import TapeHeader
+from attrib_core.training import Trainer, initial_network
+from attrib_core.training_settings import TrainingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training of the grid; `name` tells it from the others and is safe as a folder's name."""
+
+    name: str
+    model: str
+    dataset: str
+    settings: TrainingSettings
+
+    @property
+    def tape_folder(self) -> str:
+        """Where its tape lies in a run directory."""
+        return f"tapes/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The images to learn from, and those among which the panel is."""
+
+    train: Dataset
+    panel: Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+    """What actors share through the object store: trials by name, data by the data set's name."""
+
+    trials: Mapping[str, Trial]
+    data: Mapping[str, TrainingData]
+    segment: int  # updates between two checkpoints
+
+    def trainer(self, trial: Trial, execution: Execution) -> Trainer:
+        """The training of a trial, before its first update."""
+        train = self.data[trial.dataset].train
+        network = initial_network(trial.model, len(train.class_names), trial.settings.seed)
+        return Trainer(network, _preprocessing(trial.model), train, trial.settings, execution)
+
+    def header(self, trial: Trial, *, device: str, threads: int) -> TapeHeader:
+        """The header of the trial's tape, recorded on this device with so many CPU threads."""
+        train = self.data[trial.dataset].train
+        return TapeHeader(
+            model=trial.model,
+            dataset=f"{train.name} {train.split}",
+            data_digest=train.digest,
+            settings=trial.settings,
+            segment=self.segment,
+            num_steps=self.num_steps(trial),
+            device=device,
+            threads=threads,
+            torch_version=torch.__version__,
+        )
+
+    def num_steps(self, trial: Trial) -> int:
+        """Updates of a training."""
+        settings = trial.settings
+        return settings.epochs * -(-len(self.data[trial.dataset].train) // settings.batch_size)
+
+    def num_segments(self, trial: Trial) -> int:
+        """Stretches between two checkpoints."""
+        return -(-self.num_steps(trial) // self.segment)
+
+    def view(self, trial: Trial) -> View:
+        """How its network looks at an image."""
+        return View.of_preprocessing(_preprocessing(trial.model))
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """`[C, H, W]`, the same for all trials; ValueError where they differ: a column has one shape."""
+        views = {trial.model: self.view(trial) for trial in self.trials.values()}
+        shapes = {name: (view.channels, view.image_size, view.image_size) for name, view in views.items()}
+        if len(set(shapes.values())) > 1:
+            listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise ValueError(
+                f"model: images of several shapes ({listed}); accepted in one run are models of one"
+            )
+        return next(iter(shapes.values()))
+
+
+def grid(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    learning_rates: Sequence[float],
+    seeds: Sequence[int],
+    settings: TrainingSettings,
+) -> dict[str, Trial]:
+    """All trials of the grid by name; ValueError where two names are alike."""
+    trials: dict[str, Trial] = {}
+    for model, dataset, learning_rate, seed in product(models, datasets, learning_rates, seeds):
+        words = (model, dataset, f"lr{learning_rate:.6g}", f"s{seed}")
+        trial = Trial(
+            name="-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words),
+            model=model,
+            dataset=dataset,
+            settings=replace(settings, learning_rate=learning_rate, seed=seed),
+        )
+        if trial.name in trials:
+            raise ValueError(f"learning_rates, model, dataset: two trials would be called {trial.name!r}")
+        trials[trial.name] = trial
+    return trials
+
+
+def _preprocessing(model: str) -> Preprocessing:
+    return find_architecture(model).preprocessing(None)
