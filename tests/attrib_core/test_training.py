@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset
-from attrib_core.datasets.arrays import ArrayImages, array_digests
-from attrib_core.execution import Execution, choose_execution
+from attrib_core.execution import Execution
 from attrib_core.training import DivergedError, Trainer, accuracy, initial_network
 from attrib_core.training_data import NormalizedImages, augment
 from attrib_core.training_settings import (
@@ -24,38 +23,6 @@ from attrib_core.training_settings import (
 )
 
 SETTINGS = TrainingSettings(epochs=3, batch_size=16, horizontal_flip=True, max_shift=2, seed=5)
-
-
-@pytest.fixture(scope="module")
-def execution() -> Execution:
-    return choose_execution("cpu")
-
-
-@pytest.fixture(scope="module")
-def stripes() -> Dataset:
-    """70 images of ten kinds that a network can learn in seconds: bright bars at ten heights."""
-    labels = np.arange(70) % 10
-    pixels = np.random.default_rng(0).integers(0, 60, (70, 28, 28), dtype=np.uint8)
-    for image, label in zip(pixels, labels, strict=True):
-        image[2 * label + 4 : 2 * label + 6] = 250
-    return Dataset(
-        name="stripes",
-        split="train",
-        class_names=tuple(str(each) for each in range(10)),
-        labels=labels,
-        keys=tuple(str(each) for each in range(70)),
-        image_digests=array_digests(pixels),
-        source=ArrayImages(pixels),
-    )
-
-
-@pytest.fixture
-def make_trainer(stripes: Dataset, execution: Execution) -> Callable[..., Trainer]:
-    def make(settings: TrainingSettings = SETTINGS, model: str = "fashion_deep") -> Trainer:
-        network = initial_network(model, 10, settings.seed)
-        return Trainer(network, find_architecture(model).preprocessing(None), stripes, settings, execution)
-
-    return make
 
 
 def losses(trainer: Trainer) -> list[float]:
@@ -91,7 +58,7 @@ def test_the_same_settings_make_the_same_weights_bit_for_bit(
 
 def test_training_leaves_the_global_generator_as_it_was(make_trainer: Callable[..., Trainer]) -> None:
     before = torch.random.get_rng_state()
-    make_trainer(model="fashion_alexnet").advance()
+    make_trainer(SETTINGS, model="fashion_alexnet").advance()
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -126,7 +93,7 @@ def test_evaluation_along_the_way_changes_nothing(
 
 
 def test_every_image_is_seen_once_an_epoch_in_another_order(make_trainer: Callable[..., Trainer]) -> None:
-    trainer = make_trainer()
+    trainer = make_trainer(SETTINGS)
     assert trainer.steps_per_epoch == 5
     first, second = (
         torch.cat([trainer.minibatch(5 * epoch + step) for step in range(5)]) for epoch in (0, 1)
@@ -136,7 +103,7 @@ def test_every_image_is_seen_once_an_epoch_in_another_order(make_trainer: Callab
 
 
 def test_updates_tell_where_the_training_is(make_trainer: Callable[..., Trainer]) -> None:
-    updates = list(make_trainer().updates())
+    updates = list(make_trainer(SETTINGS).updates())
     assert [update.step for update in updates] == list(range(1, 16))
     assert [update.epoch for update in updates] == [0] * 5 + [1] * 5 + [2] * 5
     assert [len(update.indices) for update in updates[:5]] == [16, 16, 16, 16, 6]
@@ -157,7 +124,7 @@ def test_updates_tell_where_the_training_is(make_trainer: Callable[..., Trainer]
     ids=lambda change: next(iter(change)),
 )
 def test_each_setting_matters(make_trainer: Callable[..., Trainer], change: dict[str, object]) -> None:
-    plain, changed = make_trainer(), make_trainer(with_changes(SETTINGS, **change))
+    plain, changed = make_trainer(SETTINGS), make_trainer(with_changes(SETTINGS, **change))
     losses(plain)
     losses(changed)
     assert not same_weights(plain.network, changed.network)

@@ -1,0 +1,215 @@
+"""A tape plays as it was recorded, bit for bit, and whatever is wrong with it is found and said."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from attrib_core.classifiers import load_classifier
+from attrib_core.tape import Tape, TapeError, TapeHeader
+from attrib_core.training import Trainer
+from attrib_core.training_settings import TrainingSettings
+from sweeps.store.local_files import LocalFiles
+
+SEGMENT = 3
+SETTINGS = TrainingSettings(epochs=2, batch_size=16, horizontal_flip=True, max_shift=2, seed=5)
+FOLDER = "tapes/trial"
+
+
+def header(settings: TrainingSettings = SETTINGS, **changes) -> TapeHeader:
+    return replace(
+        TapeHeader(
+            model="fashion_deep",
+            dataset="stripes train",
+            data_digest="0" * 64,
+            settings=settings,
+            segment=SEGMENT,
+            num_steps=10,
+        ),
+        **changes,
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LocalFiles:
+    return LocalFiles(tmp_path)
+
+
+@pytest.fixture
+def record(make_trainer, files) -> Callable[..., tuple[Tape, Trainer]]:
+    """A complete tape, and the trainer at its end."""
+
+    def run(settings: TrainingSettings = SETTINGS, model: str = "fashion_deep") -> tuple[Tape, Trainer]:
+        trainer = make_trainer(settings, model)
+        tape = Tape.begin(files, FOLDER, header(settings, model=model))
+        tape.write(trainer)
+        for update in trainer.updates():
+            if update.step % SEGMENT == 0 or update.step == trainer.num_steps:
+                tape.write(trainer)
+        return tape, trainer
+
+    return run
+
+
+def state(trainer: Trainer) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in trainer.network.state_dict().values()]
+
+
+def are_equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("start", [0, 3, 6, 9])
+def test_every_stretch_plays_to_the_recorded_state(optimizer, start, record, make_trainer) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer, learning_rate=0.01)
+    tape, recorded = record(settings)
+    trainer = make_trainer(settings)
+    tape.restore(trainer, start)
+    while trainer.step < trainer.num_steps:
+        trainer.advance()
+        if trainer.step in tape.header.checkpoint_steps():
+            tape.check(trainer)
+    assert are_equal(state(trainer), state(recorded))
+
+
+def test_dropout_and_batch_norm_play_to_the_recorded_state(record, make_trainer) -> None:
+    settings = replace(SETTINGS, optimizer="sgd", epochs=1, learning_rate=0.001)
+    tape, _ = record(settings, model="fashion_alexnet")
+    trainer = make_trainer(settings, "fashion_alexnet")
+    tape.restore(trainer, 3)
+    list(trainer.updates())
+    tape.check(trainer)
+
+
+def test_a_trainer_that_has_gone_elsewhere_is_brought_back_whole(record, make_trainer) -> None:
+    tape, recorded = record()
+    trainer = make_trainer(SETTINGS)
+    for _ in range(7):  # leaves weights, moments and an order of the data behind
+        trainer.advance()
+    tape.restore(trainer, 3)
+    list(trainer.updates())
+    assert are_equal(state(trainer), state(recorded))
+
+
+def test_the_smallest_change_is_found(record, make_trainer) -> None:
+    tape, _ = record()
+    trainer = make_trainer(SETTINGS)
+    tape.restore(trainer, 3)
+    with torch.no_grad():
+        bias = trainer.network.get_parameter("conv1.bias")
+        bias[0] = torch.nextafter(bias[0], torch.tensor(1.0))
+    while trainer.step < 6:
+        trainer.advance()
+    with pytest.raises(TapeError, match="played to step 6, weights.* are not, bit for bit"):
+        tape.check(trainer)
+
+
+def test_a_mismatch_names_the_versions(record, make_trainer, files) -> None:
+    record()
+    tape = Tape.begin(files, FOLDER, header(torch_version="1.0.0"))
+    trainer = make_trainer(SETTINGS)
+    trainer.advance()
+    trainer.step = 3
+    with pytest.raises(
+        TapeError, match=f"by torch 1.0.0, while {torch.__version__.split('+')[0]}.* runs now"
+    ):
+        tape.check(trainer)
+
+
+def test_a_checkpoint_is_a_weights_file_of_the_classifier(record, tmp_path) -> None:
+    tape, trainer = record()
+    path = tmp_path / FOLDER / "checkpoints" / "step-00000010.safetensors"
+    classifier = load_classifier("fashion_deep", weights=str(path))
+    assert are_equal(list(classifier.network.state_dict().values()), state(trainer))
+    assert classifier.digest == tape.restore(trainer, 10)
+
+
+def test_an_incomplete_tape_is_continued_from_its_last_checkpoint(record, make_trainer, tmp_path) -> None:
+    tape, recorded = record()
+    for kind in ("checkpoints", "optimizer"):
+        for step in (9, 10):
+            (tmp_path / FOLDER / kind / f"step-{step:08d}.safetensors").unlink()
+    assert tape.recorded() == [0, 3, 6]
+    assert not tape.is_complete
+    trainer = make_trainer(SETTINGS)
+    tape.resume(trainer)
+    assert trainer.step == 6
+    list(trainer.updates())
+    assert are_equal(state(trainer), state(recorded))
+
+
+def test_weights_without_their_optimiser_are_no_checkpoint(record, tmp_path) -> None:
+    tape, _ = record()
+    (tmp_path / FOLDER / "optimizer" / "step-00000006.safetensors").unlink()
+    assert tape.recorded() == [0, 3]
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "optimizer"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_damage_is_found_and_passed_over_in_a_resumption(
+    kind, damage, record, make_trainer, tmp_path
+) -> None:
+    tape, _ = record()
+    path = tmp_path / FOLDER / kind / "step-00000010.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[-1] ^= 1
+    path.write_bytes(content[:-10] if damage == "cut" else content)
+    trainer = make_trainer(SETTINGS)
+    with pytest.raises(TapeError, match=r"step-00000010.safetensors: damaged"):
+        tape.restore(trainer, 10)
+    tape.resume(trainer)
+    assert trainer.step == 9
+
+
+def test_a_tape_that_is_cut_short_says_how_far_it_reaches(record, make_trainer, tmp_path) -> None:
+    tape, _ = record()
+    (tmp_path / FOLDER / "checkpoints" / "step-00000009.safetensors").unlink()
+    with pytest.raises(TapeError, match="missing, the tape is cut short: recorded are steps 0 to 6 of 10"):
+        tape.restore(make_trainer(SETTINGS), 9)
+
+
+def test_a_tape_of_another_network_is_refused(record, make_trainer) -> None:
+    tape, _ = record()
+    with pytest.raises(TapeError, match="weights of another network"):
+        tape.restore(make_trainer(SETTINGS, "fashion_alexnet"), 3)
+
+
+def test_another_order_of_the_data_is_found_before_anything_is_played(record, make_trainer) -> None:
+    tape, _ = record()
+    with pytest.raises(TapeError, match="the data come in another order"):
+        tape.restore(make_trainer(replace(SETTINGS, seed=6)), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model": "fashion_alexnet"}, "model: recorded 'fashion_deep', asked for 'fashion_alexnet'"),
+        ({"data_digest": "1" * 64}, "data_digest: recorded '0"),
+        ({"segment": 5}, "segment: recorded 3, asked for 5"),
+        ({"settings": replace(SETTINGS, learning_rate=0.5)}, "settings: recorded"),
+        ({"threads": 8, "torch_version": "1.0.0"}, None),
+    ],
+)
+def test_a_header_names_the_field_in_which_another_training_differs(change, named) -> None:
+    difference = header().difference(header(**change))
+    assert difference is None if named is None else named in difference
+
+
+def test_a_header_survives_its_file(files) -> None:
+    Tape.begin(files, FOLDER, header())
+    opened = Tape.open(files, FOLDER)
+    assert opened is not None
+    assert opened.header == header()
+    assert Tape.open(files, "tapes/other") is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", json.dumps({"model": "a"}).encode()])
+def test_a_header_that_cannot_be_read_is_named(content, files) -> None:
+    files.put(f"{FOLDER}/tape.json", content)
+    with pytest.raises(TapeError, match=r"tapes/trial/tape.json: it is no tape's header"):
+        Tape.open(files, FOLDER)
