@@ -168,8 +168,8 @@ class Tape:
         wrong = [kind for kind in (WEIGHTS, OPTIMIZER) if found[kind] != facts[kind]]
         if wrong:
             raise TapeError(
-                f"{self._folder}: played to step {trainer.step}, {' and '.join(wrong)} are not, bit for bit, what "
-                f"was recorded; {self._versions()}"
+                f"{self._folder}: played to step {trainer.step}, it does not arrive at the recorded "
+                f"{' and '.join(wrong)}, bit for bit; {self._versions()}"
             )
 
     def recorded(self) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attrib_core.attribution import AttributionSettings, Target, attribute
+from attrib_core.attribution import Attributions, AttributionSettings, Target, attribute
 from attrib_core.classifiers import Classifier
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
@@ -106,16 +106,7 @@ class Follower:
             methods = (*methods, LOSS_GRADIENT)
         if not methods:
             return
-        found = attribute(
-            self._classifier,
-            self._panel.images,
-            self._panel.labels,
-            methods,
-            target=settings.target,
-            settings=settings.attribution,
-            execution=self._execution,
-            keys=self._panel.indices,
-        )
+        found = self._attribute(methods, step)
         followed.last = State(
             step=step,
             epoch=update.epoch if update else 0,
@@ -136,6 +127,21 @@ class Follower:
         """All that was seen, packed."""
         self._pack()
         return self.followed
+
+    def _attribute(self, methods: Sequence[str], step: int) -> Attributions:
+        try:
+            return attribute(
+                self._classifier,
+                self._panel.images,
+                self._panel.labels,
+                methods,
+                target=self._settings.target,
+                settings=self._settings.attribution,
+                execution=self._execution,
+                keys=self._panel.indices,
+            )
+        except ValueError as error:  # logits that are no numbers
+            raise ValueError(f"after {step} updates: {error}; did the training diverge?") from error
 
     def _pack(self) -> None:
         for name, values in self._unpacked.items():
