@@ -36,7 +36,7 @@ FOLDERS = {WEIGHTS: "checkpoints", OPTIMIZER: "optimizer"}
 FACTS = "tape"  # the key of a weights file's metadata
 
 
-class TapeError(Exception):
+class TapeError(ValueError):
     """A tape that is damaged, cut short, or that does not play as it was recorded."""
 
 
