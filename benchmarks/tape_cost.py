@@ -1,9 +1,9 @@
 """What does it cost to record a training as a tape, and to follow a panel at every minibatch?
 
-Three trainings of Fashion-MNIST on one thread, in turns of one segment each, so that all meet the same changes
-of the machine's pace: plain; recorded (a checkpoint a segment); and recorded and followed by `gradient_x_input` of a
-panel at every state, rows encoded and committed as in a sweep. All must end in the same weights. Beside it the whole
-command, Ray's start included: `attribute_training.py` against a script that trains and does nothing else.
+Three trainings of Fashion-MNIST on one thread, in turns of one segment each, so that all meet the same changes of
+the machine's pace: plain; recorded (a checkpoint a segment); and recorded and followed by `gradient_x_input` of
+a panel at every state, rows encoded and committed as in a sweep. All must end in the same weights. Beside it the
+whole command, Ray's start included: `attribute_training.py` against a script that only trains.
 """
 
 import argparse

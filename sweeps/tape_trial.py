@@ -19,7 +19,7 @@ Passing = Mapping[str, Mapping[int, tuple[Shard, ...]]]
 
 
 class TapeTrial(tune.Trainable):
-    """One training after another; a step is a segment. A trial that was killed goes on from its last checkpoint."""
+    """One training after another, a segment a step; a trial that was killed goes on from its last checkpoint."""
 
     _digest: str  # of the weights at the last checkpoint
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
+from attrib_core.classifiers.checks import check_classes, check_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,23 +85,12 @@ class AttackResult:
 
 def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
     """ValueError for images or labels that the classifier cannot take, naming the first that is wrong."""
-    images = batch.images
-    if images.ndim != 4 or images.shape[1] != classifier.channels or not len(images):
-        raise ValueError(
-            f"images {list(images.shape)}: {classifier.name} takes [B, {classifier.channels}, H, W], B from 1"
-        )
-    if not images.is_floating_point():
-        raise ValueError(f"images: dtype {images.dtype}; accepted is floating point in [0, 1]")
-    low, high = images.aminmax()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise ValueError(
-            f"images: values from {low.item():g} to {high.item():g}; accepted are those in [0, 1]"
-        )
+    check_images(classifier, batch.images)
     for name, classes in (("labels", batch.labels), ("targets", batch.targets)):
         if classes is not None:
-            _check_classes(name, classes, len(images), classifier.num_classes)
-    if batch.keys and len(batch.keys) != len(images):
-        raise ValueError(f"keys: {len(batch.keys)} of them for {len(images)} images")
+            check_classes(name, classes, len(batch.images), classifier.num_classes)
+    if batch.keys and len(batch.keys) != len(batch.images):
+        raise ValueError(f"keys: {len(batch.keys)} of them for {len(batch.images)} images")
 
 
 def check_epsilons(epsilons: Sequence[float]) -> None:
@@ -114,27 +103,3 @@ def check_epsilons(epsilons: Sequence[float]) -> None:
     if len(set(epsilons)) != len(epsilons):
         twice = next(each for each in epsilons if list(epsilons).count(each) > 1)
         raise ValueError(f"epsilons: {twice:g} is listed twice; list each value once")
-
-
-def check_logits(logits: Tensor, name: str) -> None:
-    """ValueError for what is no logits: NaN, or probabilities, whose gradients vanish where a model is sure."""
-    if not logits.isfinite().all():
-        raise ValueError(f"{name}: its logits hold NaN or infinite values")
-    sums = logits.sum(1)
-    if (
-        len(logits[0]) > 1
-        and bool((logits >= 0).all())
-        and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
-    ):
-        raise ValueError(f"{name}: its outputs are probabilities; an attack needs logits, before the softmax")
-
-
-def _check_classes(name: str, classes: Tensor, count: int, num_classes: int) -> None:
-    if classes.shape != (count,) or classes.is_floating_point():
-        raise ValueError(f"{name}: {classes.dtype} {list(classes.shape)}; accepted are integers [{count}]")
-    wrong = (classes < 0) | (classes >= num_classes)
-    if wrong.any():
-        position = int(wrong.nonzero()[0])
-        raise ValueError(
-            f"{name}: {classes[position].item()} at position {position}; accepted are 0 to {num_classes - 1}"
-        )

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attrib_core.attacks.batch import Predictions, check_logits
+from attrib_core.attacks.batch import Predictions
 from attrib_core.classifiers import Classifier
+from attrib_core.classifiers.checks import check_logits
 from attrib_core.execution import Execution, padded
 
 SAFETY = 3.0  # times the 99th percentile of the errors

@@ -42,13 +42,18 @@ ATTACK_OPTIONS = (
     *("--batch-size", "4", "--epsilons", "0,1/255,0.1", "--threads-per-worker", "1", "--num-workers", "2"),
     *("--address", "local"),
 )
+TRAINING = "sweeps/attribute_training.py"
+TRAINING_OPTIONS = (
+    *("--batch-size", "64", "--segment", "60", "--panel", "0-3", "--every", "20", "--num-workers", "2"),
+    *("--methods", "gradient_x_input,occlusion,training_integrated_gradient", "--address", "local"),
+)
 # What may differ between two runs of the same cells.
 OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 SECONDS_TO_FINISH = 400.0  # a minute on an idle machine is many on a busy one
 
 
 def _options(script: str) -> tuple[str, ...]:
-    return ATTACK_OPTIONS if script == ATTACK else OPTIONS
+    return {ATTACK: ATTACK_OPTIONS, TRAINING: TRAINING_OPTIONS}.get(script, OPTIONS)
 
 
 class Driver:
@@ -236,3 +241,41 @@ def stored_images(run: Path) -> dict[str, bytes]:
             assert row["key"] not in stored
             stored[row["key"]] = row["image"]["bytes"]
     return stored
+
+
+@pytest.fixture(scope="session")
+def undisturbed_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a training and its attributions to which nothing happened."""
+    output = tmp_path_factory.mktemp("undisturbed_training")
+    driver = Driver(TRAINING, output)
+    assert driver.wait() == 0, driver.said()
+    driver.close()
+    return output
+
+
+@pytest.fixture
+def check_training_complete(undisturbed_training: Path) -> Callable[[Path], None]:
+    """That a run directory holds the undisturbed one's tape, bit for bit, and its rows, once."""
+
+    def check(run: Path) -> None:
+        assert (run / "_SUCCESS").exists()
+        assert tape(run) == tape(undisturbed_training)
+        expected, found = followed(undisturbed_training), followed(run)
+        assert len(found) == 2 * 4 * 47 + 4 * 16  # each 20th of 938 updates and the first state; 16 segments
+        assert found.equals(expected)
+        assert "0 problems" in maintain("verify", str(run))
+        maintain("gc", str(run), "--older-than", "0")
+        assert len(list((run / "images").iterdir())) == len(list((run / "results").iterdir())) == 16
+
+    return check
+
+
+def tape(run: Path) -> dict[str, bytes]:
+    """All checkpoints of all trainings."""
+    return {str(path.relative_to(run)): path.read_bytes() for path in (run / "tapes").rglob("*.safetensors")}
+
+
+def followed(run: Path) -> pa.Table:
+    """All rows along a training in the order of their cells, without what may differ."""
+    table = pq.read_table(run / "results").drop(["attempt", "image_file"])
+    return table.sort_by([(name, "ascending") for name in ("method", "step", "image_index")]).combine_chunks()

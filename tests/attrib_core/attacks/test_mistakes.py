@@ -90,7 +90,7 @@ def test_settings_that_cannot_be(settings, message) -> None:
 
 def test_a_model_that_answers_with_probabilities(plain, classifier_of, batch) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(1))
-    with pytest.raises(ValueError, match=r"known: its outputs are probabilities; an attack needs logits"):
+    with pytest.raises(ValueError, match=r"known: its outputs are probabilities; accepted are logits"):
         attack(plain(classifier_of(network, num_classes=3)), batch, "fgsm", [0.1])
 
 

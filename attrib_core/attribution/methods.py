@@ -1,0 +1,157 @@
+"""The attribution methods by name. Another method is another entry of `METHODS`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attrib_core.attribution.gradients import (
+    abs_gradient_x_input,
+    gradient,
+    gradient_x_input,
+    loss_gradient,
+    loss_gradient_x_input,
+)
+from attrib_core.attribution.integrated import integrated_gradients
+from attrib_core.attribution.model import ExplainedModel, probability_of
+from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
+from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
+from attrib_core.attribution.smooth import smooth_grad
+from attrib_core.attribution.subject import Explained, Subject, explained_classes, look
+from attrib_core.classifiers import Classifier
+from attrib_core.classifiers.checks import check_classes, check_images
+from attrib_core.execution import Execution
+
+
+def _no_settings(_settings: AttributionSettings) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to attribute: its values `[B, C, H, W]`, and whose gradient at the image they need, if any.
+
+    `describe` says in words which settings, besides the seed, shape the values; it is empty if none does.
+    """
+
+    values: Callable[[Subject], Tensor]
+    gradient_of: Explained | None = None
+    describe: Callable[[AttributionSettings], str] = _no_settings
+
+    @property
+    def explains_loss(self) -> bool:
+        """Whether it explains the label's loss whatever the target is."""
+        return self.gradient_of == "loss"
+
+
+def _describe_occlusion(settings: AttributionSettings) -> str:
+    size = "a seventh of the side" if settings.window_size is None else f"{settings.window_size}"
+    stride = "half the window" if settings.stride is None else f"{settings.stride}"
+    return f"window {size}, stride {stride}"
+
+
+def _describe_integrated(settings: AttributionSettings) -> str:
+    return f"{settings.num_steps} steps from {settings.baseline}"
+
+
+def _describe_smooth(settings: AttributionSettings) -> str:
+    return f"{settings.num_samples} samples, noise {settings.noise:g}"
+
+
+METHODS: dict[str, Method] = {
+    "gradient": Method(gradient, "target"),
+    "abs_gradient_x_input": Method(abs_gradient_x_input, "target"),
+    "gradient_x_input": Method(gradient_x_input, "target"),
+    "loss_gradient": Method(loss_gradient, "loss"),
+    "loss_gradient_x_input": Method(loss_gradient_x_input, "loss"),
+    "occlusion": Method(lambda subject: subject.once(occlusion), None, _describe_occlusion),
+    "occlusion_gradient_x_input": Method(occlusion_gradient_x_input, "target", _describe_occlusion),
+    "integrated_gradients": Method(
+        lambda subject: subject.once(integrated_gradients).values, None, _describe_integrated
+    ),
+    "smooth_grad": Method(smooth_grad, None, _describe_smooth),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attributions:
+    """What was found about a batch, on the CPU."""
+
+    prediction: Tensor  # [B] int64, the class of the largest logit
+    confidence: Tensor  # [B], its softmax probability
+    values: dict[str, Tensor]  # [B, C, H, W] by method
+    completeness_gap: Tensor | None  # [B], of integrated gradients; None where they were not asked for
+
+
+def attribute(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    methods: Sequence[str],
+    *,
+    target: Target = "predicted",
+    settings: AttributionSettings | None = None,
+    execution: Execution,
+    keys: Sequence[int] = (),
+    batch_size: int | None = None,
+) -> Attributions:
+    """Attributes what `classifier`, as prepared by `execution`, makes of images `[B, C, H, W]` in [0, 1].
+
+    Explained is, for `target` "predicted", the logit of the clean image's predicted class; for "label" that of the
+    label; for "loss" the label's cross-entropy. An image's random numbers belong to its key, by default its
+    position. `batch_size` bounds the images of one pass, and is halved where memory runs out. Weights and the
+    global random state are left alone. Raises ValueError for images, labels, methods or outputs that cannot be.
+    """
+    _check_request(methods, target)
+    keys = tuple(keys) or tuple(range(len(images)))
+    _check_batch(classifier, images, labels, keys)
+    model = ExplainedModel(classifier, execution, images.shape, batch_size)
+    images, labels = execution.images(images.detach().float()), labels.to(execution.device).long()
+    logits, gradients = look(model, images, labels, target, {METHODS[name].gradient_of for name in methods})
+    subject = Subject(
+        model=model,
+        settings=settings or AttributionSettings(),
+        target=target,
+        images=images,
+        keys=keys,
+        classes=explained_classes(target, logits, labels),
+        logits=logits,
+        gradients=gradients,
+    )
+    return _attributions(subject, methods)
+
+
+def _attributions(subject: Subject, methods: Sequence[str]) -> Attributions:
+    values = {name: _on_cpu(METHODS[name].values(subject)) for name in methods}
+    integrated = "integrated_gradients" in methods
+    prediction = subject.logits.argmax(1)
+    return Attributions(
+        prediction=prediction.cpu(),
+        confidence=probability_of(subject.logits, prediction).cpu(),
+        values=values,
+        completeness_gap=subject.once(integrated_gradients).completeness_gap.cpu() if integrated else None,
+    )
+
+
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.detach().to("cpu", torch.float32).contiguous()
+
+
+def _check_batch(classifier: Classifier, images: Tensor, labels: Tensor, keys: Sequence[int]) -> None:
+    check_images(classifier, images)
+    check_classes("labels", labels, len(images), classifier.num_classes)
+    if len(keys) != len(images):
+        raise ValueError(f"keys: {len(keys)} of them for {len(images)} images")
+
+
+def _check_request(methods: Sequence[str], target: str) -> None:
+    if not methods:
+        raise ValueError(f"methods: there are none; accepted are {', '.join(METHODS)}")
+    for name in methods:
+        if name not in METHODS:
+            raise ValueError(f"methods: {name!r}; accepted are {', '.join(METHODS)}")
+        if list(methods).count(name) > 1:
+            raise ValueError(f"methods: {name!r} is listed twice; list each method once")
+    if target not in TARGETS:
+        raise ValueError(f"target={target!r}: accepted are {', '.join(TARGETS)}")

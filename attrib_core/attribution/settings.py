@@ -1,0 +1,58 @@
+"""What is explained, and the settings of the methods that explain it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Target = Literal["predicted", "label", "loss"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+BaselineName = Literal["black", "blurred", "uniform"]
+BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionSettings:
+    """What the methods share, in pixels where it is a length.
+
+    Occlusion blackens a square of `window_size`, moved by `stride`; None is a seventh of the image's shorter
+    side, and half the window. Integrated gradients go from `baseline` to the image by `num_steps` points.
+    SmoothGrad takes `num_samples` copies under normal noise of standard deviation `noise`, in units of [0, 1].
+    `seed` is part of the key of random numbers. Raises ValueError for values that cannot be.
+    """
+
+    window_size: int | None = None
+    stride: int | None = None
+    baseline: BaselineName = "black"
+    num_steps: int = 50
+    num_samples: int = 25
+    noise: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("window_size", "stride", "num_steps", "num_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: accepted are 1 and more")
+        if self.window_size is not None and self.stride is not None and self.stride > self.window_size:
+            raise ValueError(
+                f"stride={self.stride}: pixels between windows would never be occluded; "
+                f"accepted are 1 to window_size={self.window_size}"
+            )
+        if self.baseline not in BASELINES:
+            raise ValueError(f"baseline={self.baseline!r}: accepted are {', '.join(BASELINES)}")
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise ValueError(f"noise={self.noise}: accepted are numbers from 0, in units of [0, 1]")
+
+    def window(self, height: int, width: int) -> tuple[int, int]:
+        """Size and stride of the occluded window on images of `height` × `width`.
+
+        Raises ValueError where the window is larger than the image, or the stride than the window.
+        """
+        side = min(height, width)
+        size = max(1, side // 7) if self.window_size is None else self.window_size
+        stride = max(1, size // 2) if self.stride is None else self.stride
+        if size > side:
+            raise ValueError(f"window_size={size}: accepted are 1 to {side} on images of {height} × {width}")
+        if stride > size:
+            raise ValueError(f"stride={stride}: accepted are 1 to the window's {size}")
+        return size, stride

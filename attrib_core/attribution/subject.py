@@ -1,0 +1,110 @@
+"""A batch of images under explanation, and what has been found out about it so far."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from attrib_core.attribution.model import ExplainedModel, Objective, logit_of, loss_of
+from attrib_core.attribution.settings import AttributionSettings, Target
+
+# Whose gradient at the image a method needs: the target's, or the loss's whatever the target is.
+Explained = Literal["target", "loss"]
+ORDER: tuple[Explained, ...] = get_args(Explained)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Images, what is explained about them, and the clean pass that all methods share."""
+
+    model: ExplainedModel
+    settings: AttributionSettings
+    target: Target
+    images: Tensor  # [B, C, H, W] in [0, 1], on the device
+    keys: tuple[int, ...]  # [B]
+    classes: Tensor  # [B], whose logit or loss is explained, fixed by the clean images
+    logits: Tensor  # [B, K], of the clean images
+    gradients: dict[Explained, Tensor]  # [B, C, H, W] each, those that were asked for
+    _found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, compute: Callable[["Subject"], Result]) -> Result:
+        """What `compute` says of this subject, computed the first time that a method asks."""
+        if compute not in self._found:
+            self._found[compute] = compute(self)
+        found: Result = self._found[compute]
+        return found
+
+    def explained(self, logits: Tensor, rows: slice | Tensor) -> Tensor:
+        """The explained number `[N]` at logits `[N, K]`, which belong to the images `rows` (an index)."""
+        return objective(self.target, self.classes[rows])(logits)
+
+    def part(self, start: int, stop: int) -> "Subject":
+        """The images from `start` to `stop` alone."""
+        rows = slice(start, stop)
+        return replace(
+            self,
+            images=self.images[rows],
+            keys=self.keys[rows],
+            classes=self.classes[rows],
+            logits=self.logits[rows],
+            gradients={name: gradient[rows] for name, gradient in self.gradients.items()},
+        )
+
+
+def objective(target: Target, classes: Tensor) -> Objective:
+    """Logits `[N, K]` to the explained number `[N]` of their classes `[N]`."""
+    return partial(loss_of if target == "loss" else logit_of, classes=classes)
+
+
+def look(
+    model: ExplainedModel,
+    images: Tensor,
+    labels: Tensor,
+    target: Target,
+    wanted: Collection[Explained | None],
+) -> tuple[Tensor, dict[Explained, Tensor]]:
+    """The clean pass: logits `[B, K]` and the wanted gradients `[B, C, H, W]`, from one forward pass an image.
+
+    Raises ValueError where the classifier does not answer with logits.
+    """
+    objectives = {name: _clean_objective(name, target) for name in ORDER if name in wanted}
+    gradients: list[list[Tensor]] = []
+
+    def run(rows: range) -> Tensor:
+        part = slice(rows.start, rows.stop)
+        if not objectives:
+            return model.logits(images[part])
+        # Where two names stand for one objective, one backward pass serves both.
+        distinct = {each: partial(each, classes=labels[part]) for each in objectives.values()}
+        logits, found = model.gradients(images[part], list(distinct.values()))
+        by_objective = dict(zip(distinct, found, strict=True))
+        gradients.append([by_objective[each] for each in objectives.values()])
+        return logits
+
+    logits = model.checked(_joined(model.in_passes(len(images), run)))
+    columns = zip(*gradients, strict=True)
+    return logits, {name: _joined(list(found)) for name, found in zip(objectives, columns, strict=True)}
+
+
+def explained_classes(target: Target, logits: Tensor, labels: Tensor) -> Tensor:
+    """The classes `[B]` whose logit or loss is explained."""
+    return logits.argmax(1) if target == "predicted" else labels
+
+
+def _clean_objective(name: Explained, target: Target) -> Callable[..., Tensor]:
+    """Logits `[N, K]` and labels `[N]` to what is explained of clean images `[N]`."""
+    if name == "loss" or target == "loss":
+        return loss_of
+    return _largest_logit if target == "predicted" else logit_of
+
+
+def _largest_logit(logits: Tensor, classes: Tensor) -> Tensor:
+    return logit_of(logits, logits.argmax(1))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
