@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -95,6 +94,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         # Small networks gain next to nothing from a second thread, and another training would like the core.
         threads=options.threads_per_worker or 1,
     )
+    settings.follow.attribution.window(*inputs.image_shape()[1:])
     bytes_per_segment = _bytes_per_segment(options, inputs, len(methods), len(panel))
     incomplete(RunDirectory(options.output), inputs)  # a tape of another training is found before work starts
     return Sweep(
@@ -112,7 +112,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.follow),
-        provenance={"trials": list(inputs.trials), "image_shape": list(inputs.image_shape())},
+        provenance={"trials": list(inputs.trials), "class_names": _class_names(inputs)},
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
@@ -145,6 +145,12 @@ def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
     if train.class_names != panel.class_names:
         raise ValueError(f"dataset={name!r}: the classes of {options.split} and {options.panel_split} differ")
     return TrainingData(train=train, panel=panel)
+
+
+def _class_names(inputs: TrainingInputs) -> list[str]:
+    """What all data sets call their classes; empty where they differ."""
+    found = {data.train.class_names for data in inputs.data.values()}
+    return list(found.pop()) if len(found) == 1 else []
 
 
 def _boxes(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:

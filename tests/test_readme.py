@@ -6,8 +6,17 @@ from pathlib import Path
 import pytest
 
 from sweeps.attack_all import AttackOptions
+from sweeps.attribute_all import AttributeOptions
+from sweeps.attribute_training import AttributeTrainingOptions
 from sweeps.generate_all import GenerateOptions
-from sweeps.schemas import attack_results, generate_results
+from sweeps.modify_all import ModifyOptions
+from sweeps.schemas import (
+    attack_results,
+    attribute_results,
+    generate_results,
+    modify_results,
+    training_results,
+)
 from sweeps.train_classifier import TrainOptions
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +52,14 @@ def test_every_module_stands_in_the_tree_or_in_a_folder_of_it(package: str) -> N
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("generate_all", GenerateOptions), ("attack_all", AttackOptions), ("train_classifier", TrainOptions)],
+    [
+        ("generate_all", GenerateOptions),
+        ("attack_all", AttackOptions),
+        ("train_classifier", TrainOptions),
+        ("attribute_all", AttributeOptions),
+        ("attribute_training", AttributeTrainingOptions),
+        ("modify_all", ModifyOptions),
+    ],
 )
 def test_the_options_of_the_examples_exist(script, options) -> None:
     commands = re.findall(rf"python sweeps/{script}\.py (.*)", README)
@@ -63,6 +79,9 @@ def columns_of_the_table(header: str) -> set[str]:
     [
         ("column of a generated image", generate_results(["judge"])),
         ("column of an attack", attack_results()),
+        ("column of an attribution", attribute_results((1, 28, 28))),
+        ("column of an attribution along training", training_results((1, 28, 28))),
+        ("column of a modified image", modify_results()),
     ],
 )
 def test_the_column_tables_name_the_schemas_columns(header, schema) -> None:
