@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from attrib_core.execution import choose_execution
 from attrib_core.tape import Tape
@@ -21,7 +20,6 @@ def inputs(tmp_path: Path, write_fashion_mnist) -> TrainingInputs:
 
 
 def test_a_tape_is_recorded_listed_and_played(run: RunDirectory, inputs: TrainingInputs) -> None:
-    torch.set_num_threads(1)
     execution = choose_execution("cpu")
     [trial] = inputs.trials.values()
     header = inputs.header(trial, device="cpu", threads=1)
