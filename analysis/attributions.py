@@ -1,0 +1,216 @@
+"""Attributions of a run directory: their rows without the values, and the values of chosen rows.
+
+Results with attributions are larger than memory may be: 60,000 rows of 784 values are an epoch's, for one method.
+So rows come first, without values; what is to be seen of them is read file by file.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from analysis import load
+from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
+from sweeps.store import RunDirectory
+from sweeps.store.errors import explained
+from sweeps.store.maintenance import open_run
+
+STATIC, TRAINING = "attribute", "attribute_training"
+
+# They add up over training: a row a segment.
+INTEGRATED, VARIANCE = "training_integrated_gradient", "gradient_variance"
+
+# Columns of a value per pixel.
+_VALUES = ("attribution", "gradient_sum", "gradient_sum_of_squares")
+
+_NUM_READERS = 8
+_BATCH_BYTES = 1 << 26
+_MOST_LISTED = 30
+
+
+def attributions(
+    run: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    images: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    trials: Sequence[str] | None = None,
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """The rows of `attribution_rows` and their attributions `[N, C, H, W]`, each times its scale."""
+    rows = attribution_rows(run, methods=methods, images=images, steps=steps, trials=trials)
+    return rows, attribution_values(run, rows)
+
+
+def attribution_rows(
+    run: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    images: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    trials: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """The rows of an attribution's run, of all or of these methods, images, steps and trials, without the values.
+
+    `results_file` and `row_in_file` say where a row's values are. `steps` and `trials` are of a run along
+    training alone. Raises ValueError for another sweep's run, one without results, and a value that no row has.
+    """
+    kind = require_sweep(run, STATIC, TRAINING)
+    if kind == STATIC and (steps is not None or trials is not None):
+        raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
+    chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
+    rows = _all_rows(open_run(str(run)))
+    for column, values in chosen.items():
+        rows = rows if values is None else _select(rows, column, values)
+    return rows.reset_index(drop=True)
+
+
+def attribution_values(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float32]:
+    """The attributions `[N, C, H, W]` of rows of `attribution_rows`, each times its scale, in their order."""
+    values = np.empty((len(rows), *attribution_shape(run, rows)), np.float32)
+    for places, part in _portions(run, rows, "attribution"):
+        values[places] = part
+    values *= _scales(rows)
+    return values
+
+
+def attribution_portions(
+    run: str | Path, rows: pd.DataFrame
+) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
+    """Some of the rows at a time, with their attributions, so that memory stays bounded however many they are.
+
+    Each file is read once. The files come in the order in which the rows name them first, the rows of a file
+    as they lie in it: a method's along training step by step.
+    """
+    for places, part in _portions(run, rows, "attribution"):
+        portion = rows.iloc[places]
+        yield portion, part.astype(np.float32) * _scales(portion)
+
+
+def gradient_sums(run: str | Path, rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """`gradient_sum` or `gradient_sum_of_squares` `[N, C, H, W]` of rows that have it, in their order."""
+    values = np.empty((len(rows), *attribution_shape(run, rows)), np.float64)
+    for places, part in _portions(run, rows, column):
+        values[places] = part
+    return values
+
+
+def attribution_shape(run: str | Path, rows: pd.DataFrame) -> tuple[int, int, int]:
+    """The shape `[C, H, W]` of these rows' attributions."""
+    directory, name = open_run(str(run)), str(rows["results_file"].iloc[0])
+    with explained(directory.url, "read"):
+        return _shape(_open(directory, name), name)
+
+
+def require_sweep(run: str | Path, *kinds: str) -> str:
+    """The kind of sweep that a run directory holds. ValueError unless it is one of these."""
+    kind = load.sweep(run).get("sweep")
+    if kind not in kinds:
+        raise ValueError(f"{run} holds a sweep of kind {kind!r}: accepted: {', '.join(map(repr, kinds))}")
+    return str(kind)
+
+
+def method_names(rows: pd.DataFrame) -> pd.Series:
+    """The method of each row, with its target where the rows have several of this method."""
+    method, target = rows["method"].astype("str"), rows["target"].astype("str")
+    several = target.groupby(method).transform("nunique") > 1
+    return method.where(~several, method + " (" + target + ")")
+
+
+def _all_rows(directory: RunDirectory) -> pd.DataFrame:
+    with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_READERS) as pool:
+        names = sorted(entry.name for entry in directory.results())
+        if not names:
+            raise ValueError(f"{directory.url} is empty: no shard has been committed to its results/ yet")
+        tables = list(pool.map(lambda name: _read_rows(directory, name), names))
+    rows: pd.DataFrame = (
+        pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().to_pandas()
+    )
+    for column in rows.columns[rows.dtypes == "category"]:
+        rows[column] = rows[column].cat.reorder_categories(sorted(rows[column].cat.categories))
+    return rows
+
+
+def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
+    parquet = _open(directory, name)
+    table = parquet.read(columns=[column for column in parquet.schema_arrow.names if column not in _VALUES])
+    versions = set(table["schema_version"].to_pylist()) - {SCHEMA_VERSION}
+    if versions:
+        raise ValueError(
+            f"schema_version of results file {name!r} is {', '.join(map(str, sorted(versions)))}: "
+            f"this release reads {SCHEMA_VERSION}"
+        )
+    place = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([name]))
+    table = table.append_column("results_file", place)
+    return table.append_column("row_in_file", pa.array(np.arange(len(table))))
+
+
+def _open(directory: RunDirectory, name: str) -> pq.ParquetFile:
+    try:
+        file = directory.files.open(f"results/{name}")
+        metadata = pq.read_metadata(file)
+        dictionary = [column for column in DICTIONARY_COLUMNS if column in metadata.schema.names]
+        return pq.ParquetFile(file, metadata=metadata, read_dictionary=dictionary, pre_buffer=True)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{directory.url}/results/{name} cannot be read: {error}") from error
+
+
+def _shape(parquet: pq.ParquetFile, name: str) -> tuple[int, int, int]:
+    metadata = parquet.schema_arrow.field("attribution").metadata or {}
+    if b"shape" not in metadata:
+        raise ValueError(f"results file {name!r}: the field 'attribution' has no shape in its metadata")
+    channels, height, width = map(int, metadata[b"shape"].split(b","))
+    return channels, height, width
+
+
+def _scales(rows: pd.DataFrame) -> NDArray[np.float32]:
+    return rows["attribution_scale"].to_numpy(np.float32)[:, None, None, None]
+
+
+def _portions(run: str | Path, rows: pd.DataFrame, column: str) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
+    """Places in `rows` and the stored values `[N, C, H, W]` there, file by file."""
+    directory, positions = open_run(str(run)), rows["row_in_file"].to_numpy()
+    files = rows["results_file"].astype("str")
+    places_of = files.groupby(files, sort=False).indices
+    for name in files.unique():
+        places = places_of[name][np.argsort(positions[places_of[name]])]
+        with explained(directory.url, "read"):
+            parquet = _open(directory, name)
+            for part, values in _batches(parquet, positions[places], column, _shape(parquet, name)):
+                yield places[part], values
+
+
+def _batches(
+    parquet: pq.ParquetFile, positions: NDArray[np.int64], column: str, shape: tuple[int, int, int]
+) -> Iterator[tuple[slice, NDArray]]:
+    """Slices of the ascending `positions` and the values there; one batch of the file is in memory at a time."""
+    start, size = 0, max(1, _BATCH_BYTES // (8 * math.prod(shape)))
+    for batch in parquet.iter_batches(size, columns=[column]):
+        first, last = np.searchsorted(positions, [start, start + len(batch)])
+        if first < last:
+            taken = batch.column(0).take(pa.array(positions[first:last] - start))
+            if taken.null_count:
+                raise ValueError(f"{column} is null in {taken.null_count} of the rows that it is asked of")
+            yield slice(first, last), taken.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+        start += len(batch)
+        if last == len(positions):
+            return
+
+
+def _select(rows: pd.DataFrame, column: str, values: Sequence[object]) -> pd.DataFrame:
+    known = sorted(rows[column].unique())
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{column} is {value!r}: choose from {_listed(known)}")
+    return rows[rows[column].isin(values)]
+
+
+def _listed(known: Sequence[object]) -> str:
+    if len(known) <= _MOST_LISTED:
+        return ", ".join(map(str, known))
+    return f"{known[0]}, {known[1]}, {known[2]} … {known[-1]} ({len(known):,} in all)"
