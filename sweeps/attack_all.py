@@ -8,7 +8,6 @@ python sweeps/attack_all.py --model resnet50 --dataset imagenet --data-root /dat
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -16,9 +15,11 @@ from pydantic import Field
 from attrib_core.attacks import METHODS, AttackSettings
 from attrib_core.attacks.precision import AttackPrecision
 from attrib_core.datasets import load_dataset
-from sweeps.attack_inputs import UNTARGETED, AttackInputs, read_inputs
 from sweeps.attack_job import AttackJob, AttackJobSettings
-from sweeps.cli import SweepOptions, run_command
+from sweeps.attack_rows import UNTARGETED
+from sweeps.cli import run_command
+from sweeps.image_inputs import ImageInputs, read_inputs
+from sweeps.image_options import ImageOptions, parse_saved
 from sweeps.plan import Axes, AxisKinds
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
@@ -29,25 +30,18 @@ KINDS = AxisKinds(group=("method", "checkpoint", "target"), cells=("image_index"
 # A method that seeks the minimum has one row an image, whose ε it finds.
 MINIMUM = "minimum"
 # Images a shard: seconds of work on one CPU thread, for small images and for large ones.
-SMALL_IMAGE, SMALL_SHARD, LARGE_SHARD = 64, 1000, 64
+SMALL_SHARD, LARGE_SHARD = 1000, 64
 
 
-class AttackOptions(SweepOptions):
+class AttackOptions(ImageOptions):
     """Options of the adversarial sweep."""
 
     output: str = Field("runs/attack", description="Run directory: a path, s3://, gs:// or az://.")
-    model: str = Field("fashion_deep", description="The classifier under attack.")
-    weights: str | None = Field(None, description="Local weights file, or named weights.")
     checkpoints: str = Field(
         "trained",
-        description="`trained` (--weights), `untrained`, and folders of checkpoints along a training.",
+        description="`trained` (--weights), `untrained`, folders of checkpoints along a training, and run "
+        "directories of attribute_training.py.",
     )
-    dataset: str = Field(
-        "fashion_mnist", description="fashion_mnist, flowers, imagenet, imagefolder:PATH or parquet:URL."
-    )
-    data_root: Path | None = Field(None, description="Folder that holds the data set.")
-    split: str | None = Field(None, description="Part of the data set; the test set if not given.")
-    images: str = Field("all", description="Images by index: `0-999` or `all`.")
     methods: str = Field("fgsm", description=f"Of {', '.join(METHODS)}, or `all`.")
     epsilons: str = Field(EPSILONS, description="Sizes of the perturbation in [0, 1]: `0,0.25/255,0.01`.")
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
@@ -79,8 +73,8 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
         attack=_attack_settings(options),
         precision=options.precision,
-        save_images=_saved("save_images", options.save_images, len(dataset)),
-        save_perturbations=_saved("save_perturbations", options.save_perturbations, len(dataset)),
+        save_images=parse_saved("save_images", options.save_images, len(dataset)),
+        save_perturbations=parse_saved("save_perturbations", options.save_perturbations, len(dataset)),
         batch_size=options.batch_size,
     )
     targets = _targets(options.targets, inputs.num_classes)
@@ -99,7 +93,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         },
         definitions=_definitions(inputs, methods, settings.attack),
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
-        shard_size=SMALL_SHARD if inputs.image_size <= SMALL_IMAGE else LARGE_SHARD,
+        shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,
         bytes_per_cell=_bytes_per_image(inputs, len(epsilons)),
@@ -135,7 +129,7 @@ def _boxes(
     return tuple(box for box in boxes if box["method"])
 
 
-def _definitions(inputs: AttackInputs, methods: Sequence[str], settings: AttackSettings) -> dict[str, str]:
+def _definitions(inputs: ImageInputs, methods: Sequence[str], settings: AttackSettings) -> dict[str, str]:
     checkpoints = {f"checkpoint {name}": each.digest for name, each in inputs.checkpoints.items()}
     return checkpoints | {
         f"method {name}": text for name in methods if (text := METHODS[name].describe(settings))
@@ -146,20 +140,13 @@ def _targets(text: str, num_classes: int) -> tuple[int | str, ...]:
     return (UNTARGETED,) if text == "none" else parse_integers("targets", text, limit=num_classes)
 
 
-def _saved(field: str, text: str, num_images: int) -> frozenset[int]:
-    if text == "none":
-        return frozenset()
-    limit = None if text[:1].isdigit() else num_images  # the default names images that a small set may lack
-    return frozenset(parse_integers(field, text, limit=limit))
-
-
-def _bytes_per_image(inputs: AttackInputs, num_epsilons: int) -> int:
+def _bytes_per_image(inputs: ImageInputs, num_epsilons: int) -> int:
     """A sign map as PNG, about two bits a value, and some 40 bytes a row."""
     return inputs.channels * inputs.image_size**2 // 4 + 40 * num_epsilons
 
 
 def _seconds_per_image(
-    settings: AttackJobSettings, inputs: AttackInputs, methods: Sequence[str], epsilons: tuple[float, ...]
+    settings: AttackJobSettings, inputs: ImageInputs, methods: Sequence[str], epsilons: tuple[float, ...]
 ) -> dict[str, Any]:
     """Measured seconds an image by method, from one batch of each on this machine."""
     job = AttackJob(settings, inputs)

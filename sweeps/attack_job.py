@@ -6,21 +6,27 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from attrib_core.attacks import METHODS, AttackBatch, AttackedModel, AttackSettings, attack
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import build_classifier
-from attrib_core.execution import BATCH_MULTIPLE, choose_execution, fastest_batch_size, run_batches
-from sweeps.attack_inputs import UNTARGETED, AttackInputs
-from sweeps.attack_rows import AttackedBatch, AttackedShard, attack_columns, attack_image_columns
+from attrib_core.execution import choose_execution, run_batches
+from sweeps.attack_rows import (
+    UNTARGETED,
+    AttackedBatch,
+    AttackedShard,
+    attack_columns,
+    attack_image_columns,
+)
+from sweeps.batch_sizes import fastest_alike, whole_batch_size
+from sweeps.image_inputs import ImageInputs
 from sweeps.plan import Shard
 from sweeps.schemas import attack_images, attack_results
 from sweeps.store import RunDirectory, columns_table
 
-BATCH_SIZES = {"cpu": (4, 12, 40, 200), "cuda": (16, 64, 128, 256, 512, 1024)}
 # Values of ε in a warm-up: about the share of gradients and of forward passes that the default grid has.
 WARM_UP_EPSILONS = (0.01, 0.02, 0.03)
 NUM_CALIBRATION_IMAGES = 256
@@ -42,7 +48,7 @@ class AttackJobSettings:
 class AttackJob:
     """Attacks the images of a shard and stores what came of it; lives as long as its actor."""
 
-    def __init__(self, settings: AttackJobSettings, inputs: AttackInputs) -> None:
+    def __init__(self, settings: AttackJobSettings, inputs: ImageInputs) -> None:
         self.settings, self.inputs = settings, inputs
         precision = "float32" if settings.precision == "mixed" else settings.precision
         self._device = choose_execution(settings.device, precision).device
@@ -75,12 +81,12 @@ class AttackJob:
         asked = self.settings.batch_size
         if asked is None:
             return self._fastest_batch_size
-        return -(-asked // BATCH_MULTIPLE) * BATCH_MULTIPLE  # to which batches are padded anyway
+        return whole_batch_size(asked)
 
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Seconds an image takes under a method on this device, from one batch."""
         model = self.model(next(iter(self.inputs.checkpoints)), epsilons)
-        batch = self._batch(self._spread(self.batch_size()), UNTARGETED)
+        batch = self._batch(self.inputs.spread(self.batch_size()), UNTARGETED)
         attack(model, batch, method, epsilons[:1], self.settings.attack)
         start = time.perf_counter()
         attack(model, batch, method, epsilons, self.settings.attack)
@@ -93,7 +99,9 @@ class AttackJob:
         if key not in self._models:
             classifier = build_classifier(self.inputs.checkpoints[checkpoint])
             # Hundreds of photographs take a second to be decoded.
-            calibration = self._batch(self._spread(NUM_CALIBRATION_IMAGES), UNTARGETED) if is_mixed else None
+            calibration = (
+                self._batch(self.inputs.spread(NUM_CALIBRATION_IMAGES), UNTARGETED) if is_mixed else None
+            )
             self._models[key] = attacked_model(
                 classifier, self.settings.precision, calibration, epsilons, device=self._device
             )
@@ -106,31 +114,13 @@ class AttackJob:
     @cached_property
     def _fastest_batch_size(self) -> int:
         model = self.model(next(iter(self.inputs.checkpoints)), WARM_UP_EPSILONS)
-        candidates = BATCH_SIZES[self._device.type]
-        if self._device.type == "cpu":
-            candidates = self._alike(model, candidates)
-        return fastest_batch_size(partial(self._warm_up, model), candidates)
+        return fastest_alike(model, self._probes, partial(self._warm_up, model))
 
-    def _alike(self, model: AttackedModel, candidates: Sequence[int]) -> tuple[int, ...]:
-        """The sizes up to the first that rounds otherwise: results must not depend on a measurement."""
-        alike: list[int] = []
-        images = self._batch(self._spread(candidates[0]), UNTARGETED).images
-        expected, gradient = model.gradient(images, torch.zeros(len(images), dtype=torch.long))
-        quick = model.logits(images)
-        for size in candidates:
-            copies = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
-            logits, gradients = model.gradient(copies, torch.zeros(size, dtype=torch.long))
-            found = (logits, gradients, model.logits(copies))
-            for tensor, reference in zip(found, (expected, gradient, quick), strict=True):
-                if not all(
-                    torch.equal(part, reference[: len(part)]) for part in torch.split(tensor, len(images))
-                ):
-                    return tuple(alike)
-            alike.append(size)
-        return tuple(alike)
+    def _probes(self, count: int) -> Tensor:
+        return self.inputs.images(self.inputs.spread(count), self._device)
 
     def _warm_up(self, model: AttackedModel, batch_size: int) -> None:
-        attack(model, self._batch(self._spread(batch_size), UNTARGETED), "fgsm", WARM_UP_EPSILONS)
+        attack(model, self._batch(self.inputs.spread(batch_size), UNTARGETED), "fgsm", WARM_UP_EPSILONS)
 
     def _attack(self, shard: Shard, epsilons: tuple[float, ...], indices: Sequence[int]) -> AttackedBatch:
         keep = [row for row, index in enumerate(indices) if index in self.settings.save_images]
@@ -148,12 +138,7 @@ class AttackJob:
 
     def _batch(self, indices: Sequence[int], target: int | str) -> AttackBatch:
         """Images of the data set, on the device."""
-        pixels = torch.from_numpy(self.inputs.dataset.images(indices, self.inputs.view))
+        images = self.inputs.images(indices, self._device)
         labels = torch.from_numpy(self.inputs.labels[list(indices)]).to(self._device)
         targets = None if target == UNTARGETED else torch.full_like(labels, int(target))
-        images = (pixels.to(self._device).float() / 255).contiguous(memory_format=torch.channels_last)
         return AttackBatch(images=images, labels=labels, targets=targets, keys=tuple(indices))
-
-    def _spread(self, count: int) -> list[int]:
-        """That many indices of the data set, evenly spread; some several times if there are too few."""
-        return [int(index) for index in np.linspace(0, len(self.inputs.dataset) - 1, count)]

@@ -1,21 +1,19 @@
 """A shard of attacked images as the columns and images that are stored."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attrib_core.attacks import AttackResult
-from sweeps.attack_inputs import UNTARGETED, AttackInputs
+from sweeps.image_columns import Columns, identity_columns, name_columns, png_columns, shard_columns
+from sweeps.image_inputs import ImageInputs
 from sweeps.plan import Shard
-from sweeps.png import encode_png
-from sweeps.schemas import IMAGE_TYPE, SCHEMA_VERSION
 
-Columns = dict[str, Any]
+# The target of an attack that aims at no class.
+UNTARGETED = "untargeted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,30 +47,15 @@ class AttackedShard:
 
 
 def attack_columns(
-    attacked: AttackedShard, inputs: AttackInputs, image_file: str | None, attempt: int
+    attacked: AttackedShard, inputs: ImageInputs, image_file: str | None, attempt: int
 ) -> Columns:
     """One row an image and ε, image by image, as `schemas.attack_results` says."""
-    axes, dataset = attacked.shard.axes, inputs.dataset
-    indices = np.array([index for (index,) in attacked.shard.cells])
-    labels = inputs.labels[indices]
-    per_image = {
-        "image_index": indices,
-        "key": np.array([dataset.keys[index] for index in indices], dtype=object),
-        "label": labels,
-        "label_name": np.array(inputs.class_names, dtype=object)[labels],
-        **_clean_columns(attacked),
-    }
-    checkpoint = inputs.checkpoints[axes["checkpoint"]]
+    checkpoint = inputs.checkpoints[attacked.shard.axes["checkpoint"]]
+    indices = [int(index) for (index,) in attacked.shard.cells]
+    per_image = identity_columns(inputs, indices) | _clean_columns(attacked)
     return {
-        "sweep": "attack",
-        "model": checkpoint.name,
-        "model_digest": checkpoint.digest,
-        "shard_id": attacked.shard.id,
-        "attempt": attempt,
-        "schema_version": SCHEMA_VERSION,
+        **shard_columns("attack", attacked.shard, attempt, inputs, checkpoint),
         **_identity(attacked.shard),
-        "dataset": dataset.name,
-        "split": dataset.split,
         "batch_size": attacked.batch_size,
         **{name: np.repeat(values, attacked.num_epsilons) for name, values in per_image.items()},
         **_adversarial_columns(attacked),
@@ -86,11 +69,7 @@ def attack_image_columns(attacked: AttackedShard) -> Columns:
     return {
         **_identity(attacked.shard),
         "image_index": [row.index for row in rows],
-        "key": [row.key for row in rows],
-        "image": pa.array(
-            [{"bytes": encode_png(row.pixels), "path": f"{row.key}.png"} for row in rows],
-            type=IMAGE_TYPE,
-        ),
+        **png_columns((row.key, row.image) for row in rows),
         "kind": [row.kind for row in rows],
         "epsilon": pa.array([row.epsilon for row in rows], type=pa.float64()),
     }
@@ -102,7 +81,7 @@ class _StoredImage:
     kind: str
     epsilon: float | None
     key: str
-    pixels: NDArray[np.uint8]  # [H, W, C]
+    image: Tensor  # [C, H, W]
 
 
 def _images(shard: Shard, batch: AttackedBatch) -> list[_StoredImage]:
@@ -123,7 +102,7 @@ def _images(shard: Shard, batch: AttackedBatch) -> list[_StoredImage]:
             kind=kind,
             epsilon=None if epsilon is None or np.isnan(epsilon) else epsilon,
             key=image_key(shard, batch.indices[row], kind, epsilon),
-            pixels=_pixels(image),
+            image=image,
         )
         for row, kind, epsilon, image in stored
     ]
@@ -134,13 +113,6 @@ def image_key(shard: Shard, index: int, kind: str, epsilon: float | None = None)
     axes = shard.axes
     key = f"{axes['method']}-{axes['checkpoint']}-{axes['target']}-i{index:06d}-{kind}"
     return key if epsilon is None else f"{key}-e{epsilon:.9g}"
-
-
-def _pixels(image: Tensor) -> NDArray[np.uint8]:
-    """`[H, W, C]` of an image `[C, H, W]`, rounded to 8 bits."""
-    rounded = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    pixels: NDArray[np.uint8] = rounded.permute(1, 2, 0).contiguous().numpy()
-    return pixels
 
 
 def _identity(shard: Shard) -> Columns:
@@ -200,8 +172,5 @@ def _image_names(attacked: AttackedShard, image_file: str | None) -> Columns:
                 keys["clean"].append(clean)
     names: Columns = {}
     for kind, column in keys.items():
-        names[f"{kind}_key"] = pa.array(column, type=pa.string())
-        names[f"{kind}_file"] = pa.array(
-            [None if key is None else image_file for key in column], type=pa.string()
-        )
+        names |= name_columns(kind, column, image_file)
     return names

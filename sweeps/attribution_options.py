@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from attrib_core.attribution import AttributionSettings, Target
+from attrib_core.attribution import AttributionSettings
 from sweeps.cli import SweepOptions
 
 

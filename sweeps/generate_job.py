@@ -201,7 +201,7 @@ class GenerateJob:
 
         def take(step: int, images: Tensor) -> None:
             if step % self.settings.frame_every == 0:
-                pixels = to_8_bits(images[chosen].clamp(0, 1)).cpu()
+                pixels = to_8_bits(images[chosen]).cpu()
                 with torch.inference_mode():
                     logits = stable_logits(
                         self.classifier, self.execution.images(pixels.float() / 255)

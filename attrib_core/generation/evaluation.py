@@ -32,8 +32,8 @@ class Evaluation:
 
 
 def to_8_bits(images: Tensor) -> Tensor:
-    """Images in [0, 1] as uint8, rounded to the nearest of 256 levels."""
-    return (images * 255).round().to(torch.uint8)
+    """Images as uint8: clipped to [0, 1], rounded to the nearest of 256 levels."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 @torch.inference_mode()

@@ -11,9 +11,12 @@ def modify_results() -> pa.Schema:
     """One row per image and target class.
 
     `initial_` columns are of the image as it was, `prediction`, `confidence` and the target's `target_logit` and
-    `target_probability` of the modified one, as it is stored with 8 bits. Norms are of the change, in pixel
-    units of [0, 1]. `first_hit_step` counts the updates until the target was first predicted: 0 where it was
-    from the beginning, null where it never was. The lists hold one entry a step, measured before its update.
+    `target_probability` of the modified one rounded to 8 bits, as it is stored; all these in float32. `linf`,
+    `l2` and `l1` are norms of the change after all steps, before rounding, in pixel units of [0, 1].
+    `first_hit_step` counts the updates until the target was first predicted, before rounding: 0 where it was from
+    the beginning, `num_steps` where it took them all, null where it never was. The `hit_` norms are those of the
+    change at that moment, null likewise: after all steps a change is about as large for any target, since each
+    step moves each pixel. The lists hold one entry a step, measured before its update.
     """
     return pa.schema(
         [
@@ -39,6 +42,9 @@ def modify_results() -> pa.Schema:
             required("linf", pa.float32()),
             required("l2", pa.float32()),
             required("l1", pa.float32()),
+            pa.field("hit_linf", pa.float32()),
+            pa.field("hit_l2", pa.float32()),
+            pa.field("hit_l1", pa.float32()),
             required("logit_by_step", pa.list_(pa.float32())),
             required("argmax_by_step", pa.list_(pa.int32())),
             required("batch_size", pa.int32()),

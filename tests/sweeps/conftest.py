@@ -1,13 +1,20 @@
 """Run directories on a local disk and in a real S3 server, and the rows to put into them."""
 
 import itertools
+import os
+import secrets
+import struct
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from moto.server import ThreadedMotoServer
 
+from attrib_core.datasets import View, load_dataset
+from cluster.session import connect
 from sweeps.schemas import generate_images, generate_results
 from sweeps.store import RunDirectory, rows_table
 
@@ -76,6 +83,55 @@ def commit_shard(make_rows, make_images):
         return image_file, run.commit(shard_id, make_rows(shard_id, classes, attempt, image_file), image_file)
 
     return commit
+
+
+@pytest.fixture(scope="session")
+def write_fashion_mnist() -> Callable[..., Path]:
+    """The first real training and test images, as many as wanted, in files as Fashion-MNIST has them."""
+
+    def write(folder: Path, num_train: int, num_test: int) -> Path:
+        for split, prefix, count in (("train", "train", num_train), ("test", "t10k", num_test)):
+            dataset = load_dataset("fashion_mnist", split=split)
+            pixels = dataset.images(range(count), View(image_size=28, channels=1))[:, 0]
+            labels = dataset.labels[:count].astype(np.uint8)
+            for kind, values in (("images-idx3", pixels), ("labels-idx1", labels)):
+                header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+                (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + values.tobytes())
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def local_cluster() -> Iterator[None]:
+    """A cluster of two workers that all sweeps of a module share: a start of Ray takes seconds."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with connect("local", num_cpus=2):
+        yield
+
+
+@pytest.fixture
+def refusal_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Callable[..., str]]:
+    """Of a command line: the line with which arguments are refused; what lay in the folder lies there still."""
+
+    def of(main: Callable[[list[str]], int], *common: str) -> Callable[..., str]:
+        def run(*arguments: str) -> str:
+            before = _tree(tmp_path)
+            assert main(["--output", str(tmp_path / "run"), *common, *arguments]) == 2
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert printed.err.startswith("error: ")
+            assert printed.err.count("\n") == 1, printed.err
+            assert _tree(tmp_path) == before
+            return printed.err
+
+        return run
+
+    return of
+
+
+def _tree(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def _image(index: int, num_bytes: int):

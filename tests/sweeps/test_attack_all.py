@@ -5,23 +5,23 @@ import json
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image
 
 from analysis.load import images, results
 from analysis.success_rates import success_rate
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
-from cluster.session import connect
 from sweeps.attack_all import main
 from sweeps.schemas import IDENTITY, attack_images, attack_results
 from sweeps.store import RunDirectory
@@ -60,20 +60,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@pytest.fixture(scope="module")
-def _cluster() -> Iterator[None]:
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    with connect("local", num_cpus=2):
-        yield
-
-
 @pytest.fixture
 def copied_run(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "copy"))
 
 
 @pytest.fixture
-def attack(_cluster: None, tmp_path: Path) -> Callable[..., Path]:
+def attack(local_cluster: None, tmp_path: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str], output: Path = tmp_path / "run") -> Path:
@@ -84,20 +77,11 @@ def attack(_cluster: None, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def small_fashion_mnist(tmp_path: Path) -> Path:
-    """The first 40 training and 10 test images, in files as Fashion-MNIST has them."""
+def small_fashion_mnist(tmp_path: Path, write_fashion_mnist: Callable[..., Path]) -> Path:
+    """The first 40 training and 10 test images."""
     folder = tmp_path / "data"
     folder.mkdir()
-    for split, prefix, count in (("train", "train", 40), ("test", "t10k", 10)):
-        dataset = load_dataset("fashion_mnist", split=split)
-        pixels = dataset.images(range(count), View(image_size=28, channels=1))[:, 0]
-        for kind, values in (
-            ("images-idx3", pixels),
-            ("labels-idx1", dataset.labels[:count].astype(np.uint8)),
-        ):
-            header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
-            (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + values.tobytes())
-    return folder
+    return write_fashion_mnist(folder, num_train=40, num_test=10)
 
 
 def rows(run: Path) -> pd.DataFrame:
@@ -271,6 +255,24 @@ def test_checkpoints_along_a_training_are_an_axis(small_fashion_mnist, attack, t
     digests = frame.groupby("checkpoint")["model_digest"].unique()
     assert digests["step-00000005"] == digests["trained"]
     assert frame["model_digest"].nunique() == 4
+
+
+def test_checkpoints_of_tapes_are_an_axis_too(attack, tmp_path) -> None:
+    """As a run directory of sweeps/attribute_training.py holds them: tapes/<trial>/checkpoints/."""
+    for trial, step in (("a-lr0.1", 0), ("a-lr0.1", 4), ("b-lr0.1", 0)):
+        folder = tmp_path / "training" / "tapes" / trial / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        classifier = load_classifier("fashion_deep", weights="untrained")
+        state = classifier.network.state_dict() | {"head.bias": torch.full((10,), float(step))}
+        safetensors.torch.save_file(state, folder / f"step-{step:08d}.safetensors")
+    asked = {"--methods": "fgsm", "--epsilons": "0.1", "--images": "0-3", "--save-images": "none"}
+    of_two = attack(asked | {"--checkpoints": str(tmp_path / "training")}, tmp_path / "two")
+    names = {"a-lr0.1.step-00000000", "a-lr0.1.step-00000004", "b-lr0.1.step-00000000"}
+    assert set(rows(of_two)["checkpoint"]) == names
+    shutil.rmtree(tmp_path / "training" / "tapes" / "b-lr0.1")
+    of_one = attack(asked | {"--checkpoints": f"{tmp_path / 'training'},trained"}, tmp_path / "one")
+    assert set(rows(of_one)["checkpoint"]) == {"step-00000000", "step-00000004", "trained"}
+    assert rows(of_one)["model_digest"].nunique() == 3
 
 
 def test_photographs_are_resized_and_keep_their_colours(attack, tmp_path) -> None:

@@ -1,0 +1,173 @@
+"""Real images, changed step by step until a classifier sees another class in them.
+
+From an image a of a data set, for a target class n, J'(a) = |200 - O_n(a)| + 0.001 · sum |a_i| is lowered by
+a ← a - step_size · sign(∇J'), each image by its own loss: the same step for every pixel, so that faint gradients
+show as well as strong ones.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from attrib_core.classifiers import Classifier
+from attrib_core.execution import Execution, padded
+from attrib_core.generation.evaluation import Evaluation, evaluate, to_8_bits
+from attrib_core.generation.objectives import L1Norm, LogitDistance, target_logits
+
+OBJECTIVE = LogitDistance(200.0) + 0.001 * L1Norm()
+NEVER = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModificationSettings:
+    """`step_size` is in pixel units; `clip` keeps the image in [0, 1] after every step."""
+
+    num_steps: int = 30
+    step_size: float = 0.01
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps={self.num_steps}: accepted are 1 and more")
+        if not 0 < self.step_size <= 1:
+            raise ValueError(f"step_size={self.step_size}: accepted are numbers in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distances:
+    """Norms of changes, in pixel units."""
+
+    linf: Tensor  # [B]
+    l2: Tensor  # [B]
+    l1: Tensor  # [B]
+
+    @classmethod
+    def of(cls, change: Tensor) -> Self:
+        """Of changes `[B, C, H, W]`."""
+        flat = change.flatten(1).double()
+        return cls(
+            linf=flat.abs().amax(1).float(),
+            l2=flat.square().sum(1).sqrt().float(),
+            l1=flat.abs().sum(1).float(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modified:
+    """A batch of modified images and how it came to them, all on the CPU.
+
+    `initial` is the verdict on the images as they were, `final` on the modified ones rounded to 8 bits, both in
+    float32. Distances are from the image as it was to the modified one before rounding.
+    """
+
+    images: Tensor  # [B, C, H, W], beyond [0, 1] too without clipping
+    images_u8: Tensor  # [B, C, H, W], rounded to 8 bits
+    initial: Evaluation
+    final: Evaluation
+    logit_by_step: Tensor  # [B, T], the target's logit before each update
+    argmax_by_step: Tensor  # [B, T]
+    first_hit_step: Tensor  # [B], updates until the target was first predicted, NEVER where it never was
+    change: Distances
+    change_at_hit: Distances  # of the image that was first predicted as the target; 0 where none was
+
+
+def modify(
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    settings: ModificationSettings,
+    execution: Execution,
+) -> Modified:
+    """Modifies images `[B, C, H, W]` in [0, 1], each towards its own target class of `[B]`.
+
+    An image does not depend on its neighbours. On a CPU its bits are the same in small batches that are cut at
+    multiples of `attrib_core.execution.BATCH_MULTIPLE`. ValueError for a target that is no class.
+    """
+    _check_targets(targets, classifier)
+    descent = _Descent(classifier, execution, settings, images, targets)
+    for _ in range(settings.num_steps):
+        descent.update()
+    return descent.finish(images.cpu(), targets.cpu())
+
+
+class _Descent:
+    """The state of one batch between two steps, padded so that its images do not depend on their number."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        execution: Execution,
+        settings: ModificationSettings,
+        images: Tensor,
+        targets: Tensor,
+    ) -> None:
+        self.classifier, self.execution, self.settings = classifier, execution, settings
+        self.num_images = len(images)
+        self.images = padded(execution.images(images))
+        padding = targets[-1:].expand(len(self.images) - len(targets))
+        self.targets = torch.cat([targets, padding]).to(execution.device)
+        self.hits = self.images.clone()  # as they were when the target was first predicted
+        self.was_hit = torch.zeros_like(self.targets, dtype=torch.bool)
+        self.logits: list[Tensor] = []
+        self.argmaxes: list[Tensor] = []
+
+    def update(self) -> None:
+        """One step down, by the sign of the gradient of each image's own loss."""
+        images = self.execution.images(self.images).detach().requires_grad_()
+        logits = self._forward(images)
+        (gradient,) = torch.autograd.grad(OBJECTIVE(logits, self.targets, images).sum(), images)
+        self._note(images.detach(), logits.detach())
+        stepped = torch.sub(images.detach(), gradient.sign(), alpha=self.settings.step_size)
+        self.images = stepped.clamp_(0, 1) if self.settings.clip else stepped
+
+    @torch.no_grad()
+    def finish(self, clean: Tensor, targets: Tensor) -> Modified:
+        """The images as they stand, held against the clean ones."""
+        self._note(self.images, self._forward(self.execution.images(self.images)))
+        logits = torch.stack(self.logits, 1)[: self.num_images].cpu()
+        argmaxes = torch.stack(self.argmaxes, 1)[: self.num_images].cpu()
+        images = self.images[: self.num_images].cpu()
+        rounded = to_8_bits(images)
+        return Modified(
+            images=images,
+            images_u8=rounded,
+            initial=self._evaluate(to_8_bits(clean), targets),
+            final=self._evaluate(rounded, targets),
+            logit_by_step=logits[:, :-1],
+            argmax_by_step=argmaxes[:, :-1],
+            first_hit_step=_first(argmaxes == targets[:, None]),
+            change=Distances.of(images - clean),
+            change_at_hit=Distances.of(self.hits[: self.num_images].cpu() - clean),
+        )
+
+    def _forward(self, images: Tensor) -> Tensor:
+        with self.execution.autocast():
+            logits: Tensor = self.classifier(images)
+        return logits.float()
+
+    def _note(self, images: Tensor, logits: Tensor) -> None:
+        self.logits.append(target_logits(logits, self.targets))
+        self.argmaxes.append(logits.argmax(1))
+        is_first = (self.argmaxes[-1] == self.targets) & ~self.was_hit
+        self.hits = torch.where(is_first[:, None, None, None], images, self.hits)
+        self.was_hit |= is_first
+
+    def _evaluate(self, images_u8: Tensor, targets: Tensor) -> Evaluation:
+        return evaluate(self.classifier, {}, images_u8, targets, self.execution)
+
+
+def _first(hits: Tensor) -> Tensor:
+    """The position of the first true value of each row of `[B, T]`, NEVER where there is none."""
+    first = hits.int().argmax(1)
+    return torch.where(hits.any(1), first, NEVER)
+
+
+def _check_targets(targets: Tensor, classifier: Classifier) -> None:
+    wrong = (targets < 0) | (targets >= classifier.num_classes)
+    if wrong.any():
+        raise ValueError(
+            f"targets: {int(targets[wrong][0])}; {classifier.name} has classes 0 to {classifier.num_classes - 1}"
+        )

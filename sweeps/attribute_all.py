@@ -1,0 +1,142 @@
+"""What the classifier looks at, over whole test sets: methods x targets x images.
+
+python sweeps/attribute_all.py --methods gradient_x_input,occlusion --output runs/attribute
+python sweeps/attribute_all.py --methods all --target predicted,label --images 0-999 --output runs/attribute
+python sweeps/attribute_all.py --model resnet50 --dataset imagenet --data-root /data/imagenet --address auto
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from pydantic import Field
+
+from attrib_core.attribution import METHODS, TARGETS, AttributionSettings
+from attrib_core.datasets import load_dataset
+from sweeps.attribute_job import AttributeJob, AttributeJobSettings
+from sweeps.attribution_options import AttributionOptions
+from sweeps.cli import run_command
+from sweeps.image_inputs import ImageInputs, read_inputs
+from sweeps.image_options import ImageOptions, parse_saved
+from sweeps.plan import Axes, AxisKinds
+from sweeps.ranges import parse_integers, parse_names
+from sweeps.runner import Sweep, run_sweep
+from sweeps.store import RunDirectory
+
+KINDS = AxisKinds(group=("target",), cells=("image_index",), whole=("method",))
+LOSS = "loss"
+# Images a shard: up to minutes of work on one CPU thread, for small images and for large ones.
+SMALL_SHARD, LARGE_SHARD = 500, 32
+MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory
+BYTES_A_VALUE = 2
+
+
+class AttributeOptions(ImageOptions, AttributionOptions):
+    """Options of static attribution."""
+
+    output: str = Field("runs/attribute", description="Run directory: a path, s3://, gs:// or az://.")
+    methods: str = Field(
+        "gradient_x_input,integrated_gradients,occlusion", description=f"Of {', '.join(METHODS)}, or `all`."
+    )
+    target: str = Field(
+        "predicted",
+        description=f"What is explained, of {', '.join(TARGETS)}: logit of the predicted class, of the label, "
+        "the label's loss; loss_gradient and loss_gradient_x_input explain the loss in any case.",
+    )
+    save_images: str = Field("0-15", description="Images that are stored: `0-15`, `all` or `none`.")
+
+
+def attribute_sweep(options: AttributeOptions) -> Sweep:
+    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    methods = parse_names("methods", options.methods, tuple(METHODS))
+    boxes = _products(methods, parse_names("target", options.target, TARGETS))
+    dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
+    inputs = read_inputs(dataset, options.model, options.weights)
+    images = parse_integers("images", options.images, limit=len(dataset))
+    settings = AttributeJobSettings(
+        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        attribution=options.attribution_settings(),
+        precision=options.precision,
+        save_images=parse_saved("save_images", options.save_images, len(dataset)),
+        batch_size=options.batch_size,
+    )
+    settings.attribution.window(*inputs.image_shape[1:])
+    shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
+    _check_memory(min(options.shard_size or shard_size, len(images)), boxes, inputs)
+    return Sweep(
+        name="attribute",
+        kinds=KINDS,
+        boxes=tuple(box | {"image_index": images} for box in boxes),
+        settings={
+            "model": options.model,
+            "dataset": dataset.name,
+            "split": dataset.split,
+            "data_digest": dataset.digest,
+            "seed": options.seed,
+            "precision": options.precision,
+        },
+        definitions=_definitions(inputs, methods, settings.attribution),
+        provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
+        shard_size=shard_size,
+        factory=partial(AttributeJob, settings),
+        shared=inputs,
+        bytes_per_cell=max(_bytes_per_image(box, inputs) for box in boxes),
+        warm_up=partial(_seconds_per_image, settings, inputs, boxes),
+    )
+
+
+def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...]:
+    """Targets x methods. Methods that explain the loss do so whatever the targets are; the others all targets."""
+    others = tuple(method for method in methods if not METHODS[method].explains_loss)
+    of_loss = tuple(method for method in methods if METHODS[method].explains_loss or LOSS in targets)
+    of_logits = tuple(target for target in targets if target != LOSS)
+    boxes: tuple[Axes, ...] = (
+        {"target": of_logits, "method": others},
+        {"target": (LOSS,), "method": of_loss},
+    )
+    return tuple(box for box in boxes if all(box.values()))
+
+
+def _definitions(
+    inputs: ImageInputs, methods: Sequence[str], settings: AttributionSettings
+) -> dict[str, str]:
+    described = {f"method {name}": METHODS[name].describe(settings) for name in methods}
+    return {"weights": inputs.checkpoint.digest} | {name: text for name, text in described.items() if text}
+
+
+def _bytes_per_image(box: Axes, inputs: ImageInputs) -> int:
+    return BYTES_A_VALUE * len(box["method"]) * math.prod(inputs.image_shape)
+
+
+def _check_memory(shard_size: int, boxes: Sequence[Axes], inputs: ImageInputs) -> None:
+    """ValueError where no actor could hold a shard's attributions."""
+    bytes_per_image = max(_bytes_per_image(box, inputs) for box in boxes)
+    if shard_size * bytes_per_image > MOST_BYTES:
+        raise ValueError(
+            f"shard_size={shard_size}: its attributions are {shard_size * bytes_per_image / 1e9:.1f} GB in an "
+            f"actor's memory; accepted are up to {MOST_BYTES // bytes_per_image} images, or fewer methods"
+        )
+
+
+def _seconds_per_image(
+    settings: AttributeJobSettings, inputs: ImageInputs, boxes: Sequence[Axes]
+) -> dict[str, float]:
+    """Measured seconds an image by target, under all its methods, from a few images on this machine."""
+    job = AttributeJob(settings, inputs)
+    return {
+        str(target): job.seconds_per_image([str(method) for method in box["method"]], target)  # type: ignore[arg-type]  # one of TARGETS
+        for box in boxes
+        for target in box["target"]
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line, the process's own if none is given; returns the exit status."""
+    return run_command(
+        AttributeOptions, lambda options: run_sweep(attribute_sweep(options), options), arguments
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
