@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.attacks import AttackedModel
-from attrib_core.attribution import AttributionSettings, Target, attribute, deletion_and_insertion
+from attrib_core.attribution import METHODS, AttributionSettings, Target, attribute, deletion_and_insertion
 from attrib_core.attribution.model import default_batch_size
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import Precision, choose_execution, run_batches
@@ -28,6 +28,7 @@ from sweeps.schemas import attribute_images, attribute_results
 from sweeps.store import RunDirectory, columns_table
 
 WARM_UP_IMAGES = 4
+LOSS: Target = "loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,10 @@ class AttributeJob:
             keys=tuple(indices),
             batch_size=self.batch_size,
         )
-        scores = {name: self._scores(images, found.values[name], found.prediction) for name in methods}
+        scores = {
+            name: self._scores(images, _support(name, target, values), found.prediction)
+            for name, values in found.values.items()
+        }
         saved = [row for row, index in enumerate(indices) if index in self.settings.save_images]
         return AttributedBatch(
             indices=tuple(indices),
@@ -131,3 +135,8 @@ class AttributeJob:
             execution=self.execution,
             batch_size=self.batch_size,
         )
+
+
+def _support(method: str, target: Target, values: Tensor) -> Tensor:
+    """Values that are largest where a pixel speaks for the class: of the loss, what lowers it."""
+    return -values if target == LOSS and METHODS[method].is_signed else values

@@ -110,6 +110,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
             "split": options.split,
             "panel_split": options.panel_split,
             "precision": options.precision,
+            "seed": options.seed,
         },
         definitions=_definitions(inputs, methods, settings.follow),
         provenance={"trials": list(inputs.trials), "class_names": _class_names(inputs)},

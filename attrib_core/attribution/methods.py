@@ -32,12 +32,14 @@ def _no_settings(_settings: AttributionSettings) -> str:
 class Method:
     """A way to attribute: its values `[B, C, H, W]`, and whose gradient at the image they need, if any.
 
-    `describe` says in words which settings, besides the seed, shape the values; it is empty if none does.
+    `describe` says in words which settings, besides the seed, shape the values; it is empty if none does. Where
+    values are not `is_signed`, they say how much a pixel matters, not which way.
     """
 
     values: Callable[[Subject], Tensor]
     gradient_of: Explained | None = None
     describe: Callable[[AttributionSettings], str] = _no_settings
+    is_signed: bool = True
 
     @property
     def explains_loss(self) -> bool:
@@ -61,7 +63,7 @@ def _describe_smooth(settings: AttributionSettings) -> str:
 
 METHODS: dict[str, Method] = {
     "gradient": Method(gradient, "target"),
-    "abs_gradient_x_input": Method(abs_gradient_x_input, "target"),
+    "abs_gradient_x_input": Method(abs_gradient_x_input, "target", is_signed=False),
     "gradient_x_input": Method(gradient_x_input, "target"),
     "loss_gradient": Method(loss_gradient, "loss"),
     "loss_gradient_x_input": Method(loss_gradient_x_input, "loss"),

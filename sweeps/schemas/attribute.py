@@ -35,7 +35,7 @@ def attribute_results(shape: Shape) -> pa.Schema:
     `confidence` is the prediction's softmax probability. `completeness_gap`, of integrated gradients alone, is
     the sum of the attribution minus the target's change from the baseline to the image. `deletion_score` and
     `insertion_score` are areas in [0, 1] under the prediction's probability, as the pixels of largest
-    attribution are blanked one after another, or uncovered on a blurred image.
+    attribution (of the loss: smallest) are blanked one after another, or uncovered on a blurred image.
     """
     return pa.schema(
         [
