@@ -25,8 +25,8 @@ from attrib_core.execution import choose_execution
 from attrib_core.generation import Cell, Recipe, find_recipe, generate
 from cluster.pool import Committed, Pool, PoolOptions
 from cluster.session import connect
+from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
 from sweeps.generate_all import KINDS
-from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
 from sweeps.plan import Plan, Shard
 from sweeps.progress import Progress
 from sweeps.store import RunDirectory

@@ -21,7 +21,7 @@ from cluster.session import connect
 from sweeps.attribute_training import AttributeTrainingOptions, training_sweep
 from sweeps.plan import Shard
 from sweeps.store.local_files import LocalFiles
-from sweeps.training_grid import TrainingInputs
+from sweeps.training.grid import TrainingInputs
 
 METHODS = "occlusion,integrated_gradients"
 

@@ -15,11 +15,11 @@ from pydantic import Field
 from attrib_core.attacks import METHODS, AttackSettings
 from attrib_core.attacks.precision import AttackPrecision
 from attrib_core.datasets import load_dataset
-from sweeps.attack_job import AttackJob, AttackJobSettings
-from sweeps.attack_rows import UNTARGETED
+from sweeps.attack.job import AttackJob, AttackJobSettings
+from sweeps.attack.rows import UNTARGETED
 from sweeps.cli import run_command
-from sweeps.image_inputs import ImageInputs, read_inputs
-from sweeps.image_options import ImageOptions, parse_saved
+from sweeps.images.inputs import ImageInputs, read_inputs
+from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes, AxisKinds
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep

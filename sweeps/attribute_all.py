@@ -14,11 +14,11 @@ from pydantic import Field
 
 from attrib_core.attribution import METHODS, TARGETS, AttributionSettings
 from attrib_core.datasets import load_dataset
-from sweeps.attribute_job import AttributeJob, AttributeJobSettings
-from sweeps.attribution_options import AttributionOptions
+from sweeps.attribute.job import AttributeJob, AttributeJobSettings
+from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import run_command
-from sweeps.image_inputs import ImageInputs, read_inputs
-from sweeps.image_options import ImageOptions, parse_saved
+from sweeps.images.inputs import ImageInputs, read_inputs
+from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes, AxisKinds
 from sweeps.ranges import parse_integers, parse_names
 from sweeps.runner import Sweep, run_sweep

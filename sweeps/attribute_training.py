@@ -23,16 +23,16 @@ from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
 from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.training_settings import Loss, Optimizer, Schedule, TrainingSettings
-from sweeps.attribution_options import AttributionOptions
+from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import run_command
-from sweeps.panel import FollowSettings, follow
 from sweeps.plan import Axes, AxisKinds, Shard, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
-from sweeps.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.store import RunDirectory
-from sweeps.tape_recording import incomplete, record_tapes
-from sweeps.training_grid import TrainingData, TrainingInputs, grid
+from sweeps.training.grid import TrainingData, TrainingInputs, grid
+from sweeps.training.panel import FollowSettings, follow
+from sweeps.training.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.training.tape_recording import incomplete, record_tapes
 
 KINDS = AxisKinds(group=("trial",), cells=("segment",), whole=("method", "image_index"))
 MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory

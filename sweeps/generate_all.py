@@ -15,10 +15,10 @@ from attrib_core.classifiers import InputScaling
 from attrib_core.generation import RECIPES
 from attrib_core.generation.recipe_files import recipe_digest
 from sweeps.cli import SweepOptions, run_command
-from sweeps.generate_job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
+from sweeps.generate.job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
+from sweeps.generate.recipe_sources import read_recipes
 from sweeps.plan import AxisKinds
 from sweeps.ranges import format_integers, parse_integers
-from sweeps.recipe_sources import read_recipes
 from sweeps.runner import Sweep, run_sweep
 from sweeps.store import RunDirectory
 

@@ -14,9 +14,9 @@ from pydantic import Field
 from attrib_core.datasets import load_dataset
 from attrib_core.generation.modification import ModificationSettings
 from sweeps.cli import run_command
-from sweeps.image_inputs import ImageInputs, read_inputs
-from sweeps.image_options import ImageOptions, parse_saved
-from sweeps.modify_job import ModifyJob, ModifyJobSettings
+from sweeps.images.inputs import ImageInputs, read_inputs
+from sweeps.images.options import ImageOptions, parse_saved
+from sweeps.modify.job import ModifyJob, ModifyJobSettings
 from sweeps.plan import AxisKinds
 from sweeps.ranges import parse_integers
 from sweeps.runner import Sweep, run_sweep

@@ -30,8 +30,8 @@ from attrib_core.training_settings import (
     with_changes,
 )
 from sweeps.cli import INTERRUPTED, USER_MISTAKE
-from sweeps.training_run import DATASETS, TrainingRun, TrainingSource
-from sweeps.weights_output import WeightsOutput
+from sweeps.training.run import DATASETS, TrainingRun, TrainingSource
+from sweeps.training.weights_output import WeightsOutput
 
 FAILED = 1
 

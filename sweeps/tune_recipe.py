@@ -19,18 +19,18 @@ from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
 from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, SweepOptions, run_command
-from sweeps.generate_job import GenerateSettings, build_generator, read_weights
+from sweeps.generate.job import GenerateSettings, build_generator, read_weights
+from sweeps.generate.recipe_sources import is_file, read_settings_file
 from sweeps.plan import AxisKinds
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
-from sweeps.recipe_sources import is_file, read_settings_file
 from sweeps.record import merge, plan_of
 from sweeps.runner import SOME_QUARANTINED, Sweep, how_to_resume, pool_options, print_plan, record
 from sweeps.store import RunDirectory
-from sweeps.tune_ranking import rank, table, usage, write_best
-from sweeps.tune_search import run_trials
-from sweeps.tune_space import DEFAULT_PARAMETERS, RANGES, sample_configurations
-from sweeps.tune_trial import Search, TuneJob
+from sweeps.tune.ranking import rank, table, usage, write_best
+from sweeps.tune.search import run_trials
+from sweeps.tune.space import DEFAULT_PARAMETERS, RANGES, sample_configurations
+from sweeps.tune.trial import Search, TuneJob
 
 CHUNK_SIZE = 8
 NUM_CLASSES = 48

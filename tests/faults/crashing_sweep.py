@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from sweeps.cli import run_command
+from sweeps.generate.job import GenerateJob
+from sweeps.generate.rows import Computed
 from sweeps.generate_all import GenerateOptions, generation_sweep
-from sweeps.generate_job import GenerateJob
-from sweeps.generate_rows import Computed
 from sweeps.runner import run_sweep
 from sweeps.store.crash_points import VARIABLE
 

@@ -5,9 +5,9 @@ import sys
 from functools import partial
 
 from sweeps.cli import run_command
+from sweeps.generate.job import GenerateJob
+from sweeps.generate.rows import Computed
 from sweeps.generate_all import GenerateOptions, generation_sweep
-from sweeps.generate_job import GenerateJob
-from sweeps.generate_rows import Computed
 from sweeps.plan import Shard
 from sweeps.runner import run_sweep
 

@@ -144,7 +144,7 @@ def test_a_trial_that_fails_is_recorded_and_tried_again_by_the_next_command(
     assert [path.stem for path in copied.glob("failures/*.json")] == [lost.stem]
     failure = json.loads((copied / "failures" / f"{lost.stem}.json").read_text())
     assert failure["attempts"] == 2
-    assert "sweeps/tune_trial.py" in failure["traceback"]
+    assert "sweeps/tune/trial.py" in failure["traceback"]
     assert failure["traceback"].strip().endswith(f"AssertionError: {lost.stem} is committed")
     assert not (copied / "_SUCCESS").exists()
     assert "1 configurations failed; see" in capsys.readouterr().err

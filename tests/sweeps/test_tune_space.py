@@ -6,8 +6,8 @@ import pytest
 
 from attrib_core.generation import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipes import DEFAULT, FAST
+from sweeps.tune.space import DEFAULT_PARAMETERS, RANGES, Range, at_cost, pixel_steps, sample_configurations
 from sweeps.tune_recipe import shuffled_chunks
-from sweeps.tune_space import DEFAULT_PARAMETERS, RANGES, Range, at_cost, pixel_steps, sample_configurations
 
 ALL = tuple(RANGES)
 

@@ -15,7 +15,7 @@ from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
 from attrib_core.gradient_sums import SUMMED_METHODS, GradientSums
 from attrib_core.training import Trainer, Update
-from sweeps.attribution_columns import attribution_columns
+from sweeps.attribute.columns import attribution_columns
 
 LOSS_GRADIENT = "loss_gradient"
 # States whose attributions wait in float32 before they are packed as they are stored.

@@ -11,8 +11,8 @@ import torch
 from ray import tune
 
 from attrib_core.generation import PyramidSettings
-from sweeps.generate_job import GenerateJob, GenerateSettings, Weights
-from sweeps.generate_rows import Computed, Row
+from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
+from sweeps.generate.rows import Computed, Row
 from sweeps.plan import Shard
 from sweeps.schemas import tune_results
 from sweeps.store import RunDirectory

@@ -9,11 +9,11 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 
 from cluster.pool import PoolOptions
-from sweeps.generate_job import Weights
+from sweeps.generate.job import Weights
 from sweeps.progress import Progress
 from sweeps.store import RunDirectory
-from sweeps.tune_session import run_tune, tracebacks
-from sweeps.tune_trial import Search, Trial
+from sweeps.tune.session import run_tune, tracebacks
+from sweeps.tune.trial import Search, Trial
 
 # Of the configurations that reach a rung (1, 3, 9 ... chunks), about one in three goes on.
 REDUCTION_FACTOR = 3

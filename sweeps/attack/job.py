@@ -14,15 +14,15 @@ from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import choose_execution, run_batches
-from sweeps.attack_rows import (
+from sweeps.attack.rows import (
     UNTARGETED,
     AttackedBatch,
     AttackedShard,
     attack_columns,
     attack_image_columns,
 )
-from sweeps.batch_sizes import fastest_alike, whole_batch_size
-from sweeps.image_inputs import ImageInputs
+from sweeps.images.batch_sizes import fastest_alike, whole_batch_size
+from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 from sweeps.schemas import attack_images, attack_results
 from sweeps.store import RunDirectory, columns_table

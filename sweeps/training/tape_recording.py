@@ -11,11 +11,11 @@ from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.tape import Tape
 from cluster.pool import PoolOptions, headline
 from sweeps.plan import Shard
-from sweeps.segment_job import SegmentJobSettings
 from sweeps.store import RunDirectory
-from sweeps.tape_trial import Passing, TapeTrial, refuse_other_training
-from sweeps.training_grid import TrainingInputs, Trial
-from sweeps.tune_session import run_tune, tracebacks
+from sweeps.training.grid import TrainingInputs, Trial
+from sweeps.training.segment_job import SegmentJobSettings
+from sweeps.training.tape_trial import Passing, TapeTrial, refuse_other_training
+from sweeps.tune.session import run_tune, tracebacks
 
 Say = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0

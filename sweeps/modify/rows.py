@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attrib_core.generation.modification import NEVER, Distances, ModificationSettings, Modified
-from sweeps.image_columns import Columns, identity_columns, name_columns, png_columns, shard_columns
-from sweeps.image_inputs import ImageInputs
+from sweeps.images.columns import Columns, identity_columns, name_columns, png_columns, shard_columns
+from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 
 

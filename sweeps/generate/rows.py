@@ -8,8 +8,8 @@ import numpy as np
 
 from attrib_core.classifiers import Classifier
 from attrib_core.generation import Cell, Evaluation, Generated
+from sweeps.images.png import encode_png
 from sweeps.plan import Shard
-from sweeps.png import encode_png
 from sweeps.schemas import SCHEMA_VERSION
 
 Row = dict[str, Any]

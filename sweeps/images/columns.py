@@ -10,9 +10,9 @@ from torch import Tensor
 
 from attrib_core.classifiers import Checkpoint
 from attrib_core.generation import to_8_bits
-from sweeps.image_inputs import ImageInputs
+from sweeps.images.inputs import ImageInputs
+from sweeps.images.png import encode_png
 from sweeps.plan import Shard
-from sweeps.png import encode_png
 from sweeps.schemas import IMAGE_TYPE, SCHEMA_VERSION
 
 Columns = dict[str, Any]

@@ -10,13 +10,13 @@ import torch
 
 from attrib_core.datasets import Dataset
 from attrib_core.gradient_sums import GradientSums
-from sweeps.attribution_columns import attribution_columns
-from sweeps.panel import LOSS_GRADIENT, Followed, FollowSettings, Panel, State
+from sweeps.attribute.columns import attribution_columns
+from sweeps.images.png import encode_png
 from sweeps.plan import Shard
-from sweeps.png import encode_png
 from sweeps.schemas import SCHEMA_VERSION, training_images, training_results
 from sweeps.store import columns_table
-from sweeps.training_grid import Trial
+from sweeps.training.grid import Trial
+from sweeps.training.panel import LOSS_GRADIENT, Followed, FollowSettings, Panel, State
 
 Columns = dict[str, Any]
 

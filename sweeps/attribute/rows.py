@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution import Attributions
-from sweeps.attribution_columns import attribution_columns
-from sweeps.image_columns import Columns, identity_columns, name_columns, png_columns, shard_columns
-from sweeps.image_inputs import ImageInputs
+from sweeps.attribute.columns import attribution_columns
+from sweeps.images.columns import Columns, identity_columns, name_columns, png_columns, shard_columns
+from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 
 # The only method that promises an attribution's sum.

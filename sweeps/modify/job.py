@@ -13,9 +13,9 @@ from attrib_core.attacks import AttackedModel
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import Precision, choose_execution, run_batches
 from attrib_core.generation.modification import ModificationSettings, Modified, modify
-from sweeps.batch_sizes import fastest_alike, whole_batch_size
-from sweeps.image_inputs import ImageInputs
-from sweeps.modify_rows import ModifiedBatch, ModifiedShard, modify_columns, modify_image_columns
+from sweeps.images.batch_sizes import fastest_alike, whole_batch_size
+from sweeps.images.inputs import ImageInputs
+from sweeps.modify.rows import ModifiedBatch, ModifiedShard, modify_columns, modify_image_columns
 from sweeps.plan import Shard
 from sweeps.schemas import modify_images, modify_results
 from sweeps.store import RunDirectory, columns_table

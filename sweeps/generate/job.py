@@ -21,7 +21,7 @@ from attrib_core.classifiers import (
 )
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, stable_logits, to_8_bits
-from sweeps.generate_rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
+from sweeps.generate.rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
 from sweeps.schemas import generate_images, generate_results

@@ -14,15 +14,15 @@ from attrib_core.attribution import METHODS, AttributionSettings, Target, attrib
 from attrib_core.attribution.model import default_batch_size
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import Precision, choose_execution, run_batches
-from sweeps.attribute_rows import (
+from sweeps.attribute.rows import (
     AttributedBatch,
     AttributedShard,
     attribute_columns,
     attribute_image_columns,
     method_columns,
 )
-from sweeps.batch_sizes import largest_alike, whole_batch_size
-from sweeps.image_inputs import ImageInputs
+from sweeps.images.batch_sizes import largest_alike, whole_batch_size
+from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 from sweeps.schemas import attribute_images, attribute_results
 from sweeps.store import RunDirectory, columns_table

@@ -8,8 +8,8 @@ from attrib_core.generation import PyramidSettings
 from attrib_core.generation.recipe_files import write_settings
 from sweeps.store import RunDirectory
 from sweeps.store.maintenance import map_in_threads
-from sweeps.tune_space import changes
-from sweeps.tune_trial import Score, Search, read_score
+from sweeps.tune.space import changes
+from sweeps.tune.trial import Score, Search, read_score
 
 BEST_RECIPE = "best_recipe.yaml"
 NUM_SHOWN = 5

@@ -1,0 +1,1 @@
+"""What an adversarial sweep does in its actors."""

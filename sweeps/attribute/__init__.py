@@ -1,0 +1,1 @@
+"""What static attribution does in its actors, and what all attributions share."""

@@ -1,0 +1,1 @@
+"""What a generation sweep does in its actors."""

@@ -1,0 +1,1 @@
+"""What all sweeps over the images of a data set share."""

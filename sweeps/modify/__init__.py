@@ -1,0 +1,1 @@
+"""What the modification of images does in its actors."""

@@ -1,0 +1,1 @@
+"""A search over recipes by Ray Tune, and Tune without its noise."""
