@@ -6,7 +6,7 @@ trainer that is given the three goes on bit for bit, with the same number of thr
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,9 @@ class Trainer:
         epoch, learning_rate = self.step // self.steps_per_epoch, self._set_learning_rate()
         indices = self.minibatch(self.step)
         inputs, labels = self._images.augmented(indices, self.settings, self.step)
-        with _keyed_randomness(self._images.device, derive_seed("dropout", self.settings.seed, self.step)):
+        device = self._images.device
+        keyed = _keyed_randomness(device, derive_seed("dropout", self.settings.seed, self.step))
+        with keyed, _repeatable(device):
             loss = self._loss(self.network.train()(inputs), labels)
         value = loss.item()
         if not torch.isfinite(loss):
@@ -85,7 +87,8 @@ class Trainer:
                 f"step {self.step}: the loss is {value} at learning rate {learning_rate:g}; try a smaller one"
             )
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        with _repeatable(device):
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.optimizer.step()
         self.step += 1
         return Update(step=self.step, epoch=epoch, loss=value, learning_rate=learning_rate, indices=indices)
@@ -138,6 +141,13 @@ def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Op
     return torch.optim.SGD(
         parameters, learning_rate, momentum=settings.momentum, weight_decay=decay, fused=True
     )
+
+
+def _repeatable(device: torch.device) -> AbstractContextManager[object]:
+    """On a GPU, convolutions that add up in one order: cuDNN's fastest ones do not."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
 @contextmanager

@@ -33,15 +33,15 @@ class FollowedShard:
     weights_digest: str
 
 
-def image_key(trial: Trial, index: int) -> str:
-    """The key of a panel image in images/."""
-    return f"{trial.name}-i{index:06d}"
+def image_key(shard: Shard, index: int) -> str:
+    """The key of a panel image in images/: each shard stores its own, so that it can be read by itself."""
+    return f"{shard.axes['trial']}-i{index:06d}-{shard.id.rpartition('-')[2]}"
 
 
 def image_table(followed: FollowedShard) -> pa.Table:
     """The panel, as `schemas.training_images` says."""
     panel, trial = followed.panel, followed.trial
-    keys = [image_key(trial, index) for index in panel.indices]
+    keys = [image_key(followed.shard, index) for index in panel.indices]
     pixels = panel.pixels.transpose(0, 2, 3, 1)
     columns = {
         "key": keys,
@@ -145,7 +145,7 @@ def _image_columns(followed: FollowedShard, dataset: Dataset) -> dict[str, np.nd
     labels = dataset.labels[indices]
     return {
         "image_index": indices,
-        "image_key": np.array([image_key(followed.trial, index) for index in indices], dtype=object),
+        "image_key": np.array([image_key(followed.shard, index) for index in indices], dtype=object),
         "key": np.array([dataset.keys[index] for index in indices], dtype=object),
         "label": labels,
         "label_name": np.array(dataset.class_names, dtype=object)[labels],
