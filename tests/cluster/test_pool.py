@@ -110,6 +110,7 @@ def test_the_shared_object_arrives_without_a_copy(make_pool, shard):
     assert event.summary["last"] == 999_999.0
 
 
+@pytest.mark.long
 def test_shards_are_pulled_one_by_one_and_at_most_two_are_in_flight_per_worker(make_pool):
     pulled = finished = most = 0
 

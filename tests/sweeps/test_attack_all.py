@@ -239,6 +239,7 @@ def test_without_clipping_no_pixel_is_held_back(attack) -> None:
     np.testing.assert_allclose(frame[frame["method"] == "fgsm"]["linf"], 0.1, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_checkpoints_along_a_training_are_an_axis(small_fashion_mnist, attack, tmp_path) -> None:
     steps, weights = tmp_path / "steps", tmp_path / "trained.safetensors"
     options = f"--data-root {small_fashion_mnist} --output {weights} --epochs 1 --batch-size 8 --threads 1"
@@ -275,6 +276,7 @@ def test_checkpoints_of_tapes_are_an_axis_too(attack, tmp_path) -> None:
     assert rows(of_one)["model_digest"].nunique() == 3
 
 
+@pytest.mark.long
 def test_photographs_are_resized_and_keep_their_colours(attack, tmp_path) -> None:
     generator = np.random.default_rng(0)
     for name in ("n01440764", "n01443537"):

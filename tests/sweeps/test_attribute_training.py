@@ -242,6 +242,7 @@ def test_a_grid_has_a_tape_a_trial(attribute_training) -> None:
     assert len({path.read_bytes() for path in ends}) == 4
 
 
+@pytest.mark.long
 def test_a_cut_tape_is_completed_with_the_same_weights(copied_run, finished_run, attribute_training) -> None:
     for path in (copied_run / "tapes" / TRIAL).rglob("step-00000008.safetensors"):
         path.unlink()
@@ -279,6 +280,7 @@ def change_moment(folder: Path) -> None:
     weights.write_bytes(safetensors.torch.save(tensors, {"tape": json.dumps(facts)}))
 
 
+@pytest.mark.long
 def test_a_training_that_diverges_keeps_what_came_before(
     attribute_training, data_root, tmp_path, capfd
 ) -> None:

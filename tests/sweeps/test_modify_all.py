@@ -179,6 +179,7 @@ def test_what_is_missing_is_made_again_as_it_was(copied_run, finished_run, modif
     assert (copied_run / "_SUCCESS").exists()
 
 
+@pytest.mark.long
 def test_growth_of_images_and_targets_computes_the_new_cells_alone(copied_run, modify_all, tmp_path) -> None:
     before = files_of(copied_run)
     more = {"--images": f"0-{NUM_IMAGES + 3}", "--targets": "0,3,5,9"}

@@ -125,6 +125,7 @@ def test_a_search_without_its_last_word_reads_back_what_is_committed(copied: Pat
     assert (copied / "_SUCCESS").exists()
 
 
+@pytest.mark.long
 def test_a_larger_search_keeps_the_configurations_of_the_smaller(copied: Path) -> None:
     before = files(copied)
     assert tune(copied, "--num-samples", "4") == 0
@@ -133,6 +134,7 @@ def test_a_larger_search_keeps_the_configurations_of_the_smaller(copied: Path) -
     assert len(json.loads((copied / "sweep.json").read_text())["blocks"]) == 2
 
 
+@pytest.mark.long
 def test_a_trial_that_fails_is_recorded_and_tried_again_by_the_next_command(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_trial_that_fails_is_recorded_and_tried_again_by_the_next_command(
     assert verify(RunDirectory(copied)).num_rows == 24
 
 
+@pytest.mark.long
 def test_time_that_is_up_leaves_a_search_that_continues(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +169,7 @@ def test_time_that_is_up_leaves_a_search_that_continues(
     assert not (copied / "_SUCCESS").exists()
 
 
+@pytest.mark.long
 def test_the_best_recipe_is_a_file_that_generates(finished: Path, tmp_path: Path) -> None:
     best = finished / "best_recipe.yaml"
     settings = PyramidSettings(**yaml.safe_load(best.read_text()))
