@@ -63,7 +63,9 @@ class SegmentJob:
     def commit(self, followed: FollowedShard, attempt: int) -> dict[str, Any]:
         """Stores the panel and commits the rows; the summary says whether this attempt won."""
         shard, start = followed.shard, time.perf_counter()
-        image_file = self.run.put_images(shard.id, attempt, image_table(followed))
+        image_file = None
+        if followed.has_rows:
+            image_file = self.run.put_images(shard.id, attempt, image_table(followed))
         dataset = self.inputs.data[followed.trial.dataset].panel
         won = self.run.commit(shard.id, result_table(followed, dataset, image_file, attempt), image_file)
         return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}

@@ -32,6 +32,11 @@ class FollowedShard:
     segments: Sequence[Followed]
     weights_digest: str
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything was recorded: a segment may lie between two states that are."""
+        return any(segment.states or segment.sums is not None for segment in self.segments)
+
 
 def image_key(shard: Shard, index: int) -> str:
     """The key of a panel image in images/: each shard stores its own, so that it can be read by itself."""
@@ -55,7 +60,7 @@ def image_table(followed: FollowedShard) -> pa.Table:
     return columns_table(columns, training_images(), len(keys))
 
 
-def result_table(followed: FollowedShard, dataset: Dataset, image_file: str, attempt: int) -> pa.Table:
+def result_table(followed: FollowedShard, dataset: Dataset, image_file: str | None, attempt: int) -> pa.Table:
     """Method by method, state by state, image by image, as `schemas.training_results` says."""
     panel = followed.panel
     schema = training_results((panel.pixels.shape[1], panel.pixels.shape[2], panel.pixels.shape[3]))

@@ -196,6 +196,9 @@ def test_neither_following_nor_its_cost_changes_the_training(
 ) -> None:
     run = attribute_training({"--methods": "occlusion", "--every": "12", "--num-workers": "1"})
     assert tape_files(run) == tape_files(finished_run)
+    assert sorted(rows(run)["step"].unique()) == [0, 12]
+    assert verify(RunDirectory(run)).problems == []
+    assert len(list((run / "images").iterdir())) == 2  # no state of the segment in between is recorded
 
 
 def test_results_do_not_depend_on_the_length_of_a_segment(finished_run, attribute_training) -> None:
