@@ -37,7 +37,8 @@ def test_ctrl_c_says_how_to_resume_and_leaves_no_process(
     assert "Traceback" not in said
     done = re.search(r"Interrupted: (\d+) of 24 shards are committed", said)
     assert done, said
-    assert 3 <= int(done[1]) <= num_committed(tmp_path / "run") < 24
+    # Three files were there; of each of the two actors' last one the driver may not have heard yet.
+    assert 3 - 2 <= int(done[1]) <= num_committed(tmp_path / "run") < 24
     assert (
         f"The same command continues: python sweeps/generate_all.py --output {tmp_path}/run --classes 0-23"
         in said
