@@ -71,10 +71,10 @@ def sweep_options(folder: str, options: argparse.Namespace) -> AttributeTraining
 
 def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
-    parser.add_argument("--segments", type=int, default=12)
-    parser.add_argument("--segment", type=int, default=10, help="minibatches")
+    parser.add_argument("--segments", type=int, default=24)
+    parser.add_argument("--segment", type=int, default=5, help="minibatches")
     parser.add_argument("--panel", type=int, default=16, help="images")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     if options.quick:
         options.segments, options.panel, options.segment, options.rounds = 4, 4, 2, 1
