@@ -113,6 +113,7 @@ def test_one_attempt_condemns_the_shard_that_kills_and_not_the_one_beside_it(wor
 
 def stop_this_worker():
     os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(600)  # it is the main thread that stops the others, once it is scheduled
 
 
 @pytest.mark.parametrize("hang", [lambda: time.sleep(600), stop_this_worker], ids=["sleeps", "is stopped"])
