@@ -9,7 +9,7 @@ they ran, since other threads round otherwise.
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
 import safetensors.torch
@@ -86,12 +86,16 @@ class TapeHeader:
     def difference(self, asked: Self) -> str | None:
         """The first field in which another training is asked for, in words; what a training runs on is no such
         field, since a tape is played as it was recorded."""
-        of_the_training = ("model", "dataset", "data_digest", "settings", "segment", "num_steps")
-        for name in (field.name for field in fields(self) if field.name in of_the_training):
-            recorded, wanted = getattr(self, name), getattr(asked, name)
-            if recorded != wanted:
-                return f"{name}: recorded {recorded!r}, asked for {wanted!r}"
+        wanted = asked._of_the_training()
+        for name, recorded in self._of_the_training().items():
+            if recorded != wanted[name]:
+                return f"{name}: recorded {recorded!r}, asked for {wanted[name]!r}"
         return None
+
+    def _of_the_training(self) -> dict[str, Any]:
+        names = ("model", "dataset", "data_digest", "segment")
+        own = {name: getattr(self, name) for name in names}
+        return own | asdict(self.settings) | {"num_steps": self.num_steps}
 
     def checkpoint_steps(self) -> list[int]:
         """The steps of a complete tape's checkpoints: 0, K, 2 K, ..., the last."""

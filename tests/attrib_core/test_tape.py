@@ -191,7 +191,10 @@ def test_another_order_of_the_data_is_found_before_anything_is_played(record, ma
         ({"model": "fashion_alexnet"}, "model: recorded 'fashion_deep', asked for 'fashion_alexnet'"),
         ({"data_digest": "1" * 64}, "data_digest: recorded '0"),
         ({"segment": 5}, "segment: recorded 3, asked for 5"),
-        ({"settings": replace(SETTINGS, learning_rate=0.5)}, "settings: recorded"),
+        (
+            {"settings": replace(SETTINGS, learning_rate=0.5)},
+            "learning_rate: recorded 0.001, asked for 0.5",
+        ),
         ({"threads": 8, "torch_version": "1.0.0"}, None),
     ],
 )
