@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import safetensors.torch
 from moto.server import ThreadedMotoServer
 
+from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 from cluster.session import connect
 from sweeps.schemas import generate_images, generate_results
@@ -108,6 +110,15 @@ def local_cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with connect("local", num_cpus=2):
         yield
+
+
+@pytest.fixture
+def truncated_weights(tmp_path: Path) -> Path:
+    """A weights file of `fashion_deep` that lacks its end."""
+    weights = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(load_classifier("fashion_deep").network.state_dict(), weights)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    return weights
 
 
 @pytest.fixture

@@ -65,12 +65,8 @@ def test_an_unknown_option_ends_with_status_2(tmp_path, capsys) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_corrupt_weights_file(refusal, tmp_path) -> None:
-    weights = tmp_path / "weights.safetensors"
-    state = load_classifier("fashion_deep").network.state_dict()
-    safetensors.torch.save_file(state, weights)
-    weights.write_bytes(weights.read_bytes()[:-100])
-    assert f"weights='{weights}': truncated" in refusal("--weights", str(weights))
+def test_a_corrupt_weights_file(refusal, truncated_weights) -> None:
+    assert f"weights='{truncated_weights}': truncated" in refusal("--weights", str(truncated_weights))
 
 
 def test_weights_of_another_network(refusal, tmp_path) -> None:

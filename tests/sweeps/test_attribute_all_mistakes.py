@@ -4,10 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 from PIL import Image
 
-from attrib_core.classifiers import load_classifier
 from sweeps.attribute_all import AttributeOptions, attribute_sweep, main
 from sweeps.cli import parse_options
 from sweeps.runner import record
@@ -68,11 +66,8 @@ def test_shards_that_no_actor_could_hold(tmp_path, capsys) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_corrupt_weights_file(refusal, tmp_path) -> None:
-    weights = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(load_classifier("fashion_deep").network.state_dict(), weights)
-    weights.write_bytes(weights.read_bytes()[:-100])
-    assert f"weights='{weights}': truncated" in refusal("--weights", str(weights))
+def test_a_corrupt_weights_file(refusal, truncated_weights) -> None:
+    assert f"weights='{truncated_weights}': truncated" in refusal("--weights", str(truncated_weights))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 from attrib_core.execution import choose_execution
 from attrib_core.training_state import digest
-from cluster.session import connect
 from sweeps.attribute_training import AttributeTrainingOptions, main, read_inputs
 from sweeps.schemas import IDENTITY, training_results
 from sweeps.store import RunDirectory
@@ -64,20 +63,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> P
     return output
 
 
-@pytest.fixture(scope="module")
-def _cluster() -> Iterator[None]:
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    with connect("local", num_cpus=2):
-        yield
-
-
 @pytest.fixture
 def copied_run(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "copy"))
 
 
 @pytest.fixture
-def attribute_training(_cluster: None, tmp_path: Path, data_root: Path) -> Callable[..., Path]:
+def attribute_training(local_cluster: None, tmp_path: Path, data_root: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str] | None = None, output: Path = tmp_path / "run") -> Path:

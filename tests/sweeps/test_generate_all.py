@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cluster.session import connect
 from sweeps.generate_all import main
 from sweeps.schemas import generate_images, generate_results
 
@@ -66,13 +65,6 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@pytest.fixture(scope="module")
-def _cluster() -> Iterator[None]:
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    with connect("local", num_cpus=2):
-        yield
-
-
 @pytest.fixture
 def copied_run(finished_run: Path, tmp_path: Path) -> Path:
     """A run directory of this test's own that holds what the script has made."""
@@ -80,7 +72,7 @@ def copied_run(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def generate(_cluster: None, tmp_path: Path) -> Callable[..., Path]:
+def generate(local_cluster: None, tmp_path: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str], output: Path = tmp_path / "run") -> Path:

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 
-from attrib_core.classifiers import load_classifier
 from sweeps.cli import parse_options
 from sweeps.modify_all import ModifyOptions, main, modify_sweep
 from sweeps.runner import record
@@ -38,11 +36,8 @@ def test_a_value_that_cannot_be_is_named_with_what_could_be(case, refusal) -> No
     assert expected in refusal(*arguments)
 
 
-def test_a_corrupt_weights_file(refusal, tmp_path) -> None:
-    weights = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(load_classifier("fashion_deep").network.state_dict(), weights)
-    weights.write_bytes(weights.read_bytes()[:-100])
-    assert f"weights='{weights}': truncated" in refusal("--weights", str(weights))
+def test_a_corrupt_weights_file(refusal, truncated_weights) -> None:
+    assert f"weights='{truncated_weights}': truncated" in refusal("--weights", str(truncated_weights))
 
 
 @pytest.fixture
