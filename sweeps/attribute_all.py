@@ -14,6 +14,7 @@ from pydantic import Field
 
 from attrib_core.attribution import METHODS, TARGETS, AttributionSettings
 from attrib_core.datasets import load_dataset
+from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import run_command
@@ -28,8 +29,6 @@ KINDS = AxisKinds(group=("target",), cells=("image_index",), whole=("method",))
 LOSS = "loss"
 # Images a shard: up to minutes of work on one CPU thread, for small images and for large ones.
 SMALL_SHARD, LARGE_SHARD = 500, 32
-MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory
-BYTES_A_VALUE = 2
 
 
 class AttributeOptions(ImageOptions, AttributionOptions):

@@ -23,6 +23,7 @@ from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
 from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.training_settings import Loss, Optimizer, Schedule, TrainingSettings
+from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import run_command
 from sweeps.plan import Axes, AxisKinds, Shard, fingerprint
@@ -32,10 +33,9 @@ from sweeps.store import RunDirectory
 from sweeps.training.grid import TrainingData, TrainingInputs, grid
 from sweeps.training.panel import FollowSettings, follow
 from sweeps.training.segment_job import SegmentJob, SegmentJobSettings
-from sweeps.training.tape_recording import incomplete, record_tapes
+from sweeps.training.tape_recording import record_tapes, refuse_other_tapes
 
 KINDS = AxisKinds(group=("trial",), cells=("segment",), whole=("method", "image_index"))
-MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory
 NUM_WARM_UP_UPDATES = 10
 
 
@@ -96,7 +96,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     )
     settings.follow.attribution.window(*inputs.image_shape()[1:])
     bytes_per_segment = _bytes_per_segment(options, inputs, len(methods), len(panel))
-    incomplete(RunDirectory(options.output), inputs)  # a tape of another training is found before work starts
+    refuse_other_tapes(RunDirectory(options.output), inputs)
     return Sweep(
         name="attribute_training",
         kinds=KINDS,
@@ -191,7 +191,7 @@ def _bytes_per_segment(
 ) -> int:
     """Of a shard's attributions; ValueError where no actor could hold them."""
     num_states = -(-options.segment // options.every)
-    size = 2 * num_states * num_images * num_methods * math.prod(inputs.image_shape())
+    size = BYTES_A_VALUE * num_states * num_images * num_methods * math.prod(inputs.image_shape())
     if size > MOST_BYTES:
         raise ValueError(
             f"segment={options.segment}: its attributions are {size / 1e9:.1f} GB in an actor's memory; accepted "

@@ -7,6 +7,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory
+BYTES_A_VALUE = 2
+
 
 def attribution_columns(values: Tensor) -> dict[str, pa.Array]:
     """`attribution` and `attribution_scale` of values `[N, C, H, W]`: their product is the value.

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-import torch
-
 from attrib_core.classifiers import Preprocessing
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset, View
@@ -65,7 +63,6 @@ class TrainingInputs:
             num_steps=self.num_steps(trial),
             device=device,
             threads=threads,
-            torch_version=torch.__version__,
         )
 
     def num_steps(self, trial: Trial) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from attrib_core.attribution import METHODS
 from attrib_core.datasets import Dataset
 from attrib_core.gradient_sums import GradientSums
 from sweeps.attribute.columns import attribution_columns
@@ -16,7 +17,7 @@ from sweeps.plan import Shard
 from sweeps.schemas import SCHEMA_VERSION, training_images, training_results
 from sweeps.store import columns_table
 from sweeps.training.grid import Trial
-from sweeps.training.panel import LOSS_GRADIENT, Followed, FollowSettings, Panel, State
+from sweeps.training.panel import Followed, FollowSettings, Panel, State
 
 Columns = dict[str, Any]
 
@@ -68,11 +69,12 @@ def result_table(followed: FollowedShard, dataset: Dataset, image_file: str | No
     per_image = _image_columns(followed, dataset)
     tables = [
         columns_table(
-            common | _repeated(per_image, len(states)) | _state_columns(states) | columns, schema, count
+            common | _repeated(per_image, len(states)) | _state_columns(states) | columns,
+            schema,
+            len(states) * len(panel.indices),
         )
         for segment in followed.segments
         for states, columns in _blocks(segment, followed)
-        if (count := len(states) * len(panel.indices))
     ]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
@@ -82,24 +84,17 @@ def _blocks(segment: Followed, followed: FollowedShard) -> Iterator[tuple[list[S
     settings = followed.settings
     nothing = pa.nulls(len(segment.states) * len(followed.panel.indices), pa.list_(pa.float64()))
     for method, packed in segment.packed.items():
-        columns = (
-            {
-                name: pa.concat_arrays([part[name] for part in packed])
-                for name in ("attribution", "attribution_scale")
-            }
-            if packed
-            else {}
-        )
-        target = "loss" if method.startswith(LOSS_GRADIENT) else settings.target
+        if not packed:  # no state of the segment was recorded
+            continue
         yield (
             segment.states,
             {
                 "method": method,
-                "target": target,
+                "target": "loss" if METHODS[method].explains_loss else settings.target,
                 "num_states": 1,
                 "gradient_sum": nothing,
                 "gradient_sum_of_squares": nothing,
-                **columns,
+                **{name: pa.concat_arrays([part[name] for part in packed]) for name in packed[0]},
             },
         )
     if segment.sums is not None and segment.last is not None:
@@ -163,7 +158,7 @@ def _repeated(per_image: dict[str, np.ndarray], count: int) -> Columns:
 
 def _state_columns(states: Sequence[State]) -> Columns:
     """Columns of the panel's rows at each state."""
-    num_images = len(states[0].prediction) if states else 0
+    num_images = len(states[0].prediction)
     per_state = {
         "step": np.array([state.step for state in states], dtype=np.int64),
         "epoch": np.array([state.epoch for state in states], dtype=np.int64),
@@ -172,6 +167,6 @@ def _state_columns(states: Sequence[State]) -> Columns:
     return {
         **{name: np.repeat(values, num_images) for name, values in per_state.items()},
         "training_loss": pa.array(losses, pa.float32()),
-        "prediction": np.concatenate([state.prediction for state in states]) if states else [],
-        "confidence": np.concatenate([state.confidence for state in states]) if states else [],
+        "prediction": np.concatenate([state.prediction for state in states]),
+        "confidence": np.concatenate([state.confidence for state in states]),
     }

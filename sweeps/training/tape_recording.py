@@ -32,17 +32,19 @@ ONE_PASS_METHODS = frozenset(
 )
 
 
-def incomplete(run: RunDirectory, inputs: TrainingInputs) -> list[Trial]:
-    """The trials whose tapes are not complete; ValueError for a tape of another training in a trial's place."""
-    trials = []
+def refuse_other_tapes(run: RunDirectory, inputs: TrainingInputs) -> None:
+    """ValueError for a tape of another training in a trial's place, and for one that cannot be read."""
     for trial in inputs.trials.values():
         tape = Tape.open(run.files, trial.tape_folder)
         if tape is not None:
-            header = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
-            refuse_other_training(tape.header, header, trial)
-        if tape is None or not tape.is_complete:
-            trials.append(trial)
-    return trials
+            asked = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
+            refuse_other_training(tape.header, asked, trial)
+
+
+def _incomplete(run: RunDirectory, inputs: TrainingInputs) -> list[Trial]:
+    """The trials whose tapes are not complete."""
+    tapes = {trial: Tape.open(run.files, trial.tape_folder) for trial in inputs.trials.values()}
+    return [trial for trial, tape in tapes.items() if tape is None or not tape.is_complete]
 
 
 def record_tapes(
@@ -53,7 +55,7 @@ def record_tapes(
     say: Say,
 ) -> None:
     """Completes all tapes. Shards that cost little beside the training are computed and committed as it passes."""
-    trials = incomplete(RunDirectory(settings.output), inputs)
+    trials = _incomplete(RunDirectory(settings.output), inputs)
     if not trials:
         return
     passing = _passing(shards, trials, workers)
