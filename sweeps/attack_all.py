@@ -17,7 +17,7 @@ from attrib_core.attacks.precision import AttackPrecision
 from attrib_core.datasets import load_dataset
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED
-from sweeps.cli import run_command
+from sweeps.cli import output_field, run_command
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes, AxisKinds
@@ -36,7 +36,7 @@ SMALL_SHARD, LARGE_SHARD = 1000, 64
 class AttackOptions(ImageOptions):
     """Options of the adversarial sweep."""
 
-    output: str = Field("runs/attack", description="Run directory: a path, s3://, gs:// or az://.")
+    output: str = output_field("attack")
     checkpoints: str = Field(
         "trained",
         description="`trained` (--weights), `untrained`, folders of checkpoints along a training, and run "

@@ -17,7 +17,7 @@ from attrib_core.datasets import load_dataset
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import AttributionOptions
-from sweeps.cli import run_command
+from sweeps.cli import output_field, run_command
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes, AxisKinds
@@ -34,7 +34,7 @@ SMALL_SHARD, LARGE_SHARD = 500, 32
 class AttributeOptions(ImageOptions, AttributionOptions):
     """Options of static attribution."""
 
-    output: str = Field("runs/attribute", description="Run directory: a path, s3://, gs:// or az://.")
+    output: str = output_field("attribute")
     methods: str = Field(
         "gradient_x_input,integrated_gradients,occlusion", description=f"Of {', '.join(METHODS)}, or `all`."
     )

@@ -25,7 +25,7 @@ from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.training_settings import Loss, Optimizer, Schedule, TrainingSettings
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import AttributionOptions
-from sweeps.cli import run_command
+from sweeps.cli import output_field, run_command
 from sweeps.plan import Axes, AxisKinds, Shard, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
@@ -42,7 +42,7 @@ NUM_WARM_UP_UPDATES = 10
 class AttributeTrainingOptions(AttributionOptions):
     """Options of attribution along training."""
 
-    output: str = Field("runs/attribute_training", description="Run directory: path, s3://, gs:// or az://.")
+    output: str = output_field("attribute_training")
     model: str = Field("fashion_deep", description="Networks to train: names, of one shape of images.")
     dataset: str = Field(
         "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
@@ -119,7 +119,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         shared=inputs,
         bytes_per_cell=bytes_per_segment,
         warm_up=partial(_seconds_per_segment, settings, inputs, panel),
-        prepare=lambda shards, workers, say: record_tapes(settings, inputs, shards, workers, say),
+        prepare=partial(record_tapes, settings, inputs),
     )
 
 

@@ -5,10 +5,12 @@ and refuse the same mistakes. The command line wins over the file.
 """
 
 import argparse
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Self, TypeVar
@@ -30,6 +32,20 @@ INTERRUPTED = 130
 USER_MISTAKE = 2
 
 
+def output_field(sweep: str) -> Any:
+    """The option --output: a folder of the sweep's name in `runs`, or where ATTRIB_SWEEPS_RUNS says."""
+
+    def default() -> str:
+        return f"{(_environment('RUNS') or 'runs').rstrip('/')}/{sweep}"
+
+    return Field(default_factory=default, description="Run directory: a path, s3://, gs:// or az://.")
+
+
+def _environment(name: str) -> str | None:
+    """What a cluster's configuration says in place of an option that the command leaves out."""
+    return os.environ.get(f"ATTRIB_SWEEPS_{name}") or None
+
+
 class RefusedOptionsError(Exception):
     """Values that the options do not take. No ValueError: pydantic and tyro would wrap one in their own."""
 
@@ -43,11 +59,18 @@ class SweepOptions(BaseModel):
     output: str = Field(description="Run directory: a path, s3://, gs:// or az://.")
     config: Path | None = Field(None, description="YAML file with these same names; the command line wins.")
     plan: bool = Field(False, description="Print configuration, shards, cells, bytes and time; do nothing.")
+    # A cluster that scales with demand has no GPUs yet when a sweep asks how many there are.
     num_workers: int | None = Field(
-        None, ge=1, description="Actors; the GPUs of the cluster, else its cores."
+        default_factory=partial(_environment, "NUM_WORKERS"),
+        validate_default=True,
+        ge=1,
+        description="Actors; ATTRIB_SWEEPS_NUM_WORKERS, else the GPUs of the cluster, else its cores.",
     )
     gpus_per_worker: float | None = Field(
-        None, ge=0, description="May be a fraction; 1 if there are GPUs, else 0."
+        default_factory=partial(_environment, "GPUS_PER_WORKER"),
+        validate_default=True,
+        ge=0,
+        description="May be a fraction; ATTRIB_SWEEPS_GPUS_PER_WORKER, else 1 if there are GPUs, else 0.",
     )
     threads_per_worker: int | None = Field(None, ge=1, description="CPU threads of torch; cores / workers.")
     precision: Precision = Field("float32", description="Arithmetic of the forward and backward passes.")
@@ -56,6 +79,9 @@ class SweepOptions(BaseModel):
     batch_size: int | None = Field(None, ge=1, description="Images a forward pass; measured when not given.")
     seed: int = Field(0, ge=0, description="The sweep's seed, part of the key of every random number.")
     max_attempts: int = Field(3, ge=1, description="Tries of a shard before it is quarantined.")
+    shard_timeout: float | None = Field(
+        None, gt=0, description="Seconds a worker may take for one shard before it counts as hung; no limit."
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from pydantic import Field
 from attrib_core.classifiers import InputScaling
 from attrib_core.generation import RECIPES
 from attrib_core.generation.recipe_files import recipe_digest
-from sweeps.cli import SweepOptions, run_command
+from sweeps.cli import SweepOptions, output_field, run_command
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
 from sweeps.generate.recipe_sources import read_recipes
 from sweeps.plan import AxisKinds
@@ -29,7 +29,7 @@ KINDS = AxisKinds(group=("recipe",), cells=("seed", "class_index"))
 class GenerateOptions(SweepOptions):
     """Options of the generation sweep."""
 
-    output: str = Field("runs/generate", description="Run directory: a path, s3://, gs:// or az://.")
+    output: str = output_field("generate")
     model: str = Field("efficientnet_lite0", description="The generating classifier.")
     weights: str | None = Field(None, description="Local weights file, or a torchvision weights enum.")
     classes: str = Field("all", description="Target classes: `0-31,291` or `all`.")

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from attrib_core.datasets import load_dataset
 from attrib_core.generation.modification import ModificationSettings
-from sweeps.cli import run_command
+from sweeps.cli import output_field, run_command
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings
@@ -30,7 +30,7 @@ SMALL_SHARD, LARGE_SHARD = 500, 16
 class ModifyOptions(ImageOptions):
     """Options of the sweep that modifies real images."""
 
-    output: str = Field("runs/modify", description="Run directory: a path, s3://, gs:// or az://.")
+    output: str = output_field("modify")
     images: str = Field("0-15", description="Images by index: `0-999` or `all`.")
     targets: str = Field("all", description="Classes to aim at: `0-9` or `all`.")
     num_steps: int = Field(30, ge=1, description="Steps from the image as it is.")

@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from obstore.exceptions import BaseError
 
 from cluster.pool import (
     Committed,
+    Job,
     JobFactory,
     NoWorkerStartedError,
     Pool,
@@ -31,6 +33,17 @@ SOME_QUARANTINED = 1
 STALL_TIMEOUT = 300.0
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What `Sweep.prepare` is given: the shards that are not committed, the workers that it may use, a way to
+    tell the user, and what an actor calls first: ValueError on a machine that does not see the run directory."""
+
+    shards: Iterator[Shard]
+    workers: PoolOptions
+    say: Callable[[str], None]
+    check_node: Callable[[], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """What a script hands to the runner: cells, settings, and how an actor does the work.
@@ -38,8 +51,8 @@ class Sweep:
     `boxes` are the products of axes that are asked for. `settings` shape the rows: a run directory refuses a
     sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes name,
     such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on this
-    machine by the value of the first group axis; `--plan` calls it. `prepare` is given the shards that are not
-    committed before the pool starts: it makes what they read, and may commit some of them on the way.
+    machine by the value of the first group axis; `--plan` calls it. `prepare` makes what the shards read before
+    the pool starts, and may commit some of them on the way.
     """
 
     name: str
@@ -53,7 +66,7 @@ class Sweep:
     bytes_per_cell: int
     warm_up: Callable[[], dict[str, float]]
     definitions: dict[str, str] = field(default_factory=dict)
-    prepare: Callable[[Iterator[Shard], PoolOptions, Callable[[str], None]], None] | None = None
+    prepare: Callable[[Preparation], None] | None = None
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
@@ -75,7 +88,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         return 0
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
-        recorded = plan_of(record(run, sweep, shard_size), sweep.kinds)
+        asked = record(run, sweep, shard_size)
+        check_node = partial(run.check_seen, asked["invocations"][-1])
+        recorded = plan_of(asked, sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
         work.progress.say(f"configuration: {_configuration(sweep, options)}")
@@ -83,12 +98,17 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
             work.progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
         if sweep.prepare is not None:
             try:
-                sweep.prepare(work.shards, workers, work.progress.say)
+                sweep.prepare(Preparation(work.shards, workers, work.progress.say, check_node))
             except KeyboardInterrupt:
                 work.progress.say(how_to_resume(work.progress, run))
                 return INTERRUPTED
             work = _Work(recorded, sweep, run)
-        return _complete(work, workers)
+        return _complete(work, workers, partial(_build_where_seen, check_node, sweep.factory))
+
+
+def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, shared: Any) -> Job:
+    check_node()
+    return factory(shared)
 
 
 def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
@@ -117,6 +137,7 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
         cpus_per_worker=1,
         threads_per_worker=threads,
         max_attempts=options.max_attempts,
+        shard_timeout=options.shard_timeout,
         stall_timeout=STALL_TIMEOUT,
     )
 
@@ -141,7 +162,7 @@ class _Work:
                 yield shard
 
 
-def _complete(work: _Work, workers: PoolOptions) -> int:
+def _complete(work: _Work, workers: PoolOptions, factory: JobFactory) -> int:
     sweep, run, progress = work.sweep, work.run, work.progress
     if work.is_done:
         _finish(sweep, run, progress)
@@ -152,7 +173,7 @@ def _complete(work: _Work, workers: PoolOptions) -> int:
         f" x {workers.threads_per_worker} threads"
     )
     try:
-        with progress, Pool(sweep.factory, sweep.shared, workers, log=progress.say) as pool:
+        with progress, Pool(factory, sweep.shared, workers, log=progress.say) as pool:
             for event in pool.run(work.shards):
                 _handle(event, run, progress)
     except KeyboardInterrupt:

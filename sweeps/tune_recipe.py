@@ -18,7 +18,7 @@ from attrib_core.generation.recipe_files import recipe_digest, settings_digest
 from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
 from cluster.session import Session, connect
-from sweeps.cli import INTERRUPTED, SweepOptions, run_command
+from sweeps.cli import INTERRUPTED, SweepOptions, output_field, run_command
 from sweeps.generate.job import GenerateSettings, build_generator, read_weights
 from sweeps.generate.recipe_sources import is_file, read_settings_file
 from sweeps.plan import AxisKinds
@@ -42,7 +42,7 @@ BASES = {"default": DEFAULT, "fast": FAST}
 class TuneOptions(SweepOptions):
     """Options of the recipe search."""
 
-    output: str = Field("runs/tune_recipe", description="Run directory: a path, s3://, gs:// or az://.")
+    output: str = output_field("tune_recipe")
     model: str = Field("efficientnet_lite0", description="The generating classifier.")
     weights: str | None = Field(None, description="Local weights file, or a torchvision weights enum.")
     judges: str = Field(
@@ -76,7 +76,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     configurations = {f"tuned-{settings_digest(settings)}": settings for settings in samples}
     recipes = {name: pyramid_recipe(settings) for name, settings in configurations.items()}
     settings = GenerateSettings(
-        output=options.output,
+        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
         recipes=recipes,
         image_size=image_size,
         input_scaling="model",
@@ -168,7 +168,8 @@ def run_search(options: TuneOptions) -> int:
         status = 0
     else:
         with connect(options.address, num_cpus=options.num_workers) as session:
-            record(run, sweep, sweep.shard_size)
+            invocation = record(run, sweep, sweep.shard_size)["invocations"][-1]
+            search = replace(search, invocation=invocation)
             status = _try_all(sweep, search, run, session, options)
     if status != INTERRUPTED:
         _conclude(run, search, options)

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -75,6 +76,19 @@ class RunDirectory:
         with explained(self.url, "written"):
             content = self.files.update("sweep.json", transform_bytes)
         return self._parse_sweep(content) or {}
+
+    def check_seen(self, invocation: dict[str, Any]) -> None:
+        """ValueError unless this machine sees the sweep.json into which the driver has written its invocation.
+
+        A path means another folder on each machine unless a file system is shared.
+        """
+        sweep = self.read_sweep()
+        if sweep is None or invocation not in sweep["invocations"]:
+            raise ValueError(
+                f"{self.url} on {socket.gethostname()} is not the run directory of this sweep: the machines do "
+                "not share it, and rows written here would be lost; choose an --output that all of them see, a "
+                "shared folder or s3://, gs://, az://"
+            )
 
     def committed(self) -> Iterator[str]:
         """The ids of the committed shards in no particular order, streaming."""

@@ -11,6 +11,7 @@ from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.tape import Tape
 from cluster.pool import PoolOptions, headline
 from sweeps.plan import Shard
+from sweeps.runner import Preparation
 from sweeps.store import RunDirectory
 from sweeps.training.grid import TrainingInputs, Trial
 from sweeps.training.segment_job import SegmentJobSettings
@@ -47,22 +48,19 @@ def _incomplete(run: RunDirectory, inputs: TrainingInputs) -> list[Trial]:
     return [trial for trial, tape in tapes.items() if tape is None or not tape.is_complete]
 
 
-def record_tapes(
-    settings: SegmentJobSettings,
-    inputs: TrainingInputs,
-    shards: Iterable[Shard],
-    workers: PoolOptions,
-    say: Say,
-) -> None:
+def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparation: Preparation) -> None:
     """Completes all tapes. Shards that cost little beside the training are computed and committed as it passes."""
     trials = _incomplete(RunDirectory(settings.output), inputs)
     if not trials:
         return
-    passing = _passing(shards, trials, workers)
+    workers, say = preparation.workers, preparation.say
+    passing = _passing(preparation.shards, trials, workers)
     say(
         f"training: {len(trials)} of {len(inputs.trials)} tapes are to be recorded in {settings.output}/tapes/"
     )
-    trainable = tune.with_parameters(TapeTrial, settings=settings, inputs=inputs, passing=passing)
+    trainable = tune.with_parameters(
+        TapeTrial, settings=settings, inputs=inputs, passing=passing, check_node=preparation.check_node
+    )
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)
     space = {"trial": tune.grid_search([trial.name for trial in trials])}

@@ -1,6 +1,6 @@
 """A Tune trial: one training, recorded as a tape, followed by the panel on the way where that is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,8 +29,10 @@ class TapeTrial(tune.Trainable):
         settings: SegmentJobSettings,
         inputs: TrainingInputs,
         passing: Passing,
+        check_node: Callable[[], None],
     ) -> None:
         """Called once in an actor, with what `tune.with_parameters` put into the object store."""
+        check_node()
         self._job, self._passing = SegmentJob(settings, inputs), passing
         self._begin(config)
 

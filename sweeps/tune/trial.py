@@ -41,7 +41,8 @@ class Score:
 class Search:
     """What all trials share: settings by recipe, the base's first; classes by chunk; the judge that decides.
 
-    `shards` are a recipe's chunks in order, each with the cells of its classes.
+    `shards` are a recipe's chunks in order, each with the cells of its classes. `invocation` is this command's
+    entry in sweep.json, by which an actor knows that it sees the run directory.
     """
 
     settings: GenerateSettings
@@ -50,6 +51,7 @@ class Search:
     objective: str
     shards: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
     num_threads: int = 1
+    invocation: dict[str, Any] = field(default_factory=dict)
 
     def with_shards(self, planned: Iterable[Shard]) -> "Search":
         """The search with the plan's shards, whose cells are numbers of chunks, by recipe."""
@@ -96,6 +98,7 @@ class Trial(tune.Trainable):
         """Called once in an actor, with what `tune.with_parameters` put into the object store."""
         self._search = search
         self._run = RunDirectory(search.settings.output)
+        self._run.check_seen(search.invocation)
         self._job: TuneJob | None = None
         self._weights = weights
         self._begin(config)

@@ -35,6 +35,17 @@ def test_an_empty_run_directory_reads_as_empty_and_is_not_made_by_reading(run, t
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_machine_that_sees_another_run_directory_under_the_same_path_is_found_out(run) -> None:
+    ours, others = {"started": "2026-01-01T00:00:00+00:00"}, {"started": "2025-01-01T00:00:00+00:00"}
+    with pytest.raises(ValueError, match=r"is not the run directory of this sweep.*s3://"):
+        run.check_seen(ours)
+    run.update_sweep(lambda _: {"invocations": [others]})
+    with pytest.raises(ValueError, match="is not the run directory"):
+        run.check_seen(ours)
+    run.update_sweep(lambda sweep: {"invocations": [*sweep["invocations"], ours]})
+    run.check_seen(ours)
+
+
 def test_a_committed_shard_is_listed_and_names_its_images(run, commit_shard) -> None:
     image_file, won = commit_shard(run, "plain-a", range(3))
     assert won
