@@ -192,7 +192,7 @@ def findings(cases: dict[str, Observed]) -> list[Finding]:
 def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--shards", type=int, default=1_000_000, help="of the large plan; in thousands")
-    parser.add_argument("--stop-after", type=int, default=25_000, help="shards of the large plan that run")
+    parser.add_argument("--stop-after", type=int, default=100_000, help="shards of the large plan that run")
     parser.add_argument("--committed", type=int, default=100_000, help="shards committed before it resumes")
     options = parser.parse_args()
     if options.quick:

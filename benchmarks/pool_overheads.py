@@ -48,6 +48,7 @@ class Case:
     num_shards: int
     seconds: float
     busy_target: float | None = None
+    ideal_target: float | None = None
 
 
 def run_case(case: Case) -> Row:
@@ -87,17 +88,18 @@ def findings(case: Case, row: Row) -> list[Finding]:
     name = f"{case.num_shards:,} shards of {1000 * case.seconds:.0f} ms on {case.num_workers} actors"
     return [
         Finding(name=f"{name}: busy", value=row["busy"], target=case.busy_target),
-        Finding(name=f"{name}: share of the ideal", value=row["share of ideal"]),
+        Finding(name=f"{name}: share of the ideal", value=row["share of ideal"], target=case.ideal_target),
     ]
 
 
 def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--shards", type=int, default=4000, help="of 50 ms on 16 actors")
+    parser.add_argument("--long-shards", type=int, default=5_000, help="of 250 ms on 64 actors")
     parser.add_argument("--short-shards", type=int, default=10_000, help="of 10 ms on 8 actors")
     options = parser.parse_args()
     if options.quick:
-        options.shards, options.short_shards = 320, 400
+        options.shards, options.long_shards, options.short_shards = 320, 256, 400
     return options
 
 
@@ -105,7 +107,8 @@ def main() -> None:
     options = parse()
     cases = [
         Case(num_workers=16, num_shards=options.shards, seconds=0.05, busy_target=0.95),
-        Case(num_workers=8, num_shards=options.short_shards, seconds=0.01),
+        Case(num_workers=64, num_shards=options.long_shards, seconds=0.25, busy_target=0.95),
+        Case(num_workers=8, num_shards=options.short_shards, seconds=0.01, ideal_target=0.7),
     ]
     with connect("local"):
         rows = [run_case(case) for case in cases]
