@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sweeps.store.terminal_text import terminal_text
+
 TABLE_SUFFIXES = (".csv", ".parquet")
 
 
@@ -17,7 +19,7 @@ def exit_status(main: Callable[[], None]) -> int:
     try:
         main()
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(terminal_text(f"error: {error}"), file=sys.stderr)
         return 2
     return 0
 

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import load
 from analysis.command_line import exit_status
 from analysis.intervals import wilson_interval
+from sweeps.store.terminal_text import terminal_text
 
 RANKS = {"top1": "judge_top1.", "top5": "judge_top5_hit."}
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     by = [column for column in options.by.split(",") if column]
     table = judge_accuracy(load.results(options.run), by, options.rank)
-    print(table.to_string(index=False, float_format="{:.3f}".format))
+    print(terminal_text(table.to_string(index=False, float_format="{:.3f}".format)))
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(options.output, index=False)

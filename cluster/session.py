@@ -11,6 +11,9 @@ from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
+from ray._private import ray_constants
+
+from cluster.auth_token import ensure_token, keep_token_private
 
 # Ray itself tries a dead address for minutes, and then aborts the process; it is asked only after this.
 SECONDS_TO_ANSWER = 10.0
@@ -76,22 +79,31 @@ def _recorded_address() -> str | None:
     """
     if address := os.environ.get("RAY_ADDRESS"):
         return address
-    with contextlib.suppress(OSError):
-        return Path(get_ray_address_file(None)).read_text().strip() or None
-    return None
+    record = Path(get_ray_address_file(None))
+    try:
+        address, owner = record.read_text().strip(), record.stat().st_uid
+    except OSError:
+        return None
+    # Ray's folder in /tmp can be written by every account, and a cluster runs what it likes in its drivers.
+    if address and owner not in (0, os.getuid()):
+        raise ClusterAddressError(
+            f"{record} names the cluster {address!r} but belongs to another account; name a cluster that you "
+            f"trust with --address or RAY_ADDRESS; 'local' starts one here"
+        )
+    return address or None
 
 
 def _start(num_cpus: int | None) -> None:
-    """Start a cluster of one node without a dashboard; only holders of this user's token can use it."""
+    """Start a cluster of one node that only this machine reaches, and on it only holders of the user's token."""
     # Ray says at each start that its token authentication is on, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    ensure_token()
+    keep_token_private()
     _init("local", num_cpus=num_cpus, include_dashboard=False)
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists():
-        token.chmod(0o600)  # Ray leaves it readable for everyone on the machine
 
 
 def _join(address: str) -> None:
+    keep_token_private()
     if address != "auto":
         _check_answers(address)
     try:
@@ -100,13 +112,34 @@ def _join(address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterAddressError(
             f"cannot use the Ray cluster at {address!r}: {error}. It must be of version {ray.__version__} "
-            f"and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+            f"and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token, with RAY_AUTH_MODE=token"
         ) from error
 
 
 def _init(address: str, **options: Any) -> None:
-    # The terminal belongs to the driver; what workers print is in Ray's logs, their errors come as events.
-    ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
+    # An address of the network is meant as it is: Ray's own way with those stays.
+    with _loopback_as_such() if _may_be_loopback(address) else contextlib.nullcontext():
+        # The terminal belongs to the driver; what workers print is in Ray's logs, their errors come as events.
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
+
+
+@contextlib.contextmanager
+def _loopback_as_such() -> Iterator[None]:
+    """Have Ray use 127.0.0.1 where it would put the machine's address in its place.
+
+    A new node is there then, and all its servers listen there alone; and it is found there again. Ray does so
+    by itself on macOS, by this constant; `_node_ip_address="127.0.0.1"` would mean the machine's address too.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _may_be_loopback(address: str) -> bool:
+    return address in ("local", "auto") or _parse(address)[0] in ("127.0.0.1", "localhost", "::1")
 
 
 def _check_answers(address: str) -> None:

@@ -27,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from sweeps.store.terminal_text import terminal_text
+
 Precision = Literal["float32", "bfloat16", "float16"]
 INTERRUPTED = 130
 USER_MISTAKE = 2
@@ -128,7 +130,7 @@ def run_command(
     try:
         return run(parse_options(kind, sys.argv[1:] if arguments is None else arguments))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(terminal_text(f"error: {error}"), file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
         print(f"Interrupted before any work started. {same_command()}", file=sys.stderr)

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from sweeps.store.terminal_text import terminal_text
+
 LOG_EVERY = 30.0  # seconds between two lines of a log
 WRITE_EVERY = 5.0  # seconds between two writes of progress.json
 
@@ -82,7 +84,7 @@ class Progress:
 
     def say(self, message: str) -> None:
         """A line above the bar, or in the log."""
-        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(terminal_text(message), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Brings the bar, the log and progress.json up to date, the last two not too often."""

@@ -30,6 +30,7 @@ from attrib_core.training_settings import (
     with_changes,
 )
 from sweeps.cli import INTERRUPTED, USER_MISTAKE
+from sweeps.store.terminal_text import terminal_text
 from sweeps.training.run import DATASETS, TrainingRun, TrainingSource
 from sweeps.training.weights_output import WeightsOutput
 
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return train(tyro.cli(TrainOptions, args=arguments, description=__doc__))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(terminal_text(f"error: {error}"), file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
         print("Interrupted before the training began; nothing was written.", file=sys.stderr)

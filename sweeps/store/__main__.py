@@ -14,6 +14,7 @@ from datetime import timedelta
 from sweeps.store.errors import explained
 from sweeps.store.maintenance import Garbage, Status, collect_garbage, open_run, status
 from sweeps.store.run_directory import RunDirectory
+from sweeps.store.terminal_text import terminal_text
 from sweeps.store.verification import Verification, verify
 from sweeps.store.webdataset import export_webdataset
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with explained(run.url, "read"):
             return int(options.command(run, options))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(terminal_text(f"error: {error}"), file=sys.stderr)
         return USER_MISTAKE
 
 
@@ -86,19 +87,19 @@ def _positive(text: str) -> int:
 
 def _verify(run: RunDirectory, _options: argparse.Namespace) -> int:
     found = verify(run)
-    print(_verification(found))
+    print(terminal_text(_verification(found)))
     return PROBLEMS_FOUND if found.problems else 0
 
 
 def _gc(run: RunDirectory, options: argparse.Namespace) -> int:
     garbage = collect_garbage(run, older_than=options.older_than, dry_run=options.dry_run)
-    print(_garbage(garbage, "would delete" if options.dry_run else "deleted"))
+    print(terminal_text(_garbage(garbage, "would delete" if options.dry_run else "deleted")))
     return 0
 
 
 def _status(run: RunDirectory, _options: argparse.Namespace) -> int:
     print(f"run         {run.url}")
-    print(_describe(status(run)))
+    print(terminal_text(_describe(status(run))))
     return 0
 
 

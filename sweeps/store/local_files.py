@@ -85,6 +85,9 @@ class LocalFiles(Files):
         self._remove_empty([self.root / STAGING])
 
     def delete(self, path: str) -> None:
+        # obstore itself refuses these for everything else that is done to a file.
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise ValueError(f"path {path!r} leaves {self.root}")
         (self.root / path).unlink(missing_ok=True)
 
     def _stage(self, path: str, content: Content) -> str:

@@ -154,7 +154,7 @@ def _missing_images(run: RunDirectory, size: int | None, file: str, wanted: set[
         keys = parquet.read(columns=["key"])["key"].to_pylist()
     except FileNotFoundError:
         return [f"images/{file} is missing, and {len(wanted)} images with it"]
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # or a name that leaves the folder
         return [f"images/{file} cannot be read: {error}"]
     missing = sorted(wanted - set(keys))
     problems = [f"images/{file} lacks {len(missing)} images, the first is {missing[0]!r}"] if missing else []

@@ -1,0 +1,211 @@
+"""What a local cluster shows to others: its sockets to this machine alone, its token to its owner alone."""
+
+import ipaddress
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster import session
+from cluster.auth_token import ensure_token, keep_token_private
+from cluster.session import connect
+
+LISTENING = "0A"  # in the column of states of /proc/net/tcp
+
+JOIN = """
+    import sys
+    from cluster.session import ClusterAddressError, connect
+
+    try:
+        with connect(sys.argv[1]) as session:
+            print("joined", session.num_cpus)
+    except ClusterAddressError as error:
+        print("refused", "its token in RAY_AUTH_TOKEN or ~/.ray/auth_token" in str(error))
+"""
+
+
+def listening_addresses() -> dict[str, str]:
+    """Address and port of each listening socket by its inode, as the kernel has them."""
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == LISTENING:
+                found[inode] = f"{address_of(local.split(':')[0])} port {int(local.split(':')[1], 16)}"
+    return found
+
+
+def address_of(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The kernel writes words of four bytes, each in the machine's own order."""
+    words = [digits[start : start + 8] for start in range(0, len(digits), 8)]
+    address = ipaddress.ip_address(b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words))
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def family() -> list[int]:
+    """This process and all that it has started, and these."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    members = [os.getpid()]
+    for member in members:
+        members += [pid for pid, parent in parents.items() if parent == member]
+    return members
+
+
+def sockets_of(pid: int) -> Iterator[str]:
+    """Inodes of a process's sockets."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            target = str(link.readlink())
+            if target.startswith("socket:["):
+                yield target.removeprefix("socket:[").removesuffix("]")
+
+
+def listeners(seconds: float = 5.0) -> dict[str, str]:
+    """The addresses on which this process and its children listen, and the program of each.
+
+    Ray's agents come up after the first actor; one of them is not there in every installation.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = listening_programs()
+        agents = {program for program in found.values() if "Dashboard" in program or "RuntimeEnv" in program}
+        if len(agents) >= 2 or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+def listening_programs() -> dict[str, str]:
+    addresses, found = listening_addresses(), {}
+    for pid in family():
+        with suppress(OSError):
+            program = Path(f"/proc/{pid}/comm").read_text().strip()
+            found |= {addresses[inode]: program for inode in sockets_of(pid) if inode in addresses}
+    return found
+
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def process(self) -> int:
+        return os.getpid()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel's table of sockets is Linux's")
+def test_every_process_of_a_local_cluster_listens_on_the_loopback_interface_alone(local_cluster) -> None:
+    actor = Actor.remote()
+    assert ray.get(actor.process.remote()) in family()
+    found = listeners()
+    assert {"gcs_server", "raylet"} <= set(found.values())
+    assert any(program.startswith("ray::Actor") for program in found.values())
+    outside = {where: program for where, program in found.items() if not is_loopback(where)}
+    assert outside == {}
+
+
+def is_loopback(where: str) -> bool:
+    return ipaddress.ip_address(where.split()[0]).is_loopback
+
+
+def join(address: str, home: Path, **environment: str) -> "subprocess.Popen[str]":
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    own = {"HOME": str(home), "RAY_NUM_REDIS_GET_RETRIES": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(JOIN), address],
+        env=inherited | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.mark.long
+def test_only_who_has_the_token_joins_a_local_cluster(local_cluster, tmp_path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    mode = {"RAY_AUTH_MODE": "token"}
+    processes = {
+        "right": join(address, tmp_path, RAY_AUTH_TOKEN=os.environ["RAY_AUTH_TOKEN"], **mode),
+        "wrong": join(address, tmp_path, RAY_AUTH_TOKEN="0" * 64, **mode),
+        "missing": join(address, tmp_path, **mode),
+        "unsent": join(address, tmp_path),
+    }
+    said = {token: process.communicate(timeout=120)[0].strip() for token, process in processes.items()}
+    refused = "refused True"
+    assert said == {"right": "joined 4.0", "wrong": refused, "missing": refused, "unsent": refused}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another account")
+def test_a_cluster_that_another_account_names_is_not_joined_unasked(tmp_path, monkeypatch) -> None:
+    record = tmp_path / "ray_current_cluster"
+    record.write_text("127.0.0.1:6379")
+    os.chown(record, 12345, -1)
+    monkeypatch.setattr(session, "get_ray_address_file", lambda _: str(record))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ray.shutdown()
+    with pytest.raises(session.ClusterAddressError, match="belongs to another account"), connect():
+        pass
+
+
+class TestTokenFile:
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A home without a token, and no token in the environment."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+        return tmp_path
+
+    @pytest.fixture
+    def no_umask(self) -> Iterator[None]:
+        before = os.umask(0)
+        yield
+        os.umask(before)
+
+    def test_a_new_token_is_its_owners_alone_whatever_the_umask(self, home, no_umask) -> None:
+        ensure_token()
+        assert permissions(home / ".ray") == 0o700
+        assert permissions(home / ".ray/auth_token") == 0o600
+        assert len((home / ".ray/auth_token").read_text()) == 64
+        assert [path.name for path in (home / ".ray").iterdir()] == ["auth_token"]
+
+    def test_a_token_that_is_there_stays_and_becomes_private(self, home) -> None:
+        write_for_everyone(home)
+        ensure_token()
+        keep_token_private()
+        assert (home / ".ray/auth_token").read_text() == "mine"
+        assert permissions(home / ".ray") == 0o700
+        assert permissions(home / ".ray/auth_token") == 0o600
+
+    def test_joining_a_cluster_makes_it_private_too(self, home) -> None:
+        write_for_everyone(home)
+        ray.shutdown()
+        with pytest.raises(ValueError, match="a Ray address is"), connect("nonsense"):
+            pass
+        assert permissions(home / ".ray/auth_token") == 0o600
+
+    @pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+    def test_a_token_that_is_given_otherwise_needs_no_file(self, home, name, monkeypatch) -> None:
+        monkeypatch.setenv(name, "elsewhere")
+        ensure_token()
+        keep_token_private()
+        assert not (home / ".ray").exists()
+
+
+def write_for_everyone(home: Path) -> None:
+    """A token as Ray writes it, or as others could have changed it."""
+    (home / ".ray").mkdir()
+    (home / ".ray").chmod(0o777)
+    (home / ".ray/auth_token").write_text("mine")
+    (home / ".ray/auth_token").chmod(0o644)
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
