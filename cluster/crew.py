@@ -55,11 +55,15 @@ class Lost:
 
 @dataclass(eq=False)
 class Member:
-    """One actor. `since` is when it was asked for, or when its oldest call had no other before it."""
+    """One actor. `since` is when it was asked for, or when its oldest call had no other before it.
+
+    `placing` is answered when a machine has room for it, `starting` when its job is built; then each is None.
+    """
 
     name: str
     actor: ActorHandle[Worker]
     since: float
+    placing: Ref | None
     starting: Ref | None
     turn: int = 0
     calls: dict[Ref, Task] = field(default_factory=dict)
@@ -99,17 +103,25 @@ class Crew:
             return
         while len(self.members) < self._resources.num_workers:
             actor = self._actor_class.remote(self._resources.threads_per_worker)
-            starting = actor.start.remote(*self._payload)
-            member = Member(f"worker-{self._names}", actor, now, starting)
+            placing, starting = actor.place.remote(), actor.start.remote(*self._payload)
+            member = Member(f"worker-{self._names}", actor, now, placing, starting)
             self._names += 1
             self.members.append(member)
-            self.owners[starting] = member
+            self.owners[placing] = self.owners[starting] = member
+
+    def place(self, member: Member) -> None:
+        """A worker has a machine, and builds its job there."""
+        assert member.placing is not None
+        del self.owners[member.placing]
+        member.placing = None
 
     def admit(self, member: Member) -> None:
         """A worker has built its job."""
-        assert member.starting is not None
-        del self.owners[member.starting]
-        member.starting, member.since = None, time.monotonic()
+        for ref in (member.placing, member.starting):
+            if ref is not None:
+                del self.owners[ref]
+        member.placing = member.starting = None
+        member.since = time.monotonic()
         self.failed_starts = 0
 
     def reject(self, member: Member) -> None:
@@ -137,8 +149,9 @@ class Crew:
     def dismiss(self, member: Member) -> list[Task]:
         """Kill a worker and forget it; returns the tasks that it had in flight, oldest first."""
         self.members.remove(member)
-        for ref in [*member.calls, *([member.starting] if member.starting else [])]:
-            del self.owners[ref]
+        for ref in [*member.calls, member.placing, member.starting]:
+            if ref is not None:
+                del self.owners[ref]
         ray.kill(member.actor)
         return list(member.calls.values())
 
@@ -152,6 +165,11 @@ class Crew:
         if ready and len(refs) > 1:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         return list(zip(ready, _fetch(ready), strict=True))
+
+    @property
+    def has_hope(self) -> bool:
+        """Whether a worker is ready, or has a machine on which it builds its job."""
+        return any(member.starting is None or member.placing is None for member in self.members)
 
     @property
     def num_without_calls(self) -> int:

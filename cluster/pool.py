@@ -148,7 +148,9 @@ class Pool:
             member = self._crew.owners.get(ref)
             if member is None:  # dismissed for what an answer before this one said
                 continue
-            if ref == member.starting:
+            if ref == member.placing and answer is None:
+                self._crew.place(member)
+            elif ref in (member.placing, member.starting):
                 events += self._on_start(member, answer)
             elif isinstance(answer, Lost):
                 events += self._on_lost(member, answer, backlog)
@@ -165,7 +167,7 @@ class Pool:
             self._crew.dismiss(member)
             return [WorkerLost(member.name, answer.error)]
         self._crew.reject(member)
-        if self._crew.failed_starts >= self._options.max_attempts and not self._num_ready():
+        if self._crew.failed_starts >= self._options.max_attempts and not self._crew.has_hope:
             raise NoWorkerStartedError(
                 f"{self._crew.failed_starts} workers in a row could not start, the last one: {answer.error}"
             )

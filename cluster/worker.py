@@ -66,6 +66,9 @@ class Worker:
         # Ray's launcher sets this to the actor's CPUs, and to 1 without any; OpenMP reads it as it is loaded.
         os.environ["OMP_NUM_THREADS"] = str(num_threads)
 
+    def place(self) -> None:
+        """Answers as soon as the actor has a machine, before it builds its job."""
+
     def start(self, factory: JobFactory, shared: Any) -> Failed | None:
         """Build the job; `shared` is the object store's: numpy arrays in it are read-only, not copied."""
         try:

@@ -1,8 +1,11 @@
-"""A private Ray cluster, and jobs that do what their shards tell them and keep a journal of it."""
+"""A private Ray cluster, jobs that do what their shards tell them and keep a journal of it, and a real sweep."""
 
 import os
 import secrets
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle
 
@@ -160,3 +165,104 @@ def is_gone() -> Callable[[int], bool]:
         return not Path(f"/proc/{pid}").exists()
 
     return check
+
+
+REPOSITORY = Path(__file__).parents[2]
+NUM_ATTACKED = 240
+# Forty shards of two methods. One thread: with two, sums are added up in another order.
+ATTACK = (
+    *(
+        "sweeps/attack_all.py",
+        "--images",
+        f"0-{NUM_ATTACKED - 1}",
+        "--methods",
+        "fgsm,bim",
+        "--shard-size",
+        "12",
+    ),
+    *("--num-steps", "20", "--batch-size", "4", "--epsilons", "0,1/255,0.1", "--threads-per-worker", "1"),
+)
+# What may differ between two runs of the same cells.
+OF_THE_RUN = ["attempt", "image_file", "perturbation_file", "clean_file"]
+
+
+@pytest.fixture(scope="session")
+def attack_command() -> Callable[..., list[str]]:
+    """The command of an adversarial sweep of many small shards."""
+
+    def command(output: Path, *options: str) -> list[str]:
+        return [sys.executable, *ATTACK, "--output", str(output), *options]
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, attack_command: Callable[..., list[str]]) -> Path:
+    """The run directory of that sweep when nothing happens to it, on a cluster of its own."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    ray_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # Ray's sockets want a short path
+    done = subprocess.run(
+        attack_command(output, "--address", "local", "--num-workers", "2"),
+        cwd=REPOSITORY,
+        env=os.environ | {"RAY_TMPDIR": ray_folder},
+        capture_output=True,
+        text=True,
+    )
+    shutil.rmtree(ray_folder, ignore_errors=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output
+
+
+@pytest.fixture
+def check_undisturbed(undisturbed: Path) -> Callable[[Path], None]:
+    """That a run directory holds the rows and images of the undisturbed one, once, and nothing else after `gc`."""
+
+    def check(run: Path) -> None:
+        assert (run / "_SUCCESS").exists()
+        assert not list((run / "failures").glob("*"))
+        found = rows(run)
+        assert len(found) == 2 * 3 * NUM_ATTACKED
+        assert found.equals(rows(undisturbed))
+        assert stored_images(run) == stored_images(undisturbed)
+        assert "0 problems" in maintain("verify", str(run))
+        maintain("gc", str(run), "--older-than", "0")
+        named = pq.read_table(run / "results")
+        files = {*named["image_file"].to_pylist(), *named["perturbation_file"].to_pylist()} - {None}
+        assert {file.name for file in (run / "images").iterdir()} == files
+
+    return check
+
+
+def rows(run: Path) -> pa.Table:
+    """All rows in the order of their cells, without what may differ."""
+    table = pq.read_table(run / "results").drop(OF_THE_RUN)
+    return table.sort_by([(name, "ascending") for name in ("method", "image_index", "epsilon")])
+
+
+def stored_images(run: Path) -> dict[str, bytes]:
+    """The images that rows name, by key, as they are stored."""
+    stored: dict[str, bytes] = {}
+    for name in set(pq.read_table(run / "results")["perturbation_file"].to_pylist()) - {None}:
+        for row in pq.read_table(run / "images" / name).to_pylist():
+            assert row["key"] not in stored
+            stored[row["key"]] = row["image"]["bytes"]
+    return stored
+
+
+def maintain(*arguments: str) -> str:
+    command = [sys.executable, "-m", "sweeps.store", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def wait_for_commits() -> Callable[..., None]:
+    """Waits until so many shards are committed, for as long as the driver runs."""
+
+    def wait(count: int, run: Path, driver: "subprocess.Popen[bytes]", said: Callable[[], str]) -> None:
+        deadline = time.monotonic() + 300
+        while sum(1 for _ in (run / "results").glob("*.parquet")) < count:
+            assert driver.poll() is None, said()
+            assert time.monotonic() < deadline, said()
+            time.sleep(0.02)
+
+    return wait

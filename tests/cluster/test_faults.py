@@ -166,6 +166,30 @@ def test_a_job_whose_building_kills_the_process_is_an_error_too(make_pool, shard
         list(events)
 
 
+def test_workers_that_cannot_start_do_not_end_a_run_while_another_one_is_building_its_job(
+    make_pool, shard, tmp_path
+):
+    """As on a machine that does not see the data, beside one that reads a large model."""
+
+    class Slow:
+        def __init__(self, folder):
+            try:
+                (folder / "first").mkdir()
+            except FileExistsError:
+                raise FileNotFoundError("no data here") from None
+            time.sleep(8)
+
+        def compute(self, shard):
+            return shard.id
+
+        def commit(self, computed, attempt):
+            return {}
+
+    events = list(make_pool(Slow, tmp_path, max_attempts=2).run([shard("one"), shard("two")]))
+    assert committed(events) == ["one", "two"]
+    assert len(of(WorkerLost, events)) >= 2, "as many failures as would end a run without hope"
+
+
 def test_a_worker_that_fails_to_start_is_tried_again(make_pool, shard, tmp_path):
     class Shy:
         def __init__(self, folder):

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import ray
@@ -74,3 +76,103 @@ def test_the_shards_of_a_vanished_machine_are_done_elsewhere_and_blame_nobody(ma
     done = [event for event in events if isinstance(event, Committed)]
     assert sorted(int(event.shard.id) for event in done) == list(range(40))
     assert {event.attempt for event in done} == {1, 2}
+
+
+def where():
+    """The node and the GPUs that this worker was given, and its process."""
+    time.sleep(0.2)
+    return ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()
+
+
+def places(pool, shard, num_workers):
+    """Node, device and process of every worker; shards are handed out until so many workers have had some."""
+    seen, after = set(), 10
+    for event in pool.run(shard(f"{number}", where) for number in range(2000)):
+        assert isinstance(event, Committed), event
+        seen.add(event.summary["result"])
+        after -= len(seen) >= num_workers
+        if not after:  # nobody else has come meanwhile
+            return seen
+    raise AssertionError(f"{len(seen)} workers of {num_workers}")
+
+
+def test_whole_gpus_have_one_worker_each_and_only_they_have_any(machines, make_pool, shard):
+    two, one, none = (machines.add_node(num_cpus=4, num_gpus=number) for number in (2, 1, 0))
+    with connect(machines.address) as session:
+        workers = session.default_workers(session.default_gpus_per_worker)
+    assert workers == 3, "as many as the cluster has GPUs"
+    pool = make_pool(num_workers=workers, gpus_per_worker=1.0, cpus_per_worker=1.0)
+    found = places(pool, shard, 3)
+    assert sorted((node, device) for node, device, _ in found) == sorted(
+        [(two.node_id, "0"), (two.node_id, "1"), (one.node_id, "0")]
+    )
+    assert len({pid for _, _, pid in found}) == 3
+    assert none.node_id not in {node for node, _, _ in found}
+
+
+def test_half_a_gpu_each_puts_two_workers_on_it(machines, make_pool, shard):
+    machines.add_node(num_cpus=4, num_gpus=2)
+    with connect(machines.address) as session:
+        assert session.default_workers(0.5) == 4
+    pool = make_pool(num_workers=4, gpus_per_worker=0.5, cpus_per_worker=1.0)
+    found = places(pool, shard, 4)
+    assert sorted(device for _, device, _ in found) == ["0", "0", "1", "1"]
+    assert len({pid for _, _, pid in found}) == 4
+
+
+def test_a_resource_of_the_users_own_decides_where_workers_are(machines, make_pool, shard):
+    machines.add_node(num_cpus=4)
+    chosen = machines.add_node(num_cpus=4, resources={"scratch_disk": 2})
+    pool = make_pool(num_workers=2, cpus_per_worker=1.0, resources={"scratch_disk": 1.0})
+    found = places(pool, shard, 2)
+    assert {node for node, _, _ in found} == {chosen.node_id}
+
+
+def test_a_raylet_that_is_killed_blames_no_shard(machines, make_pool, shard):
+    machines.add_node(num_cpus=1)
+    doomed = machines.add_node(num_cpus=1)
+    events = []
+    pool = make_pool(num_workers=2, cpus_per_worker=1.0, max_attempts=1)
+    for event in pool.run(shard(f"{i}", lambda: time.sleep(0.3)) for i in range(40)):
+        events.append(event)
+        if len(events) == 8:
+            doomed.kill_raylet()
+    assert not [event for event in events if isinstance(event, Quarantined)]
+    assert [type(event) for event in events if not isinstance(event, Committed)] == [WorkerLost]
+    assert sorted(int(event.shard.id) for event in events if isinstance(event, Committed)) == list(range(40))
+
+
+def nodes_of_actors():
+    """Every node that has had an actor of any driver, as the cluster's head remembers it."""
+    actors = ray._private.state.actors()
+    return {actor["Address"]["NodeID"] for actor in actors.values()}
+
+
+def test_a_sweep_on_machines_with_gpus_that_come_and_go_is_as_if_undisturbed(
+    machines, attack_command, wait_for_commits, check_undisturbed, tmp_path
+):
+    """Declared GPUs, which are not there: the sweep computes on the CPU, in as many workers as are declared."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    machines.add_node(num_cpus=2, num_gpus=2)
+    doomed = machines.add_node(num_cpus=1, num_gpus=1)
+    machines.add_node(num_cpus=1)
+    with log.open("wb") as file:
+        driver = subprocess.Popen(
+            attack_command(run, "--address", machines.address),
+            cwd=Path(__file__).parents[2],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for_commits(6, run, driver, log.read_text)
+        assert "on 3 workers x 1 threads" in log.read_text()
+        late = machines.add_node(num_cpus=1, num_gpus=1)  # until another is gone, no worker is asked for
+        machines.remove_node(doomed, allow_graceful=False)
+        assert driver.wait(400) == 0, log.read_text()
+    finally:
+        driver.kill()
+        driver.wait()
+    assert log.read_text().count("lost worker") == 1
+    assert "quarantined" not in log.read_text()
+    assert late.node_id in nodes_of_actors(), "the machine that came late had a worker"
+    check_undisturbed(run)

@@ -1,6 +1,5 @@
-"""Sweeps as a user starts them: processes of their own, each with its Ray cluster, that may be killed."""
+"""Sweeps as a user starts them: processes of their own that may be killed, and what they must leave behind."""
 
-import io
 import os
 import secrets
 import shutil
@@ -9,63 +8,94 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+
+from sweeps.schemas import IDENTITY
 
 REPOSITORY = Path(__file__).parents[2]
-GENERATE = "sweeps/generate_all.py"
-NUM_CLASSES = 24
-OPTIONS = (
-    *("--classes", f"0-{NUM_CLASSES - 1}", "--recipes", "fast", "--num-steps", "12", "--image-size", "64"),
-    *("--judges", "none", "--shard-size", "1", "--batch-size", "1", "--threads-per-worker", "1"),
-    *("--num-workers", "2", "--address", "local"),
-)
-ATTACK = "sweeps/attack_all.py"
-NUM_ATTACKED = 240
-ATTACK_OPTIONS = (
-    *(
-        "--images",
-        f"0-{NUM_ATTACKED - 1}",
-        "--methods",
-        "fgsm,bim",
-        "--num-steps",
-        "40",
-        "--shard-size",
-        "12",
-    ),
-    *("--batch-size", "4", "--epsilons", "0,1/255,0.1", "--threads-per-worker", "1", "--num-workers", "2"),
-    *("--address", "local"),
-)
-TRAINING = "sweeps/attribute_training.py"
-TRAINING_OPTIONS = (
-    *("--batch-size", "64", "--segment", "60", "--panel", "0-3", "--every", "20", "--num-workers", "2"),
-    *("--methods", "gradient_x_input,occlusion,training_integrated_gradient", "--address", "local"),
-)
 # What may differ between two runs of the same cells.
 OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 SECONDS_TO_FINISH = 400.0  # a minute on an idle machine is many on a busy one
 
 
-def _options(script: str) -> tuple[str, ...]:
-    return {ATTACK: ATTACK_OPTIONS, TRAINING: TRAINING_OPTIONS}.get(script, OPTIONS)
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A sweep of a few dozen small shards: how it is started, and how much must come of it."""
+
+    script: str
+    options: str
+    identity: tuple[str, ...]  # the columns that tell its rows apart
+    num_shards: int
+    num_rows: int
+
+
+EVERYWHERE = "--num-workers 2 --address local"
+SWEEPS = {
+    "generate": Described(
+        script="sweeps/generate_all.py",
+        options="--classes 0-23 --recipes fast --num-steps 12 --image-size 64 --judges none"
+        " --shard-size 1 --batch-size 1 --threads-per-worker 1",
+        identity=IDENTITY["generate"],
+        num_shards=24,
+        num_rows=24,
+    ),
+    "attack": Described(
+        script="sweeps/attack_all.py",
+        options="--images 0-191 --methods fgsm,bim --num-steps 40 --epsilons 0,1/255,0.1"
+        " --shard-size 12 --batch-size 12 --threads-per-worker 1",
+        identity=IDENTITY["attack"],
+        num_shards=2 * 192 // 12,
+        num_rows=2 * 3 * 192,
+    ),
+    "attribute": Described(
+        script="sweeps/attribute_all.py",
+        options="--images 0-95 --methods gradient,occlusion --save-images 0-49"
+        " --shard-size 4 --batch-size 4 --threads-per-worker 1",
+        identity=IDENTITY["attribute"],
+        num_shards=96 // 4,
+        num_rows=2 * 96,
+    ),
+    "modify": Described(
+        script="sweeps/modify_all.py",
+        options="--images 0-95 --targets 3,5 --num-steps 40 --shard-size 8 --batch-size 8"
+        " --threads-per-worker 1",
+        identity=IDENTITY["modify"],
+        num_shards=2 * 96 // 8,
+        num_rows=2 * 96,
+    ),
+    "training": Described(
+        script="sweeps/attribute_training.py",
+        options="--batch-size 64 --segment 60 --panel 0-3 --every 20"
+        " --methods gradient_x_input,occlusion,training_integrated_gradient",
+        identity=IDENTITY["attribute_training"],
+        num_shards=16,
+        num_rows=2 * 4 * 47 + 4 * 16,  # each 20th of 938 updates and the first state; 16 segments
+    ),
+}
 
 
 class Driver:
     """A process that runs a sweep, and the processes that its Ray cluster consists of."""
 
-    def __init__(self, script: str, output: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, sweep: str, output: Path, *options: str, script: str | None = None, **environment: str
+    ) -> None:
         # Ray's sockets want a short path; the path also marks every process of this driver.
         self.ray_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # lives as long as the driver
         own = {"RAY_TMPDIR": self.ray_folder, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        described = SWEEPS[sweep]
+        given = [*described.options.split(), *EVERYWHERE.split(), *options]
         self.process = subprocess.Popen(
-            [sys.executable, script, "--output", str(output), *_options(script), *options],
+            [sys.executable, script or described.script, "--output", str(output), *given],
             cwd=REPOSITORY,
             env=os.environ | own | environment,
             stdout=self._log,
@@ -75,6 +105,13 @@ class Driver:
 
     def wait(self) -> int:
         return self.process.wait(SECONDS_TO_FINISH)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits for a condition for as long as the driver runs."""
+        deadline = time.monotonic() + SECONDS_TO_FINISH
+        while not condition() and self.process.poll() is None:
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.02)
 
     def said(self) -> str:
         self._log.seek(0)
@@ -90,22 +127,16 @@ class Driver:
 
     def processes(self, title: str = "") -> list[int]:
         """The living processes of this driver, its own among them, whose command line holds `title`."""
-        mark = f"RAY_TMPDIR={self.ray_folder}\0".encode()
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if (
-                    mark in (folder / "environ").read_bytes()
-                    and title.encode() in (folder / "cmdline").read_bytes()
-                ):
-                    found.append(int(folder.name))
-            except OSError:  # ended meanwhile
-                continue
-        return found
+        return _processes(self.ray_folder, title)
 
     def is_gone(self, seconds: float = 60.0) -> bool:
         """Whether all its processes end by themselves in this time."""
-        return wait_for(lambda: not self.processes(), seconds)
+        deadline = time.monotonic() + seconds
+        while self.processes():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -115,22 +146,33 @@ class Driver:
         self._log.close()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = SECONDS_TO_FINISH) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def _processes(ray_folder: str, title: str) -> list[int]:
+    mark = f"RAY_TMPDIR={ray_folder}\0".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes() and (
+                title.encode() in (folder / "cmdline").read_bytes()
+            ):
+                found.append(int(folder.name))
+        except OSError:  # ended meanwhile
+            continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def find_processes() -> Callable[[str, str], list[int]]:
+    """The living processes of the cluster in a RAY_TMPDIR whose command line holds a title."""
+    return _processes
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Driver]]:
-    """Starts a driver; at the end of the test none of its processes may be left."""
+    """Starts a sweep's script, or another in its place; at the end of the test no process may be left."""
     drivers: list[Driver] = []
 
-    def run(output: Path, *options: str, script: str = GENERATE, **environment: str) -> Driver:
-        drivers.append(Driver(script, output, *options, **environment))
+    def run(sweep: str, output: Path, *options: str, **changed: Any) -> Driver:
+        drivers.append(Driver(sweep, output, *options, **changed))
         return drivers[-1]
 
     yield run
@@ -138,57 +180,38 @@ def start() -> Iterator[Callable[..., Driver]]:
         driver.close()
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of a sweep to which nothing happened."""
-    output = tmp_path_factory.mktemp("undisturbed")
-    driver = Driver(GENERATE, output)
-    assert driver.wait() == 0, driver.said()
-    driver.close()
-    return output
-
-
-def rows(run: Path) -> pa.Table:
-    """All results in the order of their classes, without what may differ."""
-    table = pq.read_table(run / "results").sort_by("class_index")
-    return table.drop(sorted(OF_THE_RUN & set(table.column_names)))
-
-
-def images(run: Path) -> dict[str, np.ndarray]:
-    """The decoded images that rows name, by key."""
-    decoded = {}
-    for name in set(pq.read_table(run / "results")["image_file"].to_pylist()):
-        for row in pq.read_table(run / "images" / name).to_pylist():
-            assert row["key"] not in decoded
-            decoded[row["key"]] = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
-    return decoded
-
-
-def maintain(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sweeps.store", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
-
-
 @pytest.fixture
-def check_complete(undisturbed: Path) -> Callable[[Path], None]:
-    """That a run directory holds what the undisturbed one holds, once, and after `gc` nothing else."""
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a line whether pytest captures the output or not: what a suite reports of itself."""
 
-    def check(run: Path) -> None:
-        assert (run / "_SUCCESS").exists()
-        assert not list((run / "failures").glob("*"))
-        expected, found = rows(undisturbed), rows(run)
-        assert found["class_index"].to_pylist() == list(range(NUM_CLASSES))
-        for name in expected.column_names:
-            assert found[name].to_pylist() == expected[name].to_pylist(), name
-        expected_images, found_images = images(undisturbed), images(run)
-        assert found_images.keys() == expected_images.keys()
-        assert all(np.array_equal(found_images[key], expected_images[key]) for key in expected_images)
-        assert "0 problems" in maintain("verify", str(run))
-        maintain("gc", str(run), "--older-than", "0")
-        assert len(list((run / "images").iterdir())) == len(list((run / "results").iterdir())) == NUM_CLASSES
-        assert not list((run / "_staging").glob("*"))
+    def line(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}", end="", flush=True)
 
-    return check
+    return line
+
+
+@pytest.fixture(scope="session")
+def described() -> dict[str, Described]:
+    """The sweeps that are killed, by name."""
+    return SWEEPS
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run directory of a sweep, by name, to which nothing happened; made when first asked for."""
+    made: dict[str, Path] = {}
+
+    def run(sweep: str) -> Path:
+        if sweep not in made:
+            output = tmp_path_factory.mktemp(f"undisturbed_{sweep}")
+            driver = Driver(sweep, output)
+            assert driver.wait() == 0, driver.said()
+            driver.close()
+            made[sweep] = output
+        return made[sweep]
+
+    return run
 
 
 @pytest.fixture
@@ -197,85 +220,82 @@ def num_committed() -> Callable[[Path], int]:
     return lambda run: sum(1 for _ in (run / "results").glob("*.parquet"))
 
 
-@pytest.fixture(scope="session")
-def undisturbed_attack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of an adversarial sweep to which nothing happened."""
-    output = tmp_path_factory.mktemp("undisturbed_attack")
-    driver = Driver(ATTACK, output)
-    assert driver.wait() == 0, driver.said()
-    driver.close()
-    return output
+@pytest.fixture
+def lost_and_doubled(undisturbed: Callable[[str], Path]) -> Callable[[str, Path], tuple[int, int]]:
+    """How many rows of the undisturbed run a run directory lacks, and how many it has too often."""
+
+    def count(sweep: str, run: Path) -> tuple[int, int]:
+        expected, found = keys(sweep, undisturbed(sweep)), keys(sweep, run)
+        assert max(expected.values()) == 1
+        return (expected - found).total(), (found - expected).total()
+
+    return count
 
 
 @pytest.fixture
-def check_attack_complete(undisturbed_attack: Path) -> Callable[[Path], None]:
-    """That a run directory holds the rows and images of the undisturbed one, once, and nothing else after `gc`."""
+def check_complete(
+    undisturbed: Callable[[str], Path], lost_and_doubled: Callable[[str, Path], tuple[int, int]]
+) -> Callable[..., None]:
+    """That a run directory holds what the undisturbed one holds, once, and after `gc` nothing else."""
 
-    def check(run: Path) -> None:
+    def check(sweep: str, run: Path, *, but_for: tuple[str, ...] = ()) -> None:
         assert (run / "_SUCCESS").exists()
         assert not list((run / "failures").glob("*"))
-        expected, found = attacks(undisturbed_attack), attacks(run)
-        assert len(found) == 2 * 3 * NUM_ATTACKED
-        assert found.equals(expected)
-        assert stored_images(run) == stored_images(undisturbed_attack)
+        assert lost_and_doubled(sweep, run) == (0, 0)
+        expected, found = (rows(sweep, folder).drop(list(but_for)) for folder in (undisturbed(sweep), run))
+        assert len(found) == SWEEPS[sweep].num_rows
+        for name in expected.column_names:
+            assert found[name].equals(expected[name]), name
+        assert images(run) == images(undisturbed(sweep))
+        assert tape(run) == tape(undisturbed(sweep))
         assert "0 problems" in maintain("verify", str(run))
         maintain("gc", str(run), "--older-than", "0")
-        named = pq.read_table(run / "results")
-        files = {*named["image_file"].to_pylist(), *named["perturbation_file"].to_pylist()} - {None}
-        assert {file.name for file in (run / "images").iterdir()} == files
+        assert {file.name for file in (run / "images").iterdir()} == named_files(run)
+        assert not list((run / "_staging").glob("*"))
+        assert len(list((run / "results").iterdir())) == SWEEPS[sweep].num_shards
 
     return check
 
 
-def attacks(run: Path) -> pa.Table:
-    """All rows of an adversarial sweep in the order of their cells, without what may differ."""
-    table = pq.read_table(run / "results").drop(sorted(OF_THE_RUN - {"seconds"}))
-    return table.sort_by([(name, "ascending") for name in ("method", "image_index", "epsilon")])
+def keys(sweep: str, run: Path) -> Counter[tuple[Any, ...]]:
+    """How often each row is there, by what tells rows apart."""
+    table = pq.read_table(run / "results", columns=list(SWEEPS[sweep].identity))
+    return Counter(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def stored_images(run: Path) -> dict[str, bytes]:
-    """The images that rows name, by key, as they are stored."""
-    stored = {}
-    for name in set(pq.read_table(run / "results")["perturbation_file"].to_pylist()) - {None}:
+def rows(sweep: str, run: Path) -> pa.Table:
+    """All results in the order of their cells, without what may differ."""
+    table = pq.read_table(run / "results")
+    table = table.sort_by([(name, "ascending") for name in SWEEPS[sweep].identity])
+    return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
+
+
+def named_files(run: Path) -> set[str]:
+    """The image files that rows name."""
+    table = pq.read_table(run / "results")
+    columns = [table[name].to_pylist() for name in table.column_names if name.endswith("_file")]
+    return {name for column in columns for name in column if name is not None}
+
+
+def images(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The images, as they are stored, of the files that rows name, by shard and key."""
+    stored: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in named_files(run):
         for row in pq.read_table(run / "images" / name).to_pylist():
-            assert row["key"] not in stored
-            stored[row["key"]] = row["image"]["bytes"]
+            key = (
+                name.rsplit("-", 2)[0],
+                row["key"],
+            )  # behind the shard: the attempt, and a number of its own
+            assert key not in stored
+            stored[key] = row
     return stored
 
 
-@pytest.fixture(scope="session")
-def undisturbed_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of a training and its attributions to which nothing happened."""
-    output = tmp_path_factory.mktemp("undisturbed_training")
-    driver = Driver(TRAINING, output)
-    assert driver.wait() == 0, driver.said()
-    driver.close()
-    return output
-
-
-@pytest.fixture
-def check_training_complete(undisturbed_training: Path) -> Callable[[Path], None]:
-    """That a run directory holds the undisturbed one's tape, bit for bit, and its rows, once."""
-
-    def check(run: Path) -> None:
-        assert (run / "_SUCCESS").exists()
-        assert tape(run) == tape(undisturbed_training)
-        expected, found = followed(undisturbed_training), followed(run)
-        assert len(found) == 2 * 4 * 47 + 4 * 16  # each 20th of 938 updates and the first state; 16 segments
-        assert found.equals(expected)
-        assert "0 problems" in maintain("verify", str(run))
-        maintain("gc", str(run), "--older-than", "0")
-        assert len(list((run / "images").iterdir())) == len(list((run / "results").iterdir())) == 16
-
-    return check
-
-
 def tape(run: Path) -> dict[str, bytes]:
-    """All checkpoints of all trainings."""
+    """All checkpoints of all trainings, if there are any."""
     return {str(path.relative_to(run)): path.read_bytes() for path in (run / "tapes").rglob("*.safetensors")}
 
 
-def followed(run: Path) -> pa.Table:
-    """All rows along a training in the order of their cells, without what may differ."""
-    table = pq.read_table(run / "results").drop(["attempt", "image_file"])
-    return table.sort_by([(name, "ascending") for name in ("method", "step", "image_index")]).combine_chunks()
+def maintain(*arguments: str) -> str:
+    command = [sys.executable, "-m", "sweeps.store", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
