@@ -10,8 +10,10 @@ ATTRIBUTE := runs/demo-attribute
 TRAINING := runs/demo-training
 MODIFY := runs/demo-modify
 FIGURES := runs/demo-figures
+REPORT := runs/demo-report
+REPRODUCE := runs/reproduce
 
-.PHONY: install demo test test-all lint bench
+.PHONY: install demo reproduce test test-all lint bench
 
 install: $(INSTALLED)
 
@@ -45,10 +47,68 @@ demo: install
 	$(BIN)/python -m analysis.judge_accuracy $(RUN)
 	$(BIN)/python -m analysis.contact_sheets $(RUN) --output $(FIGURES)
 	$(BIN)/python -m analysis.recipe_strips $(RUN) --output $(FIGURES)
+	$(BIN)/python -m analysis.report $(RUN) $(ATTACK) $(ATTRIBUTE) $(TRAINING) $(MODIFY) --output $(REPORT)
 	@echo
+	@echo "Report:          $(REPORT)/index.html"
 	@echo "Figures:         $(FIGURES)/: curves, triptychs, attributions, training.mp4, contact sheets, strips"
 	@echo "Parquet:         $(ATTACK)/results/, $(ATTRIBUTE)/results/, ... (pandas.read_parquet reads a folder)"
 	@echo "Next:            $(BIN)/python sweeps/generate_all.py --classes 0-999 --output runs/generate"
+
+# The sweeps that the claims table needs, on Fashion-MNIST and EfficientNet-lite0: about 40 minutes on two cores.
+# Stopped, it goes on where it was. With FLOWERS=/path/to/flowers, the folder of Kaggle's photographs, the network for
+# them is trained, attacked and explained too: hours without a GPU.
+reproduce: install $(REPRODUCE)/alexnet.safetensors $(if $(FLOWERS),$(REPRODUCE)/flowers.safetensors)
+	$(BIN)/python sweeps/attack_all.py --output $(REPRODUCE)/attack --checkpoints untrained,trained \
+		--methods fgsm,max_norm,max_norm_signed,random_sign,gradient_alone,minimum_fgsm,minimum_max_norm \
+		--save-perturbations 0-15
+	$(BIN)/python sweeps/attack_all.py --output $(REPRODUCE)/attack-alexnet --model fashion_alexnet \
+		--weights $(REPRODUCE)/alexnet.safetensors --epsilons 0 --save-perturbations 0-15
+	$(BIN)/python sweeps/attribute_training.py --output $(REPRODUCE)/training-alexnet \
+		--model fashion_alexnet --split test --batch-size 1000 --every 10 --segment 10 --panel 0
+	$(BIN)/python sweeps/attribute_training.py --output $(REPRODUCE)/training --epochs 2 --every 250 \
+		--panel 0-99 --methods gradient_x_input,loss_gradient,training_integrated_gradient
+	$(BIN)/python sweeps/attribute_all.py --output $(REPRODUCE)/attribute --images 0-999 \
+		--methods gradient_x_input,occlusion,occlusion_gradient_x_input
+	$(BIN)/python sweeps/modify_all.py --output $(REPRODUCE)/modify --images 0-199 --num-steps 100 \
+		--save-images 0-15
+	$(BIN)/python sweeps/generate_all.py --output $(REPRODUCE)/noise --recipes noise_long,sign \
+		--image-size 128 --classes 0,125,250,375,500,625,750,875 --shard-size 4
+	$(BIN)/python sweeps/generate_all.py --output $(REPRODUCE)/noise --recipes sign --image-size 128 \
+		--classes 0,25,50,75,100,125,150,175,200,225,250,275,300,325,350,375,400,425,450,475,500,525,550,575,600,625,650,675,700,725,750,775,800,825,850,875,900,925,950,975 \
+		--shard-size 4
+	$(BIN)/python sweeps/generate_all.py --output $(REPRODUCE)/generate \
+		--recipes plain,softmax_loss,blur,blur_resize,blur_resize_jitter \
+		--classes 0,32,64,96,128,160,192,224,256,288,320,352,384,416,448,480,512,544,576,608,640,672,704,736,768,800,832,864,896,928,960,992
+	$(BIN)/python sweeps/generate_all.py --output $(REPRODUCE)/lion --recipes blur_resize_jitter \
+		--classes 291 --seeds 0-31 --shard-size 8
+	$(BIN)/python sweeps/generate_all.py --output $(REPRODUCE)/ant --recipes blur,blur_resize_jitter \
+		--classes 310 --seeds 0-11
+ifdef FLOWERS
+	$(BIN)/python sweeps/attack_all.py --output $(REPRODUCE)/attack-flowers --model flower_deep \
+		--weights $(REPRODUCE)/flowers.safetensors --dataset flowers --data-root $(FLOWERS) \
+		--checkpoints untrained,trained \
+		--methods fgsm,max_norm,max_norm_signed,random_sign,gradient_alone,minimum_fgsm,minimum_max_norm \
+		--save-perturbations 0-15
+	$(BIN)/python sweeps/attribute_all.py --output $(REPRODUCE)/attribute-flowers --model flower_deep \
+		--weights $(REPRODUCE)/flowers.safetensors --dataset flowers --data-root $(FLOWERS) --images 0-199 \
+		--methods gradient_x_input,occlusion,occlusion_gradient_x_input
+	$(BIN)/python sweeps/modify_all.py --output $(REPRODUCE)/modify-flowers --model flower_deep \
+		--weights $(REPRODUCE)/flowers.safetensors --dataset flowers --data-root $(FLOWERS) --images 0-49 \
+		--num-steps 100 --save-images 0-15
+	$(BIN)/python sweeps/attribute_training.py --output $(REPRODUCE)/training-flowers --model flower_deep \
+		--dataset flowers --data-root $(FLOWERS) --epochs 40 --every 200 --segment 1000 --panel 0-49 \
+		--methods gradient_x_input,loss_gradient,training_integrated_gradient
+endif
+	$(BIN)/python -m analysis.claims $(REPRODUCE)/*/ --output $(REPRODUCE)-claims
+	@echo "Claims:          $(REPRODUCE)-claims/claims.md, claims.csv, claims.html"
+
+$(REPRODUCE)/alexnet.safetensors: | install
+	$(BIN)/python sweeps/train_classifier.py --model fashion_alexnet --recipe original \
+		--output $(REPRODUCE)/alexnet.safetensors
+
+$(REPRODUCE)/flowers.safetensors: | install
+	$(BIN)/python sweeps/train_classifier.py --model flower_deep --dataset flowers --data-root $(FLOWERS) \
+		--output $(REPRODUCE)/flowers.safetensors
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -5,12 +5,13 @@ python -m analysis.attack_curves RUN --output DIR [--against label] [--rounded]
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.attack_rows import attack_names, describe, is_minimum, load_rows
+from analysis.attack_rows import attack_names, count_rows, is_minimum
 from analysis.charts import (
     blank_chart,
     draw_curve,
@@ -22,12 +23,13 @@ from analysis.charts import (
 )
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
-from analysis.success_rates import AGAINST, DENOMINATORS, Against, accuracy, success_rate
+from analysis.success_rates import AGAINST, DENOMINATORS, Against, accuracy_counts, rates, success_counts
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.4
 NUM_PANELS_DOWN = 4
 
 _BY = ("checkpoint", "attack", "epsilon")
+BY = ("denominator", "measure", *_BY)
 _AMONG = {"all": "among all images", "initially_correct": "among images that were right to begin with"}
 
 _SUCCESS = {"label": "not the label", "clean_prediction": "not that of the clean image"}
@@ -39,17 +41,28 @@ def curve_table(frame: pd.DataFrame, *, against: Against = "label", rounded: boo
     `attack` is the method, with a note for a targeted one, whose targets are taken together. Rates are those
     of `analysis.success_rates`. Raises ValueError where no row is of an attack at a given ε.
     """
+    return curve_rates(curve_counts(frame, against=against, rounded=rounded))
+
+
+def curve_counts(frame: pd.DataFrame, *, against: Against = "label", rounded: bool = False) -> pd.DataFrame:
+    """What `curve_rates` makes the table of `curve_table` of. Counts of parts of the rows add up by `BY`."""
     rows = frame[~is_minimum(frame)]
-    if rows.empty:
-        raise ValueError("method of the rows: no attack at a given ε among them, so there is no curve")
     rows, parts = rows.assign(attack=attack_names(rows)), []
     for denominator in DENOMINATORS:
         tables = {
-            "accuracy": accuracy(rows, _BY, denominator, rounded=rounded),
-            "success": success_rate(rows, _BY, denominator, against=against, rounded=rounded),
+            "accuracy": accuracy_counts(rows, _BY, denominator, rounded=rounded),
+            "success": success_counts(rows, _BY, denominator, against=against, rounded=rounded),
         }
         parts += [table.assign(measure=name, denominator=denominator) for name, table in tables.items()]
-    table = pd.concat(parts, ignore_index=True)
+    # An attack aims at classes or it does not: no curve mixes the two.
+    return pd.concat(parts, ignore_index=True).drop(columns=["targeted_", "untargeted_"])
+
+
+def curve_rates(counts: pd.DataFrame) -> pd.DataFrame:
+    """The table of `curve_table` of counts, which may be a sum of those of parts of the rows."""
+    if counts.empty:
+        raise ValueError("method of the rows: no attack at a given ε among them, so there is no curve")
+    table = rates(counts, BY)
     return table[["measure", "denominator", *_BY, "rate", "low", "high", "count", "zero_gradient_share"]]
 
 
@@ -122,12 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     options = parser.parse_args(arguments)
-    frame = load_rows(options.run)
-    table = curve_table(frame, against=options.against, rounded=options.rounded)
+    count = partial(curve_counts, against=options.against, rounded=options.rounded)
+    counts, subject = count_rows(options.run, count, BY)
+    table = curve_rates(counts)
     notes = curve_notes(table, options.against, options.rounded)
     for path in save_table(table, options.output, "attack-curves"):
         print(path)
-    for path in save_pages(curve_figures(table, describe(frame), notes), options.output):
+    for path in save_pages(curve_figures(table, subject, notes), options.output):
         print(path)
 
 

@@ -1,6 +1,6 @@
 """What the rows of an attack sweep mean: which rows count, what an attack is called, what a class is called."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis import load
 from analysis.labels import file_stem
+from analysis.result_files import concat_rows
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
@@ -31,13 +32,53 @@ COLUMNS = (
     "zero_gradient",
 )
 
+# Rows of counts that are no burden.
+_FEW = 100_000
+# What `describe` needs.
+_SUBJECT = ("model", "dataset", "split", "image_index")
+
 
 def load_rows(run: str | Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
     """These columns of every row of an attack's run directory. ValueError for another sweep's."""
-    kind = load.sweep(run).get("sweep")
-    if kind != "attack":
-        raise ValueError(f"{run} holds a sweep of kind {kind!r}: give the run directory of an attack sweep")
+    _refuse_other_runs(run)
     return load.results(run, list(dict.fromkeys(columns)))
+
+
+def row_portions(run: str | Path, columns: Iterable[str] = COLUMNS) -> Iterator[pd.DataFrame]:
+    """The rows of `load_rows`, some at a time, so that memory stays bounded. ValueError likewise."""
+    _refuse_other_runs(run)
+    return load.result_portions(run, list(dict.fromkeys(columns)))
+
+
+def count_rows(
+    run: str | Path,
+    count: Callable[[pd.DataFrame], pd.DataFrame],
+    by: Sequence[str],
+    columns: Iterable[str] = COLUMNS,
+) -> tuple[pd.DataFrame, str]:
+    """What `count` makes of the rows of an attack's run, and what `describe` says of them.
+
+    `count` gives a table of the columns of `by` and of counts; it is asked portion by portion, and its counts are
+    added up, so that the run may be larger than memory.
+    """
+    counts: list[pd.DataFrame] = []
+    subjects: list[pd.DataFrame] = []
+    for portion in row_portions(run, columns):
+        counts.append(count(portion))
+        # Not each time: the sum so far may be long, as that of a confusion of a thousand classes.
+        if sum(map(len, counts)) > 2 * len(counts[0]) + _FEW:
+            counts = [add_up(counts, by)]
+        subjects = [concat_rows([*subjects, portion[list(_SUBJECT)].drop_duplicates()]).drop_duplicates()]
+    return add_up(counts, by), describe(subjects[0])
+
+
+def add_up(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
+    """Sums by these columns of tables that have them and counts alone; what is missing counts as a value."""
+    table, names = concat_rows(tables), list(dict.fromkeys(by))
+    if not names:
+        return table.sum().to_frame().T
+    # Left to themselves, groups without a target would vanish.
+    return table.groupby(names, observed=True, dropna=False).sum().reset_index()
 
 
 def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
@@ -52,7 +93,15 @@ def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
 
 def is_minimum(frame: pd.DataFrame) -> pd.Series:
     """Which rows say the minimum epsilon of an image."""
-    return frame["method"].astype("str").str.startswith(MINIMUM_PREFIX)
+    return frame["method"].isin(
+        [name for name in frame["method"].unique() if name.startswith(MINIMUM_PREFIX)]
+    )
+
+
+def _refuse_other_runs(run: str | Path) -> None:
+    kind = load.sweep(run).get("sweep")
+    if kind != "attack":
+        raise ValueError(f"{run} holds a sweep of kind {kind!r}: give the run directory of an attack sweep")
 
 
 def attack_names(frame: pd.DataFrame) -> pd.Series:

@@ -5,19 +5,20 @@ python -m analysis.class_success RUN --output DIR [--denominator initially_corre
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.attack_rows import attack_names, attack_stem, describe, format_epsilon, is_minimum, load_rows
+from analysis.attack_rows import attack_names, attack_stem, count_rows, format_epsilon, is_minimum
 from analysis.charts import blank_chart, draw_heatmap, name_ticks, style_axes
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
-from analysis.success_rates import AGAINST, DENOMINATORS, Against, Denominator, success_rate
+from analysis.success_rates import AGAINST, DENOMINATORS, Against, Denominator, rates, success_counts
 
 NUM_CLASSES = 40
 
-_BY = ("checkpoint", "attack", "label", "label_name", "epsilon")
+BY = ("checkpoint", "attack", "label", "label_name", "epsilon")
 
 
 def class_table(
@@ -28,9 +29,20 @@ def class_table(
     rounded: bool = False,
 ) -> pd.DataFrame:
     """The table of `analysis.success_rates` by `checkpoint`, `attack`, `label`, `label_name` and `epsilon`."""
+    return rates(class_counts(frame, denominator, against=against, rounded=rounded), BY)
+
+
+def class_counts(
+    frame: pd.DataFrame,
+    denominator: Denominator = "initially_correct",
+    *,
+    against: Against = "label",
+    rounded: bool = False,
+) -> pd.DataFrame:
+    """What `rates` makes the table of `class_table` of. Counts of parts of the rows add up by `BY`."""
     rows = frame[~is_minimum(frame)]
     rows = rows.assign(attack=attack_names(rows))
-    return success_rate(rows, _BY, denominator, against=against, rounded=rounded)
+    return success_counts(rows, BY, denominator, against=against, rounded=rounded)
 
 
 def class_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Figure:
@@ -67,13 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     options = parser.parse_args(arguments)
-    frame = load_rows(options.run)
-    table = class_table(frame, options.denominator, against=options.against, rounded=options.rounded)
+    count = partial(
+        class_counts, denominator=options.denominator, against=options.against, rounded=options.rounded
+    )
+    counts, subject = count_rows(options.run, count, BY)
+    table = rates(counts, BY)
     for path in save_table(table, options.output, "class-success"):
         print(path)
     among = {"all": "all images", "initially_correct": "images that were right to begin with"}
     notes = [f"among {among[options.denominator]}"]
-    for path in save_pages(figures(table, describe(frame), notes=notes), options.output):
+    for path in save_pages(figures(table, subject, notes=notes), options.output):
         print(path)
 
 

@@ -5,6 +5,7 @@ python -m analysis.confusion RUN --output DIR [--rounded]
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.attack_rows import (
+    add_up,
     attack_names,
     attack_stem,
     class_names,
-    describe,
+    count_rows,
     format_epsilon,
     is_minimum,
-    load_rows,
     refuse_other_sweeps,
 )
 from analysis.charts import blank_chart, draw_heatmap, name_ticks, style_axes
@@ -33,6 +34,7 @@ NUM_DOWN = 4
 
 _MOST_NUMBERS = 12
 _BY = ("checkpoint", "attack", "epsilon")
+BY = (*_BY, "label", "label_name", "prediction")
 _NEEDED = (
     "checkpoint",
     "method",
@@ -53,16 +55,26 @@ def confusion(frame: pd.DataFrame, *, rounded: bool = False) -> pd.DataFrame:
     the frame has is named by its index. Rows of the `minimum_*` methods are taken together under the epsilon
     NaN: each image at its own minimum, or at 1 if none was found. Raises ValueError for another sweep's rows.
     """
+    return confusion_table(confusion_counts(frame, rounded=rounded))
+
+
+def confusion_counts(frame: pd.DataFrame, *, rounded: bool = False) -> pd.DataFrame:
+    """What `confusion_table` makes the table of `confusion` of. Counts of parts of the rows add up by `BY`."""
     refuse_other_sweeps(frame, _NEEDED)
     rows = frame.assign(
         attack=attack_names(frame),
         epsilon=frame["epsilon"].mask(is_minimum(frame)),
         prediction=frame["prediction_u8" if rounded else "adversarial_prediction"],
     )
-    groups = rows.groupby([*_BY, "label", "prediction"], observed=True, dropna=False)
-    table = groups.size().rename("count").reset_index()
+    groups = rows.groupby(list(BY), observed=True, dropna=False)
+    return groups.size().rename("count").reset_index()
+
+
+def confusion_table(counts: pd.DataFrame) -> pd.DataFrame:
+    """The table of `confusion` of counts, which may be a sum of those of parts of the rows."""
+    names = class_names(counts)
+    table = add_up([counts.drop(columns="label_name")], [*_BY, "label", "prediction"])
     totals = table.groupby([*_BY, "label"], observed=True, dropna=False)["count"].transform("sum")
-    names = class_names(frame)
     table["label_name"] = table["label"].map(names)
     table["prediction_name"] = [names.get(index, str(index)) for index in table["prediction"]]
     table["share"] = table["count"] / totals
@@ -147,12 +159,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("python -m analysis.confusion", "What images are taken for under attack.")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     options = parser.parse_args(arguments)
-    frame = load_rows(options.run)
-    table = confusion(frame, rounded=options.rounded)
+    count = partial(confusion_counts, rounded=options.rounded)
+    counts, subject = count_rows(options.run, count, BY)
+    table = confusion_table(counts)
     for path in save_table(table, options.output, "confusion"):
         print(path)
     notes = ["predictions after rounding the images to 8 bits"] if options.rounded else []
-    for path in save_pages(figures(table, describe(frame), notes=notes), options.output):
+    for path in save_pages(figures(table, subject, notes=notes), options.output):
         print(path)
 
 

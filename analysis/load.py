@@ -1,12 +1,12 @@
 """Committed results and images of a run directory, on a local disk or in an object store."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,26 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from sweeps.schemas import DICTIONARY_COLUMNS, IMAGE_COLUMNS, SCHEMA_VERSION
+from analysis.result_files import (
+    data_frame,
+    flatten_judges,
+    one_table,
+    open_rows,
+    read_rows,
+    refuse_empty,
+    result_names,
+)
+from sweeps.schemas import IMAGE_COLUMNS
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
 from sweeps.store.maintenance import open_run
 
-_JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
+T = TypeVar("T")
 
 # Results files are small and a read waits for the disk or the network, not for the processor.
 _NUM_RESULT_READERS = 16
+# pandas takes some hundred bytes for a row that it groups.
+_PORTION_ROWS = 500_000
 # A row group of images may hold 100 MB.
 _NUM_IMAGE_READERS = 4
 
@@ -37,18 +48,42 @@ def results(run: str | Path, columns: Sequence[str] | None = None) -> pd.DataFra
     """
     directory = open_run(str(run))
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names = sorted(entry.name for entry in directory.results())
-        _refuse_empty(directory, names)
-        tables = list(pool.map(lambda name: _read_rows(directory, name, columns), names))
-    table = _flatten_judges(pa.concat_tables(tables, promote_options="permissive"))
-    if columns is not None:
-        _refuse_unknown(columns, table.column_names, run)
-        table = table.select(list(columns))
-    frame: pd.DataFrame = table.unify_dictionaries().to_pandas()
-    for name in frame.columns[frame.dtypes == "category"]:
-        # Grouping follows the order of the categories, which must not depend on which shard came first.
-        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
-    return frame
+        names = result_names(directory)
+        tables = list(pool.map(lambda name: read_rows(directory, name, columns), names))
+    return data_frame(_chosen(tables, columns, run))
+
+
+def result_portions(run: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The rows of `results` in the same order, some at a time, so that memory stays bounded.
+
+    Categories are those of a portion; `concat_rows` unites them. Raises ValueError as `results` does.
+    """
+    directory = open_run(str(run))
+    with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
+        names, waiting = iter(result_names(directory)), []
+        # All at once, the pool would read ahead of its consumer without end.
+        while window := list(islice(names, _NUM_RESULT_READERS)):
+            waiting += pool.map(lambda name: read_rows(directory, name, columns), window)
+            if sum(map(len, waiting)) >= _PORTION_ROWS:
+                table, waiting = _chosen(waiting, columns, run), []
+                yield from (data_frame(part) for part in _slices(table))
+        if waiting:
+            yield from (data_frame(part) for part in _slices(_chosen(waiting, columns, run)))
+
+
+def _chosen(tables: Sequence[pa.Table], columns: Sequence[str] | None, run: str | Path) -> pa.Table:
+    """The rows of several files, with these columns."""
+    table = one_table(tables)
+    for column in columns or ():
+        if column not in table.column_names:
+            raise ValueError(
+                f"column {column!r} is not in the results: choose from {', '.join(column_names(run))}"
+            )
+    return table if columns is None else table.select(list(columns))
+
+
+def _slices(table: pa.Table) -> Iterator[pa.Table]:
+    return (table.slice(start, _PORTION_ROWS) for start in range(0, len(table), _PORTION_ROWS))
 
 
 def column_names(run: str | Path) -> list[str]:
@@ -56,9 +91,9 @@ def column_names(run: str | Path) -> list[str]:
     directory = open_run(str(run))
     with explained(directory.url, "read"):
         first = [entry.name for entry in islice(directory.results(), 1)]
-        _refuse_empty(directory, first)
-        empty = _open_rows(directory, first[0]).schema_arrow.empty_table()
-    names: list[str] = _flatten_judges(empty).column_names
+        refuse_empty(directory, first)
+        empty = open_rows(directory, first[0]).schema_arrow.empty_table()
+    names: list[str] = flatten_judges(empty).column_names
     return names
 
 
@@ -76,6 +111,18 @@ def images(
     search through all results. Only the image files and row groups that hold a key are read. Raises
     ValueError for a key that no row or no image file has.
     """
+    return _stored_images(run, keys, rows, decode_png)
+
+
+def encoded_images(run: str | Path, keys: Iterable[str], *, rows: pd.DataFrame | None = None) -> list[bytes]:
+    """The images as they are stored, PNG files each, otherwise as `images` gives them."""
+    return _stored_images(run, keys, rows, lambda key, content: content)
+
+
+def _stored_images(
+    run: str | Path, keys: Iterable[str], rows: pd.DataFrame | None, read: Callable[[str, bytes], T]
+) -> list[T]:
+    """What `read` makes of each key and the PNG file that is stored for it."""
     directory, keys = open_run(str(run)), list(keys)
     if rows is None:
         pairs = _image_pairs(column_names(run))
@@ -86,7 +133,7 @@ def images(
     for key in keys:
         keys_of[file_of[key]].add(key)
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_IMAGE_READERS) as pool:
-        parts = list(pool.map(lambda name: _read_images(directory, name, keys_of[name]), keys_of))
+        parts = list(pool.map(lambda name: _read_images(directory, name, keys_of[name], read), keys_of))
     found = {key: image for part in parts for key, image in part.items()}
     return [found[key] for key in keys]
 
@@ -107,51 +154,6 @@ def _files_of(keys: Sequence[str], rows: pd.DataFrame) -> dict[str, str]:
     return file_of
 
 
-def _read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None) -> pa.Table:
-    parquet = _open_rows(directory, name)
-    _refuse_other_schemas(parquet, name)
-    if columns is None:
-        return parquet.read()
-    wanted = {column.split(".")[0] for column in columns}
-    return parquet.read(columns=[column for column in parquet.schema_arrow.names if column in wanted])
-
-
-def _open_rows(directory: RunDirectory, name: str) -> pq.ParquetFile:
-    # In one request: a whole results file is smaller than the round trips of reading it piece by piece.
-    content = pa.BufferReader(directory.files.read(f"results/{name}"))
-    try:
-        metadata = pq.read_metadata(content)
-        # pyarrow refuses a name that the file does not have: not every sweep has every column.
-        dictionary = [column for column in DICTIONARY_COLUMNS if column in metadata.schema.names]
-        return pq.ParquetFile(content, metadata=metadata, read_dictionary=dictionary)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{directory.url}/results/{name} cannot be read: {error}") from error
-
-
-def _refuse_empty(directory: RunDirectory, names: Sequence[str]) -> None:
-    if not names:
-        raise ValueError(f"{directory.url} is empty: no shard has been committed to its results/ yet")
-
-
-def _refuse_other_schemas(parquet: pq.ParquetFile, name: str) -> None:
-    versions: set[int] = set()
-    if "schema_version" in parquet.schema_arrow.names:
-        versions = set(parquet.read(columns=["schema_version"])["schema_version"].to_pylist())
-    if versions - {SCHEMA_VERSION} or "schema_version" not in parquet.schema_arrow.names:
-        found = ", ".join(map(str, sorted(versions))) or "missing"
-        raise ValueError(
-            f"schema_version of results file {name!r} is {found}: this release reads {SCHEMA_VERSION}"
-        )
-
-
-def _refuse_unknown(columns: Sequence[str], found: Sequence[str], run: str | Path) -> None:
-    for column in columns:
-        if column not in found:
-            raise ValueError(
-                f"column {column!r} is not in the results: choose from {', '.join(column_names(run))}"
-            )
-
-
 def _refuse_missing(keys: Iterable[str], known: Iterable[str], where: str) -> None:
     known = set(known)
     missing = [key for key in keys if key not in known]
@@ -160,18 +162,11 @@ def _refuse_missing(keys: Iterable[str], known: Iterable[str], where: str) -> No
         raise ValueError(f"image key {missing[0]!r} is not in {where}{others}")
 
 
-def _flatten_judges(table: pa.Table) -> pa.Table:
-    for struct in _JUDGE_STRUCTS:
-        if struct in table.column_names:
-            column = table[struct]
-            for field, values in zip(column.type, column.flatten(), strict=True):
-                table = table.append_column(f"{struct}.{field.name}", values)
-    return table
-
-
-def _read_images(directory: RunDirectory, name: str, keys: set[str]) -> dict[str, NDArray[np.uint8]]:
-    parquet = _open_images(directory, name)
-    found: dict[str, NDArray[np.uint8]] = {}
+def _read_images(
+    directory: RunDirectory, name: str, keys: set[str], read: Callable[[str, bytes], T]
+) -> dict[str, T]:
+    parquet = open_images(directory, name)
+    found: dict[str, T] = {}
     for group in range(parquet.num_row_groups):
         # The keys are a few kilobytes beside the images of a row group.
         if keys.isdisjoint(parquet.read_row_group(group, columns=["key"])["key"].to_pylist()):
@@ -179,12 +174,13 @@ def _read_images(directory: RunDirectory, name: str, keys: set[str]) -> dict[str
         table = parquet.read_row_group(group, columns=["key", "image.bytes"])
         for key, image in zip(table["key"], table["image"], strict=True):
             if key.as_py() in keys:
-                found[key.as_py()] = _decode(key.as_py(), image["bytes"].as_py())
+                found[key.as_py()] = read(key.as_py(), image["bytes"].as_py())
     _refuse_missing(sorted(keys), found, f"image file {name!r}")
     return found
 
 
-def _open_images(directory: RunDirectory, name: str) -> pq.ParquetFile:
+def open_images(directory: RunDirectory, name: str) -> pq.ParquetFile:
+    """An image file of a run directory, of which only what is asked for is fetched."""
     path = f"images/{name}"
     try:
         return pq.ParquetFile(directory.files.open(path), pre_buffer=True)
@@ -194,10 +190,12 @@ def _open_images(directory: RunDirectory, name: str) -> pq.ParquetFile:
         raise ValueError(f"{directory.url}/{path} cannot be read: {error}") from error
 
 
-def _decode(key: str, content: bytes) -> NDArray[np.uint8]:
+def decode_png(key: str, content: bytes) -> NDArray[np.uint8]:
+    """The image `[H, W, C]` of a stored PNG. ValueError that names the key where it is none."""
     try:
-        with Image.open(BytesIO(content)) as image:
+        # What a sweep stores, and no other format: PIL would hand some to other programs.
+        with Image.open(BytesIO(content), formats=["PNG"]) as image:
             pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {key!r} cannot be decoded: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -6,6 +6,7 @@ python -m analysis.minimum_epsilon RUN --output DIR [--denominator all]
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,8 @@ from analysis.attack_rows import (
     describe,
     initially_correct,
     is_minimum,
-    load_rows,
     refuse_other_sweeps,
+    row_portions,
 )
 from analysis.charts import (
     blank_chart,
@@ -36,6 +37,7 @@ from analysis.charts import (
 from analysis.class_strips import chunks
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.intervals import wilson_interval
+from analysis.result_files import concat_rows
 from analysis.success_rates import DENOMINATORS, Denominator
 
 NUM_CLASSES = 40
@@ -45,6 +47,20 @@ QUARTILES = {"lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75}
 _BY = ("checkpoint", "attack")
 _BARS = "quartiles and median; a bar that leaves the axis: too few minima found"
 _NEEDED = ("checkpoint", "method", "target", "image_index", "epsilon", "label", "clean_prediction")
+_COLUMNS = (*_NEEDED, "sweep", "model", "dataset", "split", "label_name")
+
+
+def load_minimum_rows(run: str | Path) -> pd.DataFrame:
+    """The rows of the `minimum_*` methods of a run; where there are none, one row of each method.
+
+    Attacks at given ε, most rows of most runs, are read and dropped, some at a time.
+    """
+    parts = [
+        portion[is_minimum(portion)] if is_minimum(portion).any() else portion.drop_duplicates("method")
+        for portion in row_portions(run, _COLUMNS)
+    ]
+    frame = concat_rows(parts)
+    return frame[is_minimum(frame)] if is_minimum(frame).any() else frame
 
 
 def minimum_rows(frame: pd.DataFrame, denominator: Denominator = "all") -> pd.DataFrame:
@@ -193,8 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("python -m analysis.minimum_epsilon", "The distribution of the minimum ε.")
     parser.add_argument("--denominator", default="all", choices=DENOMINATORS)
     options = parser.parse_args(arguments)
-    frame, denominator = load_rows(options.run), options.denominator
-    frame = frame[is_minimum(frame)] if is_minimum(frame).any() else frame
+    frame, denominator = load_minimum_rows(options.run), options.denominator
     among = {
         "all": "all images; 0 where the clean image is misclassified",
         "initially_correct": "images that were right to begin with",

@@ -7,6 +7,7 @@ python -m analysis.success_rates RUN [--by method,epsilon] [--denominator all] [
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,14 +15,16 @@ import pandas as pd
 
 from analysis.attack_rows import (
     COLUMNS,
+    add_up,
+    count_rows,
     format_epsilon,
     initially_correct,
     is_minimum,
-    load_rows,
     refuse_other_sweeps,
 )
 from analysis.command_line import exit_status, table_path, write_table
 from analysis.intervals import wilson_interval
+from sweeps.store.terminal_text import terminal_text
 
 Denominator = Literal["all", "initially_correct"]
 Against = Literal["label", "clean_prediction"]
@@ -32,6 +35,8 @@ BY = ("method", "epsilon")
 
 # Columns that tell attacks apart. A table by method and epsilon alone would pool what differs in these.
 _AXES = ("model", "checkpoint", "dataset", "split", "method", "target")
+# What adds up; a table of accuracy does not tell targeted attacks from others.
+_COUNTS = ("count", "successes_", "zero_gradients_", "targeted_", "untargeted_")
 _NEEDED = (
     "method",
     "target",
@@ -63,10 +68,7 @@ def success_rate(
     which any ε was found. Raises ValueError for an unknown column, denominator or `against`, for rows of
     another sweep, and for a group that mixes targeted and untargeted attacks.
     """
-    rows = _countable(frame, by, denominator)
-    _refuse_mixed(rows, by)
-    succeeded = successes(rows, against=against, rounded=rounded)
-    return _rates(rows, by, succeeded, succeeded.notna() & _in_denominator(rows, denominator))
+    return rates(success_counts(frame, by, denominator, against=against, rounded=rounded), by)
 
 
 def accuracy(
@@ -76,8 +78,49 @@ def accuracy(
 
     Targeted attacks count with all their images. Raises ValueError as `success_rate` does.
     """
+    return rates(accuracy_counts(frame, by, denominator, rounded=rounded), by)
+
+
+def success_counts(
+    frame: pd.DataFrame,
+    by: Sequence[str] = BY,
+    denominator: Denominator = "all",
+    *,
+    against: Against = "label",
+    rounded: bool = False,
+) -> pd.DataFrame:
+    """What `rates` makes the table of `success_rate` of. Counts of parts of the rows add up (`add_up`)."""
     rows = _countable(frame, by, denominator)
-    return _rates(rows, by, _predictions(rows, rounded) == rows["label"], _in_denominator(rows, denominator))
+    succeeded = successes(rows, against=against, rounded=rounded)
+    targeted = rows["target"].notna()
+    return _counts(
+        rows,
+        by,
+        succeeded.fillna(False).astype(bool),
+        succeeded.notna() & _in_denominator(rows, denominator),
+        {"targeted_": targeted, "untargeted_": ~targeted},
+    )
+
+
+def accuracy_counts(
+    frame: pd.DataFrame, by: Sequence[str] = BY, denominator: Denominator = "all", *, rounded: bool = False
+) -> pd.DataFrame:
+    """What `rates` makes the table of `accuracy` of. Counts of parts of the rows add up (`add_up`)."""
+    rows = _countable(frame, by, denominator)
+    right = _predictions(rows, rounded) == rows["label"]
+    return _counts(rows, by, right, _in_denominator(rows, denominator), {})
+
+
+def rates(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The table by these columns of counts that have them. ValueError where it mixes targeted and untargeted."""
+    names = list(dict.fromkeys(by))
+    table = add_up([counts[[*names, *(name for name in _COUNTS if name in counts)]]], names)
+    _refuse_mixed(table, names)
+    table["low"], table["high"] = wilson_interval(table["successes_"], table["count"])
+    count = table["count"].where(table["count"] > 0).astype(np.float64)
+    table["rate"] = table["successes_"] / count
+    table["zero_gradient_share"] = table["zero_gradients_"] / count
+    return table[[*names, "rate", "low", "high", "count", "zero_gradient_share"]]
 
 
 def successes(frame: pd.DataFrame, *, against: Against = "label", rounded: bool = False) -> pd.Series:
@@ -116,38 +159,24 @@ def _countable(frame: pd.DataFrame, by: Sequence[str], denominator: Denominator)
     return rows.assign(target=rows["target"].astype("Int32"))
 
 
-def _grouped(facts: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Sums of the facts by columns of the rows, those of missing values included."""
-    names = list(dict.fromkeys(by))
-    if not names:
-        return facts.sum().to_frame().T
-    # Left to themselves, groups without a target would vanish.
-    return facts.groupby([rows[name] for name in names], observed=True, dropna=False).sum().reset_index()
+def _counts(
+    rows: pd.DataFrame, by: Sequence[str], hit: pd.Series, counted: pd.Series, kinds: dict[str, pd.Series]
+) -> pd.DataFrame:
+    facts = {
+        "count": counted,
+        "successes_": hit & counted,
+        "zero_gradients_": rows["zero_gradient"] & counted,
+        **kinds,
+    }
+    columns = {name: rows[name] for name in by}
+    return add_up([pd.DataFrame(columns | {name: fact.astype("int64") for name, fact in facts.items()})], by)
 
 
-def _refuse_mixed(rows: pd.DataFrame, by: Sequence[str]) -> None:
-    targeted = rows["target"].notna()
-    numbers = _grouped(pd.DataFrame({"targeted_": targeted, "untargeted_": ~targeted}), rows, by)
-    if ((numbers["targeted_"] > 0) & (numbers["untargeted_"] > 0)).any():
+def _refuse_mixed(table: pd.DataFrame, by: Sequence[str]) -> None:
+    if "targeted_" in table and ((table["targeted_"] > 0) & (table["untargeted_"] > 0)).any():
         raise ValueError(
             f"by is {', '.join(by) or 'empty'}, which pools targeted and untargeted attacks: add target to it"
         )
-
-
-def _rates(rows: pd.DataFrame, by: Sequence[str], hit: pd.Series, counted: pd.Series) -> pd.DataFrame:
-    facts = {
-        "count": counted,
-        "successes_": hit.fillna(False).astype(bool) & counted,
-        "zero_gradients_": rows["zero_gradient"] & counted,
-    }
-    table = _grouped(pd.DataFrame(facts, dtype="int64"), rows, by)
-    table["low"], table["high"] = wilson_interval(table["successes_"], table["count"])
-    count = table["count"].where(table["count"] > 0).astype(np.float64)
-    table["rate"], table["zero_gradient_share"] = (
-        table["successes_"] / count,
-        table["zero_gradients_"] / count,
-    )
-    return table[[*dict.fromkeys(by), "rate", "low", "high", "count", "zero_gradient_share"]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -167,16 +196,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", metavar="FILE", type=table_path, help="write the table: .csv, .parquet")
     options = parser.parse_args(arguments)
     by = None if options.by is None else [column for column in options.by.split(",") if column]
-    frame = load_rows(options.run, [*COLUMNS, *(by or [])])
-    table = success_rate(
-        frame,
-        [*axes_that_vary(frame), "epsilon"] if by is None else by,
-        options.denominator,
+    count = partial(
+        success_counts,
+        by=[*_AXES, "epsilon"] if by is None else by,
+        denominator=options.denominator,
         against=options.against,
         rounded=options.rounded,
     )
+    counts, _ = count_rows(options.run, count, count.keywords["by"], [*COLUMNS, *(by or [])])
+    table = rates(counts, [*axes_that_vary(counts), "epsilon"] if by is None else by)
     formats = {"epsilon": format_epsilon} if "epsilon" in table else {}
-    print(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats))
+    print(terminal_text(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats)))
     if options.output is not None:
         write_table(table, options.output)
 

@@ -1,180 +1,99 @@
-"""Attribution along training as a video.
+"""Videos: how an image came to be under generation, how attribution changed along training.
 
-python -m analysis.video RUN --output FILE.mp4 [--method gradient_x_input] [--trial NAME] [--every N] [--fps 30]
-                             [--overlay] [--scale frame|training]
+python -m analysis.video RUN --output FILE.mp4|FILE.webm [--fps N]
+    of generate_all.py --frames: [--recipe NAME] [--classes N,N] [--seed N]
+    of attribute_training.py:    [--method gradient_x_input] [--trial NAME] [--every N] [--overlay]
+                                 [--scale frame|training]
 
-Each frame is a state of the network: the panel's images, each beside its attribution, framed green where the
-prediction is right and red where it is wrong. `--scale frame` (the default) gives each attribution a scale of
-its own in each frame, so that early, faint ones are seen; `--scale training` gives each image one scale for the
-whole video, the largest of its frames', so that growth is seen.
+Of generation, one class after another, a frame for each stored step: the image beside the scatter of all logits,
+the target marked and named, its rank and probability below. Unless told otherwise: the recipe `default` where it
+has frames, the smallest seed, all classes that have frames.
+
+Of training, a frame for each state of the network: the panel's images, each beside its attribution, framed green
+where the prediction is right and red where it is wrong. `--scale frame` (the default) gives each attribution a
+scale of its own in each frame, so that early, faint ones are seen; `--scale training` gives each image one scale
+for the whole video, the largest of its frames', so that growth is seen.
+
+The file's suffix chooses H.264 or VP9.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from analysis.attack_rows import class_names, recorded_class_names
-from analysis.attribution_colors import NOTE, SIGNED_NOTE, channel_sum, colored, full_values, overlaid
-from analysis.attribution_grids import load_images
-from analysis.attributions import TRAINING, attribution_portions, attribution_rows, require_sweep
+from analysis.attributions import TRAINING, require_sweep
 from analysis.command_line import exit_status
-from analysis.encoding import VideoWriter, check_video_path
-from analysis.recapitulation import training_curve
-from analysis.training_states import states
-from analysis.video_layout import Answer, Pixels, Subject, VideoLayout
+from analysis.drawing import Pixels
+from analysis.encoding import VideoWriter, video_format
+from analysis.generation_frames import GENERATE
+from analysis.generation_video import GenerationChoice, generation_frames
+from analysis.training_video import SCALES, VideoChoice, video_frames
 
-Scale = Literal["frame", "training"]
-# Methods whose colours run from white to red.
-NEVER_NEGATIVE = ("abs_gradient_x_input", "gradient_variance")
-
-SCALES: tuple[Scale, ...] = ("frame", "training")
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoChoice:
-    """What is shown: the trial (None for the only one), every N-th state, and how attributions are coloured."""
-
-    method: str = "gradient_x_input"
-    trial: str | None = None
-    every: int = 1
-    overlay: bool = False
-    scale: Scale = "frame"
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every is {self.every}: give 1 or more")
-        if self.scale not in SCALES:
-            raise ValueError(f"scale is {self.scale!r}: choose from {', '.join(SCALES)}")
+# Few frames show a generation, thousands a training.
+FRAMES_PER_SECOND = {GENERATE: 10, TRAINING: 30}
+# Options by the sweep that they are of.
+_OPTIONS = {
+    GENERATE: ("recipe", "classes", "seed"),
+    TRAINING: ("method", "trial", "every", "overlay", "scale"),
+}
 
 
-def chosen_rows(run: str | Path, choice: VideoChoice) -> pd.DataFrame:
-    """The rows of the trial and method in the order of their steps. Raises ValueError for what the run has not."""
-    require_sweep(run, TRAINING)
-    rows = attribution_rows(run, methods=[choice.method], trials=[choice.trial] if choice.trial else None)
-    trials = sorted(rows["trial"].astype("str").unique())
-    if len(trials) > 1:
-        raise ValueError(f"trial is missing: the run has several, choose from {', '.join(trials)}")
-    return rows.sort_values(["step", "image_index"]).reset_index(drop=True)
+def frames(options: argparse.Namespace, kind: str, frames_per_second: int) -> Iterator[Pixels]:
+    """The frames of the video that the command line asks for. ValueError for an option of another sweep's."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    for name in sum((names for sweep, names in _OPTIONS.items() if sweep != kind), ()):
+        if name in given:
+            raise ValueError(
+                f"--{name} is given, but {options.run} is of sweep {kind!r}: accepted are "
+                f"{', '.join(f'--{accepted}' for accepted in _OPTIONS[kind])}"
+            )
+    chosen = {name: given[name] for name in _OPTIONS[kind] if name in given}
+    if kind == TRAINING:
+        return video_frames(options.run, VideoChoice(**chosen))
+    # A second to look at what came out.
+    return generation_frames(options.run, GenerationChoice(**chosen, num_last=frames_per_second))
 
 
-def video_frames(run: str | Path, choice: VideoChoice) -> Iterator[Pixels]:
-    """The frames `[H, W, 3]`, one a state, in the order of the training; few states at a time are in memory."""
-    rows = chosen_rows(run, choice)
-    losses = training_curve(rows)[["step", "training_loss"]].to_numpy(np.float64)
-    rows = rows[(rows["step"] % choice.every == 0) | (rows["step"] == rows["step"].max())]
-    panel = rows.drop_duplicates("image_index").sort_values("image_index").reset_index(drop=True)
-    images = _panel_images(run, panel)
-    names = class_names(rows) | recorded_class_names(run)
-    layout = VideoLayout(_subject(panel, images, losses, names, choice))
-    full = _largest(run, rows) if choice.scale == "training" else None
-    for state, values in states(run, rows):
-        # A panel that grew may lack images where the sweep has not got to yet.
-        places = pd.Index(panel["image_index"]).get_indexer(state["image_index"])
-        scale = None if full is None else full[places]
-        colors = _colors(channel_sum(values), [images[place] for place in places], scale, choice)
-        yield _frame(layout, state, places, colors, names)
+def class_indices(text: str) -> tuple[int, ...]:
+    """Class indices with commas between them, for argparse."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not accepted; accepted: indices such as 963,980"
+        ) from None
 
 
-def _colors(
-    maps: NDArray[np.floating],
-    images: Sequence[Pixels],
-    full: NDArray[np.float64] | None,
-    choice: VideoChoice,
-) -> Pixels:
-    if choice.overlay:
-        return overlaid(maps, np.stack(images), full=full)
-    return colored(maps, signed=choice.method not in NEVER_NEGATIVE, full=full)
-
-
-def _subject(
-    panel: pd.DataFrame,
-    images: Sequence[Pixels],
-    losses: NDArray[np.float64],
-    names: dict[int, str],
-    choice: VideoChoice,
-) -> Subject:
-    first = panel.iloc[0]
-    scale = "of each frame" if choice.scale == "frame" else "of each image over the training"
-    return Subject(
-        title=f"{first['model']} on {first['dataset']}, {first['trial']}: {choice.method}",
-        note=f"{SIGNED_NOTE}; {NOTE}, {scale}",
-        images=images,
-        labels=[names.get(label, str(label)) for label in panel["label"]],
-        losses=losses,
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.video", description="Generation step by step, or attribution along training."
     )
-
-
-def _frame(
-    layout: VideoLayout, state: pd.DataFrame, places: Sequence[int], colors: Pixels, names: dict[int, str]
-) -> Pixels:
-    columns = state[["prediction", "confidence", "label"]].itertuples(index=False, name=None)
-    answers = {
-        place: Answer(
-            attribution=color,
-            prediction=names.get(prediction, str(prediction)),
-            confidence=confidence,
-            correct=prediction == label,
-        )
-        for place, color, (prediction, confidence, label) in zip(places, colors, columns, strict=True)
-    }
-    first, num_right = state.iloc[0], sum(answer.correct for answer in answers.values())
-    text = f"step {first['step']:,}, epoch {first['epoch']}"
-    text += "" if pd.isna(first["training_loss"]) else f", loss {first['training_loss']:.3f}"
-    return layout.frame(answers, f"{text}, {num_right} of {len(answers)} right", int(first["step"]))
-
-
-def _panel_images(run: str | Path, panel: pd.DataFrame) -> list[Pixels]:
-    images = load_images(run, panel)
-    for row in panel.itertuples():
-        if row.image_key not in images:
-            raise ValueError(f"image {row.image_index} of the panel was not stored: image_key is null")
-    return [images[key] for key in panel["image_key"]]
-
-
-def _largest(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Each panel image's largest full value over the training, by image."""
-    parts = [
-        pd.Series(full_values(channel_sum(values)), index=portion["image_index"])
-        for portion, values in attribution_portions(run, rows)
-    ]
-    largest: NDArray[np.float64] = pd.concat(parts).groupby(level=0).max().to_numpy()
-    return largest
+    parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the video: .mp4 or .webm")
+    parser.add_argument("--fps", metavar="N", type=int, help="frames a second (generation 10, training 30)")
+    of_generation = parser.add_argument_group("of generation")
+    of_generation.add_argument("--recipe", metavar="NAME", help="whose images (default, if it has frames)")
+    of_generation.add_argument("--classes", metavar="N,N", type=class_indices, help="one after another (all)")
+    of_generation.add_argument("--seed", metavar="N", type=int, help="which image of a class (the smallest)")
+    training = parser.add_argument_group("of training")
+    training.add_argument("--method", help=f"whose attributions ({VideoChoice.method})")
+    training.add_argument("--trial", metavar="NAME", help="whose training; needed where the run has several")
+    training.add_argument("--every", metavar="N", type=int, help="a frame every N steps (1)")
+    training.add_argument(
+        "--overlay", action="store_true", default=None, help="attributions on the grey images"
+    )
+    training.add_argument("--scale", choices=SCALES, help="whose largest values have full colour (frame)")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.video", description="Attribution along training."
-    )
-    parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the video: .mp4")
-    parser.add_argument("--method", default=VideoChoice.method, help="whose attributions (%(default)s)")
-    parser.add_argument("--trial", metavar="NAME", help="whose training; needed where the run has several")
-    parser.add_argument(
-        "--every", metavar="N", type=int, default=1, help="a frame every N steps (%(default)s)"
-    )
-    parser.add_argument("--fps", metavar="N", type=int, default=30, help="frames a second (%(default)s)")
-    parser.add_argument("--overlay", action="store_true", help="attributions on the grey images")
-    parser.add_argument(
-        "--scale", default="frame", choices=SCALES, help="whose largest values have full colour"
-    )
-    options = parser.parse_args(arguments)
-    check_video_path(options.output)
-    choice = VideoChoice(
-        method=options.method,
-        trial=options.trial,
-        every=options.every,
-        overlay=options.overlay,
-        scale=options.scale,
-    )
-    with VideoWriter(options.output, frames_per_second=options.fps) as video:
-        for frame in video_frames(options.run, choice):
+    options = _parser().parse_args(arguments)
+    video_format(options.output)
+    kind = require_sweep(options.run, GENERATE, TRAINING)
+    frames_per_second = FRAMES_PER_SECOND[kind] if options.fps is None else options.fps
+    with VideoWriter(options.output, frames_per_second=frames_per_second) as video:
+        for frame in frames(options, kind, frames_per_second):
             video.write(frame)
     print(options.output)
 

@@ -6,21 +6,16 @@ anew by matplotlib would take a second; laying pixels over a picture takes a few
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
+from analysis.drawing import Pixels, color_bytes, fitted, lay, resized, written
 from analysis.image_grid import NAME, NOTE, RIGHT, WRONG
-from analysis.labels import FONT_FAMILY, fit_label
-
-Pixels = NDArray[np.uint8]
+from analysis.labels import FONT_FAMILY
 
 # In pixels: the longer side of an attribution, that of the image beside it, and what lies between.
 TILE, THUMBNAIL = 140, 70
@@ -65,7 +60,7 @@ class VideoLayout:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         shape = subject.images[0].shape[:2]
-        self.tile, self._thumbnail = _fitted(shape, TILE), _fitted(shape, THUMBNAIL)
+        self.tile, self._thumbnail = fitted(shape, TILE), fitted(shape, THUMBNAIL)
         self._across = num_across(len(subject.images))
         self._down = -(-len(subject.images) // self._across)
         self._text_width = max(self._thumbnail[1], 92)
@@ -85,7 +80,7 @@ class VideoLayout:
         frame = self._base.copy()
         for index, answer in answers.items():
             self._draw_cell(frame, index, answer)
-        _lay(frame, _written(text, _TEXT_SIZE + 2, NAME.color, self.size[1]), MARGIN, 34)
+        lay(frame, written(text, _TEXT_SIZE + 2, NAME.color, self.size[1]), MARGIN, 34)
         self._mark(frame, step)
         return frame
 
@@ -93,14 +88,14 @@ class VideoLayout:
         color = RIGHT if answer.correct else WRONG
         top, left = self.place(index)
         height, width = self.tile
-        frame[top - FRAME : top + height + FRAME, left - FRAME : left + width + FRAME] = _bytes(color)
-        frame[top : top + height, left : left + width] = _resized(answer.attribution, self.tile)
+        frame[top - FRAME : top + height + FRAME, left - FRAME : left + width + FRAME] = color_bytes(color)
+        frame[top : top + height, left : left + width] = resized(answer.attribution, self.tile)
         mark = "\N{CHECK MARK}" if answer.correct else "\N{BALLOT X}"
         top, left = self.corner(index)
         top += self._thumbnail[0] + LINE_HEIGHT + 8
         for line, words in enumerate((f"{mark} {answer.prediction}", f"{answer.confidence:.0%}")):
-            letters = _written(words, _TEXT_SIZE, color, self._text_width)
-            _lay(frame, letters, left, top + line * LINE_HEIGHT)
+            letters = written(words, _TEXT_SIZE, color, self._text_width)
+            lay(frame, letters, left, top + line * LINE_HEIGHT)
 
     def corner(self, index: int) -> tuple[int, int]:
         """The upper left corner of a panel image, which is that of its cell: row and column of pixels."""
@@ -115,15 +110,15 @@ class VideoLayout:
         places = self._draw_losses(figure)
         canvas.draw()
         base = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        _lay(base, _written(self._subject.title, _TITLE_SIZE - 4, NAME.color, width - 2 * MARGIN), MARGIN, 10)
-        note = _written(self._subject.note, _TEXT_SIZE - 1, NOTE.color, width - 2 * MARGIN)
-        _lay(base, note, MARGIN, height - 15)
+        lay(base, written(self._subject.title, _TITLE_SIZE - 4, NAME.color, width - 2 * MARGIN), MARGIN, 10)
+        note = written(self._subject.note, _TEXT_SIZE - 1, NOTE.color, width - 2 * MARGIN)
+        lay(base, note, MARGIN, height - 15)
         for index, (image, label) in enumerate(zip(self._subject.images, self._subject.labels, strict=True)):
             top, left = self.corner(index)
-            small = _resized(np.broadcast_to(image, (*image.shape[:2], 3)), self._thumbnail)
+            small = resized(np.broadcast_to(image, (*image.shape[:2], 3)), self._thumbnail)
             base[top : top + small.shape[0], left : left + small.shape[1]] = small
-            text = _written(label, _TEXT_SIZE, NAME.color, self._text_width)
-            _lay(base, text, left, top + self._thumbnail[0] + 4)
+            text = written(label, _TEXT_SIZE, NAME.color, self._text_width)
+            lay(base, text, left, top + self._thumbnail[0] + 4)
         marks = np.stack([height - 1 - places[:, 1], places[:, 0]], 1).round().astype(np.intp)
         return base, marks
 
@@ -156,8 +151,8 @@ class VideoLayout:
         """A line and a dot at the step in the curve."""
         place = int(np.searchsorted(self._subject.losses[:, 0], step))
         row, column = self._marks[min(place, len(self._marks) - 1)]
-        frame[self._curve[0] : self._curve[1], column] = _bytes(NOTE.color)
-        frame[row - 3 : row + 4, column - 3 : column + 4] = _bytes(WRONG)
+        frame[self._curve[0] : self._curve[1], column] = color_bytes(NOTE.color)
+        frame[row - 3 : row + 4, column - 3 : column + 4] = color_bytes(WRONG)
 
 
 def num_across(num_images: int) -> int:
@@ -166,42 +161,3 @@ def num_across(num_images: int) -> int:
     return min(
         widths or [MOST_ACROSS], key=lambda width: (-num_images % width, abs(width**2 - 1.5 * num_images))
     )
-
-
-def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """Height and width of an image whose longer side has this many pixels at most; whole multiples if enlarged."""
-    side = max(shape)
-    if side <= longest:
-        return shape[0] * (longest // side), shape[1] * (longest // side)
-    return max(1, shape[0] * longest // side), max(1, shape[1] * longest // side)
-
-
-def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    factor = size[0] // image.shape[0]
-    if size == (image.shape[0] * factor, image.shape[1] * factor):
-        return image.repeat(factor, 0).repeat(factor, 1)
-    picture = Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], Image.Resampling.BOX)
-    return np.asarray(picture)
-
-
-def _lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None:
-    """Writes ready-made letters into the frame."""
-    letters, color = text
-    area = frame[top : top + letters.shape[0], left : left + letters.shape[1]]
-    opacity = letters[: area.shape[0], : area.shape[1], None] / np.float32(255)
-    area[:] = np.rint(area + opacity * (color - area.astype(np.float32)))
-
-
-@lru_cache(maxsize=4096)
-def _written(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixels]:
-    """Opacity `[h, w]` of a line of at most `width` pixels, and its colour."""
-    # At 72 dots an inch, points are pixels.
-    line = fit_label(text, width=width, dpi=72, font_size=size)
-    font = ImageFont.truetype(findfont(FontProperties(family=FONT_FAMILY)), size)
-    picture = Image.new("L", (max(1, int(font.getlength(line)) + 2), size + size // 3))
-    ImageDraw.Draw(picture).text((0, 0), line, fill=255, font=font)
-    return np.asarray(picture), _bytes(color)
-
-
-def _bytes(color: str) -> Pixels:
-    return np.rint(np.array(to_rgb(color)) * 255).astype(np.uint8)

@@ -10,10 +10,13 @@ from pathlib import Path
 BENCHMARKS = (
     "pool_overheads",
     "plan_scale",
+    "recovery",
     "batch_and_precision",
     "attack_against_peers",
     "attack_command_against_foolbox",
     "prediction_differences",
+    "analysis_scale",
+    "report_size",
     "attribution_against_captum",
     "tape_cost",
     "replay_scaling",

@@ -84,6 +84,7 @@ class Attributions:
     confidence: Tensor  # [B], its softmax probability
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gap: Tensor | None  # [B], of integrated gradients; None where they were not asked for
+    batch_size: int  # images of a pass, after any halving
 
 
 def attribute(
@@ -133,6 +134,7 @@ def _attributions(subject: Subject, methods: Sequence[str]) -> Attributions:
         confidence=probability_of(subject.logits, prediction).cpu(),
         values=values,
         completeness_gap=subject.once(integrated_gradients).completeness_gap.cpu() if integrated else None,
+        batch_size=subject.model.batch_size,
     )
 
 

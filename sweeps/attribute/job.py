@@ -1,5 +1,6 @@
 """The actor's side of static attribution: a pinned classifier and shards of images."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class AttributeJob:
         self.settings, self.inputs = settings, inputs
         self.execution = choose_execution(settings.device, settings.precision)
         self.classifier = self.execution.prepare(build_classifier(inputs.checkpoint))
+        self._most_that_fits = sys.maxsize  # images of a pass; less, for good, once memory has run out
 
     def compute(self, shard: Shard) -> AttributedShard:
         """Attributes every image by every method of the shard; methods share what they have in common."""
@@ -57,7 +59,8 @@ class AttributeJob:
         methods = tuple(map(str, shard.axes["method"]))
         run = partial(self._attributed_batch, methods, shard.axes["target"])
         batched = run_batches(indices, self.batch_size, run)
-        return AttributedShard(shard=shard, batches=batched.results, batch_size=batched.batch_size)
+        batch_size = min(batched.batch_size, self._most_that_fits)
+        return AttributedShard(shard=shard, batches=batched.results, batch_size=batch_size)
 
     def commit(self, attributed: AttributedShard, attempt: int) -> dict[str, Any]:
         """Encodes the images and commits the shard; the summary says whether this attempt won."""
@@ -109,8 +112,9 @@ class AttributeJob:
             settings=self.settings.attribution,
             execution=self.execution,
             keys=tuple(indices),
-            batch_size=self.batch_size,
+            batch_size=min(self.batch_size, self._most_that_fits),
         )
+        self._most_that_fits = found.batch_size
         scores = {
             name: self._scores(images, _support(name, target, values), found.prediction)
             for name, values in found.values.items()
@@ -133,7 +137,7 @@ class AttributeJob:
             values.to(images.device),
             classes.to(images.device),
             execution=self.execution,
-            batch_size=self.batch_size,
+            batch_size=min(self.batch_size, self._most_that_fits),
         )
 
 

@@ -64,7 +64,8 @@ COMMON = [
 
 def images_schema(identity: Sequence[pa.Field]) -> pa.Schema:
     """A schema of images/ that Hugging Face `datasets` opens as images without further code."""
-    columns = [required("key", pa.string()), required("image", IMAGE_TYPE), *identity]
+    # Nullable, though never null: `datasets` decodes only columns that are as in a schema of its own.
+    columns = [required("key", pa.string()), pa.field("image", IMAGE_TYPE), *identity]
     features = {"image": {"_type": "Image"}}
     features |= {field.name: _hugging_face_feature(field.type) for field in columns if field.name != "image"}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}

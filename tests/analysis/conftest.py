@@ -33,7 +33,10 @@ def default_name(class_index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContent:
-    """What a run holds; a judge names the class itself unless `wrong(judge, class, seed)`."""
+    """What a run holds; a judge names the class itself unless `wrong(judge, class, seed)`.
+
+    Classes of `frames` are stored at each step of `frame_steps` too, with the `logits` of class, seed and step.
+    """
 
     num_classes: int = 3
     seeds: Sequence[int] = (0, 1)
@@ -45,6 +48,11 @@ class RunContent:
     schema_version: int = SCHEMA_VERSION
     name: Callable[[int], str] = default_name
     wrong: Callable[[str, int, int], bool] = field(default=lambda judge, class_index, seed: False)
+    frames: Sequence[int] = ()
+    frame_steps: Sequence[int] = (0, 1, 2)
+    logits: Callable[[int, int, int], Sequence[float]] = field(
+        default=lambda class_index, seed, step: [0.0] * NUM_CLASSES
+    )
 
 
 @pytest.fixture
@@ -67,7 +75,10 @@ def write_run(run: RunDirectory, content: RunContent) -> None:
 
 
 def write_shard(run: RunDirectory, shard_id: str, cells: Sequence[Cell], content: RunContent) -> None:
+    # As the sweep does: finished images first, then the frames of all cells step by step.
     images = [image_row(*cell, content) for cell in cells]
+    for step in content.frame_steps:
+        images += [image_row(*cell, content, step) for cell in cells if cell[1] in content.frames]
     image_file = run.put_images(shard_id, 1, rows_table(images, generate_images(NUM_CLASSES)))
     schema = generate_results(content.judges)
     rows = [result_row(shard_id, image_file, *cell, content) for cell in cells]
@@ -76,18 +87,20 @@ def write_shard(run: RunDirectory, shard_id: str, cells: Sequence[Cell], content
     run.commit(shard_id, table, image_file)
 
 
-def image_row(recipe: str, class_index: int, seed: int, content: RunContent) -> dict[str, Any]:
+def image_row(
+    recipe: str, class_index: int, seed: int, content: RunContent, step: int = NUM_STEPS
+) -> dict[str, Any]:
     encoded = BytesIO()
     image = draw(recipe, class_index, seed, content)
     image.save(encoded, "PNG")
     return {
-        "key": f"{recipe}/{class_index}/{seed}",
+        "key": f"{recipe}/{class_index}/{seed}" + ("" if step == NUM_STEPS else f"/{step}"),
         "image": {"bytes": encoded.getvalue(), "path": f"{class_index}.png"},
         "class_index": class_index,
         "seed": seed,
         "recipe": recipe,
-        "step": NUM_STEPS,
-        "logits": [0.0] * NUM_CLASSES,
+        "step": step,
+        "logits": content.logits(class_index, seed, step),
     }
 
 

@@ -13,15 +13,16 @@ from analysis.encoding import VideoWriter
 COLORS = [(200, 30, 30), (20, 160, 40), (30, 40, 190), (128, 128, 128), (255, 255, 255)]
 
 
-def test_frames_come_back_in_order_with_their_colours(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "video.mp4"
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "h264"), (".webm", "vp9")])
+def test_frames_come_back_in_order_with_their_colours(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / "new" / f"video{suffix}"
     with VideoWriter(path, frames_per_second=12) as video:
         for color in COLORS:
             video.write(np.full((48, 64, 3), color, np.uint8))
     with av.open(path) as container:
         stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.average_rate, stream.frames) == (12, 5)
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == (codec, "yuv420p")
+        assert stream.average_rate == 12
         frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
     assert len(frames) == len(COLORS)
     for frame, color in zip(frames, COLORS, strict=True):
@@ -63,8 +64,8 @@ def test_frames_of_another_size_and_other_formats_are_refused(tmp_path: Path) ->
     frames = [np.zeros((32, width, 3), np.uint8) for width in (32, 34)]
     with pytest.raises(ValueError, match=r"a frame is \(32, 34, 3\)"):
         write(tmp_path / "video.mp4", frames)
-    with pytest.raises(ValueError, match=r"output is 'video.webm': give a name that ends in \.mp4"):
-        VideoWriter(tmp_path / "video.webm")
+    with pytest.raises(ValueError, match=r"output is 'video.avi': give a name that ends in \.mp4, \.webm"):
+        VideoWriter(tmp_path / "video.avi")
     with pytest.raises(ValueError, match="fps is 1000"):
         VideoWriter(tmp_path / "video.mp4", frames_per_second=1000)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 
 from analysis import attributions
 from analysis.image_grid import RIGHT, WRONG
-from analysis.video import SCALES, Scale, VideoChoice, main, video_frames
+from analysis.training_video import SCALES, Scale, VideoChoice, video_frames
+from analysis.video import main
 from analysis.video_layout import Subject, VideoLayout, num_across
 
 ROOT = Path(__file__).parents[3]
@@ -213,8 +214,8 @@ def test_another_sweep_and_another_format_are_one_line_and_status_2(
     make_attribute_run: MakeRun, make_training_run: MakeRun, tmp_path: Path
 ) -> None:
     for run, name, message in (
-        (make_attribute_run(), "video.mp4", "kind 'attribute': accepted: 'attribute_training'"),
-        (make_training_run(), "video.gif", "output is 'video.gif': give a name that ends in .mp4"),
+        (make_attribute_run(), "video.mp4", "kind 'attribute': accepted: 'generate', 'attribute_training'"),
+        (make_training_run(), "video.gif", "output is 'video.gif': give a name that ends in .mp4, .webm"),
     ):
         command = [sys.executable, "-m", "analysis.video", str(run), "--output", str(tmp_path / name)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,0 +1,34 @@
+"""One static HTML report of run directories.
+
+python -m analysis.report RUN... --output DIR
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis.command_line import exit_status
+from analysis.report.pages import write_report
+from analysis.report.site import open_site
+from analysis.report.source import open_sources
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.report",
+        description="One static HTML report of run directories: it opens from a folder or a bucket.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directory: path or URL")
+    parser.add_argument(
+        "--output", metavar="DIR", required=True, help="folder or URL for the pages, best a new one"
+    )
+    parser.add_argument("--title", default="Sweep report", help="title of the report (%(default)s)")
+    options = parser.parse_args(arguments)
+    sources = open_sources(options.runs)
+    site = open_site(options.output)
+    write_report(sources, site, title=options.title)
+    print(site.index)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
