@@ -57,11 +57,11 @@ SWEEPS = {
     ),
     "attribute": Described(
         script="sweeps/attribute_all.py",
-        options="--images 0-95 --methods gradient,occlusion --save-images 0-49"
-        " --shard-size 4 --batch-size 4 --threads-per-worker 1",
+        options="--images 0-191 --methods gradient,occlusion --save-images 0-49"
+        " --shard-size 8 --batch-size 8 --threads-per-worker 1",
         identity=IDENTITY["attribute"],
-        num_shards=96 // 4,
-        num_rows=2 * 96,
+        num_shards=192 // 8,
+        num_rows=2 * 192,
     ),
     "modify": Described(
         script="sweeps/modify_all.py",

@@ -17,7 +17,7 @@ ACTOR = "ray::Worker"  # the title that Ray gives an actor's process
 ONE_SHARD = {
     "generate": ("fast-seed0-class0-", "--classes", "0"),
     "attack": ("fgsm-trained-untargeted-image0_11-", "--images", "0-11", "--methods", "fgsm"),
-    "attribute": ("predicted-image0_3-", "--images", "0-3"),
+    "attribute": ("predicted-image0_7-", "--images", "0-7"),
 }
 
 
@@ -65,15 +65,14 @@ def test_a_killed_actor_is_replaced_and_the_sweep_completes(
     check_complete("generate", tmp_path / "run")
 
 
-# The others' drivers are killed in the storm; here each has a local cluster, which must end with it.
-@pytest.mark.parametrize("sweep", ["generate", "modify"])
+# The storm kills those of the other sweeps; here each has a local cluster, which must end with it.
 def test_a_driver_killed_at_random_moments_loses_and_doubles_nothing(
-    sweep, start, num_committed, check_complete, tmp_path
+    start, num_committed, check_complete, tmp_path
 ) -> None:
-    chance, run = random.Random(sweep), tmp_path / "run"
+    chance, run = random.Random(0), tmp_path / "run"
     killed = []
     for attempt in range(4):
-        driver = start(sweep, run)
+        driver = start("generate", run)
         if attempt % 2:  # in mid-work: a little after its first commit
             before = num_committed(run)
             driver.wait_until(lambda before=before: num_committed(run) > before)
@@ -82,10 +81,10 @@ def test_a_driver_killed_at_random_moments_loses_and_doubles_nothing(
             time.sleep(chance.uniform(0, 12))
         killed.append(driver)
         driver.kill()  # the next one starts while this one's actors may still finish a shard
-    last = start(sweep, run)
+    last = start("generate", run)
     assert last.wait() == 0, last.said()
     assert all(driver.is_gone() for driver in killed), "a local cluster ends with its driver"
-    check_complete(sweep, run)
+    check_complete("generate", run)
 
 
 @pytest.mark.parametrize("sweep", ONE_SHARD)
@@ -106,7 +105,7 @@ def test_an_actor_that_dies_at_any_step_of_a_commit_loses_and_doubles_nothing(
     check_complete(sweep, run)
 
 
-@pytest.mark.parametrize("sweep", ["generate", "attack", "attribute", "modify", "training"])
+@pytest.mark.parametrize("sweep", ["generate", "attack", "training"])
 def test_two_drivers_at_once_commit_every_shard_once(sweep, start, check_complete, tmp_path) -> None:
     drivers = [start(sweep, tmp_path / "run", "--num-workers", "1") for _ in range(2)]
     for driver in drivers:

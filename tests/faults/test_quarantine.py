@@ -16,7 +16,7 @@ FAULTS = {
     "raise": ((), "ArithmeticError: class5- is poison"),
     "kill": ((), "died"),
     # Far more than a shard takes on a busy machine, where actors also wait for each other.
-    "hang": (("--shard-timeout", "20"), "shard_timeout is 20 s"),
+    "hang": (("--shard-timeout", "15"), "shard_timeout is 15 s"),
 }
 
 
@@ -36,7 +36,8 @@ def test_a_poison_shard_is_quarantined_until_the_code_is_repaired(
     assert reason in record["traceback"]
     said = driver.said()
     assert f"quarantined {shard} after {record['attempts']} attempts: " in said
-    assert said.endswith(f"1 shards are quarantined in {run}/failures/:\n  {shard}\n")
+    # Ray's own words about a dead worker may follow.
+    assert f"\n1 shards are quarantined in {run}/failures/:\n  {shard}\n" in said
     assert "Traceback" not in said
     assert num_committed(run) == described["generate"].num_shards - 1
     assert not (run / "_SUCCESS").exists()
@@ -46,15 +47,15 @@ def test_a_poison_shard_is_quarantined_until_the_code_is_repaired(
     check_complete("generate", run)
 
 
-@pytest.mark.parametrize("sweep", ["attack"])
+@pytest.mark.parametrize(("sweep", "whole"), [("attack", 12), ("attribute", 8)])
 def test_a_batch_that_does_not_fit_into_memory_is_halved_and_the_rows_say_so(
-    sweep, start, undisturbed, check_complete, tmp_path
+    sweep, whole, start, undisturbed, check_complete, tmp_path
 ) -> None:
     run = tmp_path / "run"
     little_room = {"FAULTY_SWEEP": sweep, "FAULT": "out_of_memory", "FAULT_AT": "4"}
     driver = start(sweep, run, script=FAULTY, **little_room)
     assert driver.wait() == 0, driver.said()
-    assert batch_sizes(undisturbed(sweep)) == {12}
+    assert batch_sizes(undisturbed(sweep)) == {whole}
     assert batch_sizes(run) == {4}, "half of it, in whole multiples of four"
     check_complete(sweep, run, but_for=("batch_size",))
 
