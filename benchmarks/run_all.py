@@ -11,6 +11,7 @@ BENCHMARKS = (
     "pool_overheads",
     "plan_scale",
     "recovery",
+    "s3_overlap",
     "batch_and_precision",
     "attack_against_peers",
     "attack_command_against_foolbox",

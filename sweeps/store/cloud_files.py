@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import from_url
 
 from sweeps.store.files import STAGING, Content, Files
@@ -34,6 +34,7 @@ QUICK: RetryConfig = {
 }
 
 _NUM_UPDATES = 100
+_CONNECTION_BROKE = "error sending request"  # in obstore's words
 
 
 class CloudFiles(Files):
@@ -53,7 +54,7 @@ class CloudFiles(Files):
 
     def put_if_absent(self, path: str, content: Content) -> bool:
         try:
-            obstore.put(self.store, path, content, mode="create")
+            self._put_conditionally(path, content, "create")
         except AlreadyExistsError:
             # Ours, if the answer to our first request was lost and the request was sent again.
             return self.read_if_present(path) == bytes(content)
@@ -100,12 +101,38 @@ class CloudFiles(Files):
             version["version"] = found.meta["version"]
         return found.bytes().to_bytes(), version
 
+    def _put_conditionally(
+        self, path: str, content: Content, mode: Literal["create"] | UpdateVersion
+    ) -> None:
+        """Sends the put again after its connection broke: obstore does so for puts without a condition alone.
+
+        Safe, since callers who are told that the condition fails read whose content is there.
+        """
+        deadline = time.monotonic() + self._retry["retry_timeout"].total_seconds()
+        for attempt in range(self._retry["max_retries"]):
+            try:
+                obstore.put(self.store, path, content, mode=mode)
+                return
+            except GenericError as error:
+                pause = self._pause(attempt)
+                if _CONNECTION_BROKE not in str(error) or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+        obstore.put(self.store, path, content, mode=mode)
+
+    def _pause(self, attempt: int) -> float:
+        """Seconds before the next attempt: doubled each time, and different for each of many writers."""
+        backoff = self._retry["backoff"]
+        first: float = backoff["init_backoff"].total_seconds()
+        longest: float = backoff["max_backoff"].total_seconds()
+        return min(longest, first * 2.0**attempt) * random.uniform(0.5, 1)
+
     def _put_version(self, path: str, content: bytes, version: UpdateVersion | None) -> bool:
         """Replaces this version (None: no file); False if the file is another one by now."""
         if version is None:
             return self.put_if_absent(path, content)
         try:
-            obstore.put(self.store, path, content, mode=version)
+            self._put_conditionally(path, content, version)
         except (PreconditionError, FileNotFoundError):
             # Replaced or deleted meanwhile, or replaced by our own first request, whose answer was lost.
             return self.read_if_present(path) == content

@@ -37,12 +37,32 @@ _BY_TEXT = (
         "the bucket does not exist",
         "create it first",
     ),
-    (r"169\.254\.169\.254|metadata\.google|metadata/identity", "no credentials were found", _CREDENTIALS),
     (
-        r"PermissionDenied|Unauthenticated|InvalidAccessKeyId|SignatureDoesNotMatch|status code: 40[13]",
-        "the store refused the credentials",
-        f"check that they may read, write and delete there; {_CREDENTIALS}",
+        r"169\.254\.169\.254|latest/(api/token|meta-data)|metadata\.google|metadata/identity",
+        "no credentials were found",
+        _CREDENTIALS,
     ),
+    (
+        r"ExpiredToken|TokenRefreshRequired|RequestExpired|RequestTimeTooSkewed",
+        "the credentials have expired, or this machine's clock is wrong",
+        "log in again, or renew AWS_SESSION_TOKEN",
+    ),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|Unauthenticated|status code: 401",
+        "the store does not accept the credentials",
+        _CREDENTIALS,
+    ),
+    (
+        r"PermissionDenied|AccessDenied|status code: 403",
+        "the credentials do not permit it",
+        "give them the rights to list, read, write and delete there, or use others",
+    ),
+    (
+        r"redirect without LOCATION|PermanentRedirect|AuthorizationHeaderMalformed",
+        "the bucket is in another region",
+        "set AWS_REGION to the bucket's",
+    ),
+    (r"status code: (5\d\d|429)", "the store is overloaded or down", "try again later"),
     (r"Account must be specified", "the storage account is not known", "set AZURE_STORAGE_ACCOUNT_NAME"),
     (r"builder error", "the address is not https", "set AWS_ALLOW_HTTP=true if plain http is meant"),
     (

@@ -58,7 +58,8 @@ class Files(ABC):
     def update(self, path: str, transform: Callable[[bytes | None], bytes]) -> bytes:
         """Replaces a file by what `transform` makes of it (None: there is none); no writer's change is lost.
 
-        `transform` may be called again when another writer was faster; what it returns must be unique.
+        `transform` may be called again when another writer was faster. What it returns must be unique to the
+        call, as by a random revision in it: only so does a writer whose answer was lost know its own content.
         """
 
     @abstractmethod
