@@ -6,9 +6,10 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
@@ -54,7 +55,7 @@ class CloudFiles(Files):
 
     def put_if_absent(self, path: str, content: Content) -> bool:
         try:
-            self._put_conditionally(path, content, "create")
+            self._sent_again(lambda: obstore.put(self.store, path, content, mode="create"))
         except AlreadyExistsError:
             # Ours, if the answer to our first request was lost and the request was sent again.
             return self.read_if_present(path) == bytes(content)
@@ -68,6 +69,10 @@ class CloudFiles(Files):
                 return content
             time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
         raise OSError(f"{path} changed during each of {_NUM_UPDATES} attempts to update it")
+
+    def delete(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self._sent_again(lambda: obstore.delete(self.store, path))
 
     def probe(self) -> None:
         path = f"{STAGING}/check-{secrets.token_hex(8)}"
@@ -101,24 +106,23 @@ class CloudFiles(Files):
             version["version"] = found.meta["version"]
         return found.bytes().to_bytes(), version
 
-    def _put_conditionally(
-        self, path: str, content: Content, mode: Literal["create"] | UpdateVersion
-    ) -> None:
-        """Sends the put again after its connection broke: obstore does so for puts without a condition alone.
+    def _sent_again(self, request: Callable[[], object]) -> None:
+        """Makes a request, and makes it again after its connection broke.
 
-        Safe, since callers who are told that the condition fails read whose content is there.
+        obstore does so itself, but neither for puts with a condition nor for deletions. It is safe for these:
+        callers who are told that the condition fails read whose content is there.
         """
         deadline = time.monotonic() + self._retry["retry_timeout"].total_seconds()
         for attempt in range(self._retry["max_retries"]):
             try:
-                obstore.put(self.store, path, content, mode=mode)
+                request()
                 return
             except GenericError as error:
                 pause = self._pause(attempt)
                 if _CONNECTION_BROKE not in str(error) or time.monotonic() + pause > deadline:
                     raise
             time.sleep(pause)
-        obstore.put(self.store, path, content, mode=mode)
+        request()
 
     def _pause(self, attempt: int) -> float:
         """Seconds before the next attempt: doubled each time, and different for each of many writers."""
@@ -132,7 +136,7 @@ class CloudFiles(Files):
         if version is None:
             return self.put_if_absent(path, content)
         try:
-            self._put_conditionally(path, content, version)
+            self._sent_again(lambda: obstore.put(self.store, path, content, mode=version))
         except (PreconditionError, FileNotFoundError):
             # Replaced or deleted meanwhile, or replaced by our own first request, whose answer was lost.
             return self.read_if_present(path) == content

@@ -3,12 +3,16 @@
 import http.client
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +158,38 @@ def gateway(s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> I
     with gateway_before(s3_endpoint) as gateway:
         monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.url)
         yield gateway
+
+
+@pytest.fixture
+def s3_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway before an S3 server that is a process of its own; the environment names the gateway."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with (
+        (tmp_path / "moto.log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as server,
+    ):
+        _wait_for(port)
+        with gateway_before(f"http://127.0.0.1:{port}") as gateway:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.url)
+            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+            monkeypatch.setenv("AWS_REGION", "us-east-1")
+            request = urllib.request.Request(f"{gateway.url}/sweeps", method="PUT")
+            urllib.request.urlopen(request).close()
+            yield gateway
+        server.terminate()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the S3 server does not start"
+            time.sleep(0.1)

@@ -40,6 +40,15 @@ def test_an_update_outlasts_a_fault_and_is_made_once(files, gateway, fault) -> N
     assert files.read_if_present("count") == b"2"
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_deletion_outlasts_a_fault(files, gateway, fault) -> None:
+    files.put("file", b"content")
+    gateway.fail_first(2, "POST", fault)
+    files.delete("file")
+    assert not files.exists("file")
+    assert [request.fault for request in gateway.requests if request.method == "POST"] == [fault, fault, None]
+
+
 def test_a_put_if_absent_gives_up_within_its_limit_after_growing_pauses(gateway, s3_url) -> None:
     gateway.choose = lambda method, _path: "reset before" if method == "PUT" else None
     with pytest.raises(GenericError, match="error sending request"):

@@ -1,0 +1,124 @@
+"""A sweep into an S3 server that fails now and then: killed, resumed, doubled, grown; the rows are a disk's."""
+
+import os
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweeps.schemas import IDENTITY
+from sweeps.store import RunDirectory
+
+pytestmark = pytest.mark.long
+REPOSITORY = Path(__file__).parents[3]
+OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
+SECONDS_TO_FINISH = 400.0
+FAULTS = ("503 SlowDown", "500 InternalError", "503 after", "reset before", "reset after")
+SHARE_OF_FAULTS = 0.1
+
+
+SWEEP = (
+    "sweeps/attack_all.py --methods fgsm,bim --num-steps 20 --images 0-95 --shard-size 8 --batch-size 8"
+    " --num-workers 1 --threads-per-worker 1 --address local"
+)
+FIRST, GROWN = "0,0.1", "0,0.05,0.1"  # the ε values that are asked for
+NUM_ROWS = 2 * 3 * 96
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts the sweep in a process of its own."""
+    started: list[tuple[subprocess.Popen, str]] = []
+
+    def run(epsilons: str, output: str | Path) -> subprocess.Popen:
+        folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # Ray's sockets want a short path
+        process = subprocess.Popen(
+            [sys.executable, *SWEEP.split(), "--epsilons", epsilons, "--output", str(output)],
+            cwd=REPOSITORY,
+            env=os.environ | {"RAY_TMPDIR": folder, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
+            stdout=(log := tempfile.TemporaryFile("w+")),  # noqa: SIM115
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        process.log = log
+        started.append((process, folder))
+        return process
+
+    yield run
+    for process, folder in started:
+        process.kill()
+        process.wait()
+        process.log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish(process: Any) -> None:
+    status = process.wait(SECONDS_TO_FINISH)
+    process.log.seek(0)
+    assert status == 0, process.log.read()
+
+
+def now_and_then() -> Callable[[str, str], str | None]:
+    """One request in a few fails, in one way or another."""
+    chance, lock = random.Random(0), threading.Lock()
+
+    def choose(_method: str, _path: str) -> str | None:
+        with lock:
+            return chance.choice(FAULTS) if chance.random() < SHARE_OF_FAULTS else None
+
+    return choose
+
+
+def rows(url: str | Path) -> pa.Table:
+    """All rows of a run in the order of their cells, without what may differ between two runs."""
+    run = RunDirectory(url)
+    table = pa.concat_tables(pq.read_table(run.files.open(entry.path)) for entry in run.results())
+    table = table.sort_by([(column, "ascending") for column in IDENTITY["attack"]])
+    return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
+
+
+def maintain(*arguments: str) -> str:
+    command = [sys.executable, "-m", "sweeps.store", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_sweep_that_is_killed_doubled_and_grown_in_s3_has_the_rows_of_one_on_disk(
+    s3_process, start, tmp_path
+) -> None:
+    url = "s3://sweeps/run"
+    s3_process.choose = now_and_then()
+    killed = start(FIRST, url)
+    deadline = time.monotonic() + SECONDS_TO_FINISH
+    while sum(1 for _ in RunDirectory(url).committed()) < 3:
+        assert killed.poll() is None, killed.log.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    killed.kill()
+    for driver in [start(FIRST, url) for _ in range(2)]:
+        finish(driver)
+    assert RunDirectory(url).files.exists("_SUCCESS")
+    finish(start(GROWN, url))
+
+    finish(start(GROWN, tmp_path / "run"))
+    expected, found = rows(tmp_path / "run"), rows(url)
+    assert len(expected) == NUM_ROWS
+    # Shards of the two are cut where their runs grew.
+    for column in set(expected.column_names) - {"shard_id", "image_key"}:
+        assert found[column].equals(expected[column]), column
+    assert "0 problems" in maintain("verify", url)
+    maintain("gc", url, "--older-than", "0")
+    assert "0 problems" in maintain("verify", url)
+    assert {request.fault for request in s3_process.requests} == {None, *FAULTS}
