@@ -1,5 +1,7 @@
 """A sweep with a fault in its actors: FAULTY_SWEEP names the sweep, FAULT what goes wrong, FAULT_AT with what.
 
+Several faults and what they befall have commas between them.
+
 crash           the actor dies in its first commit, at the crash point FAULT_AT; its driver does not
 raise           computing a shard whose id holds FAULT_AT raises, always
 kill            computing it kills the actor, always
@@ -12,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,25 +43,37 @@ SWEEPS: dict[str, Any] = {
 class FaultyJob:
     """The job of a sweep, and its fault."""
 
-    def __init__(self, factory: JobFactory, fault: str, fault_at: str, shared: Any) -> None:
-        self._job, self._fault, self._at = factory(shared), fault, fault_at
-        if fault == "out_of_memory":
-            nn.modules.module.register_module_forward_pre_hook(partial(_refuse, int(fault_at)))
+    def __init__(self, factory: JobFactory, faults: dict[str, str], shared: Any) -> None:
+        self._job, self._faults = factory(shared), faults
+        if "out_of_memory" in faults:
+            refuse = partial(_refuse, int(faults["out_of_memory"]))
+            nn.modules.module.register_module_forward_pre_hook(refuse)
 
     def compute(self, shard: Shard) -> Any:
-        if self._at in shard.id:
-            if self._fault == "raise":
-                raise ArithmeticError(f"{self._at} is poison")
-            if self._fault == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self._fault == "hang":
-                time.sleep(3600)
+        for fault, at in self._faults.items():
+            if fault in POISONS and at in shard.id:
+                POISONS[fault](shard)
         return self._job.compute(shard)
 
     def commit(self, computed: Any, attempt: int) -> dict[str, Any]:
-        if self._fault == "crash":
-            os.environ[VARIABLE] = self._at
+        if "crash" in self._faults:
+            os.environ[VARIABLE] = self._faults["crash"]
         return self._job.commit(computed, attempt)
+
+
+def _raise(shard: Shard) -> None:
+    raise ArithmeticError(f"{shard.id} is poison")
+
+
+def _kill(_shard: Shard) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hang(_shard: Shard) -> None:
+    time.sleep(3600)
+
+
+POISONS: dict[str, Callable[[Shard], None]] = {"raise": _raise, "kill": _kill, "hang": _hang}
 
 
 def _refuse(limit: int, module: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -72,7 +87,8 @@ def main() -> int:
 
     def run(options: Any) -> int:
         sweep = sweep_of(options)
-        factory = partial(FaultyJob, sweep.factory, os.environ["FAULT"], os.environ["FAULT_AT"])
+        faults = dict(zip(os.environ["FAULT"].split(","), os.environ["FAULT_AT"].split(","), strict=True))
+        factory = partial(FaultyJob, sweep.factory, faults)
         return run_sweep(dataclasses.replace(sweep, factory=factory), options)
 
     return run_command(options_type, run)
