@@ -25,7 +25,6 @@ def test_ctrl_c_says_how_to_resume_and_leaves_no_process(
     start, described, num_committed, check_complete, tmp_path
 ) -> None:
     run, num_shards = tmp_path / "run", described["generate"].num_shards
-    command = f"python {described['generate'].script} --output {run} --"
     driver = start("generate", run)
     driver.wait_until(lambda: num_committed(run) >= 3)
     driver.interrupt()
