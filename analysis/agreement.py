@@ -38,6 +38,7 @@ def agreement(
     run: str | Path,
     *,
     methods: Sequence[str] | None = None,
+    images: Sequence[int] | None = None,
     sample: int | None = None,
     seed: int = 0,
     absolute: bool = False,
@@ -45,12 +46,12 @@ def agreement(
     """Spearman's rank correlation between each two methods: `method`, `other`, `mean`, `low`, `high`, `count`.
 
     The correlation is taken image by image over the pixels, their channels summed; mean and 95 % interval are
-    over the images, those left out where an attribution is the same at all pixels. `sample` images are drawn by
-    `seed`, the same in every run of the same images. `absolute`: of |attribution|. Raises ValueError for fewer
-    than two methods and for a sample that is not of 2 or more.
+    over the images, all unless some are named, without those where an attribution is the same at all pixels.
+    `sample` images are drawn by `seed`, the same in every run of the same images. `absolute`: of |attribution|.
+    Raises ValueError for fewer than two methods and for a sample that is not of 2 or more.
     """
     require_sweep(run, STATIC)
-    rows = attribution_rows(run, methods=methods)
+    rows = attribution_rows(run, methods=methods, images=images)
     rows = _sampled(rows.assign(method=method_names(rows)), sample, seed)
     names = sorted(rows["method"].unique())
     if len(names) < 2:

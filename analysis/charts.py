@@ -95,6 +95,7 @@ def draw_legend(axes: Axes) -> None:
     """The names of the curves in the corner with the most room."""
     legend = axes.legend(loc="best", fontsize=NOTE.size, frameon=True, framealpha=0.85, edgecolor=_GRID)
     for text in legend.get_texts():
+        text.set_text(_fit(text.get_text(), axes_width(axes) / 2, NOTE))
         text.set(parse_math=False, usetex=False, family=FONT_FAMILY)
 
 

@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFormat:
-    """A kind of file: its container, the encoder's name in FFmpeg, and the options of both."""
+    """A kind of file: its container, the encoder's name in FFmpeg, and the options of both.
+
+    `small_options` of the encoder are those of a file about a third as large, whose edges are a little softer.
+    """
 
     container: str
     encoder: str
     container_options: dict[str, str]
     encoder_options: dict[str, str]
+    small_options: dict[str, str]
 
 
 # Visually lossless where it matters here: flat colours, sharp pixels.
@@ -32,6 +36,7 @@ FORMATS = {
         # The index in front of the frames: a browser plays the file while it loads.
         container_options={"movflags": "+faststart"},
         encoder_options={"crf": "20", "preset": "veryfast"},
+        small_options={"crf": "28"},
     ),
     ".webm": VideoFormat(
         container="webm",
@@ -40,6 +45,7 @@ FORMATS = {
         # Without `b=0` the quality asked for is bounded by a bit rate. `realtime` is five times as fast as `good`,
         # with files a fifth larger.
         encoder_options={"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+        small_options={"crf": "42"},
     ),
 }
 
@@ -66,13 +72,13 @@ def video_format(path: Path) -> VideoFormat:
 class VideoWriter:
     """Writes frames `[H, W, 3]` uint8, all of one size, to a video; to be used in a `with` statement.
 
-    The suffix chooses the format. An odd height or width is padded by repeating the last row or column: yuv420p
-    has one colour for two pixels. The file appears under its name when it is complete; an exception leaves
-    nothing behind.
+    The suffix chooses the format; `small`, for a page, its small options. An odd height or width is padded by
+    repeating the last row or column: yuv420p has one colour for two pixels. The file appears under its name when
+    it is complete; an exception leaves nothing behind.
     """
 
-    def __init__(self, path: Path, *, frames_per_second: int = 30) -> None:
-        self._format = video_format(path)
+    def __init__(self, path: Path, *, frames_per_second: int = 30, small: bool = False) -> None:
+        self._format, self._small = video_format(path), small
         if not 1 <= frames_per_second <= 240:
             raise ValueError(f"fps is {frames_per_second}: give a whole number from 1 to 240")
         self._path, self._rate = path, frames_per_second
@@ -114,9 +120,8 @@ class VideoWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         form = self._format
         container = av.open(self._partial, "w", format=form.container, options=form.container_options)
-        stream = container.add_stream(
-            form.encoder, rate=Fraction(self._rate), options=dict(form.encoder_options)
-        )
+        options = form.encoder_options | (form.small_options if self._small else {})
+        stream = container.add_stream(form.encoder, rate=Fraction(self._rate), options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709

@@ -34,9 +34,11 @@ _SMOOTHED_SHARE = 0.02
 
 
 def recapitulation(
-    run: str | Path, *, method: str = METHOD, trials: Sequence[str] | None = None
+    run: str | Path, *, method: str = METHOD, trials: Sequence[str] | None = None, every: int = 1
 ) -> pd.DataFrame:
     """Similarity along training: `trial`, `step`, `measure`, `mean`, `low`, `high` and `count`.
+
+    Of every N-th step and the last of each trial.
 
     Measures, per panel image: `cosine` of |gradient| with the image, over pixels and channels; Pearson's
     `image_correlation` of |gradient| summed over channels with the image's mean over channels, and its
@@ -46,6 +48,8 @@ def recapitulation(
     """
     require_sweep(run, TRAINING)
     rows = attribution_rows(run, methods=[method], trials=trials).sort_values(["trial", "step"])
+    last = rows.groupby("trial", observed=True)["step"].transform("max")
+    rows = rows[(rows["step"] % every == 0) | (rows["step"] == last)]
     images = load_images(run, rows)
     _refuse_missing(rows, images)
     parts = []

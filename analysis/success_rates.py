@@ -34,7 +34,7 @@ AGAINST: tuple[Against, ...] = ("label", "clean_prediction")
 BY = ("method", "epsilon")
 
 # Columns that tell attacks apart. A table by method and epsilon alone would pool what differs in these.
-_AXES = ("model", "checkpoint", "dataset", "split", "method", "target")
+AXES = ("model", "checkpoint", "dataset", "split", "method", "target")
 # What adds up; a table of accuracy does not tell targeted attacks from others.
 _COUNTS = ("count", "successes_", "zero_gradients_", "targeted_", "untargeted_")
 _NEEDED = (
@@ -134,7 +134,7 @@ def successes(frame: pd.DataFrame, *, against: Against = "label", rounded: bool 
 
 def axes_that_vary(frame: pd.DataFrame) -> list[str]:
     """The columns by which rows of different attacks are told apart: the method, and what else has two values."""
-    return [name for name in _AXES if name == "method" or frame[name].nunique(dropna=False) > 1]
+    return [name for name in AXES if name == "method" or frame[name].nunique(dropna=False) > 1]
 
 
 def _predictions(frame: pd.DataFrame, rounded: bool) -> pd.Series:
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--by",
         metavar="COLUMNS",
         help="columns to group by, such as method,epsilon,label; unless given epsilon, method, and those of "
-        f"{', '.join(_AXES)} that have several values",
+        f"{', '.join(AXES)} that have several values",
     )
     parser.add_argument("--denominator", default="all", choices=DENOMINATORS)
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     by = None if options.by is None else [column for column in options.by.split(",") if column]
     count = partial(
         success_counts,
-        by=[*_AXES, "epsilon"] if by is None else by,
+        by=[*AXES, "epsilon"] if by is None else by,
         denominator=options.denominator,
         against=options.against,
         rounded=options.rounded,

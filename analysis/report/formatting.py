@@ -1,8 +1,13 @@
 """Numbers, times and values as a page shows them."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
+
+from markupsafe import Markup
+
+from analysis.attack_rows import format_epsilon
 
 
 def share(rate: float) -> str:
@@ -29,6 +34,11 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.1f} GB"
 
 
+def number(quantity: float, digits: int) -> str:
+    """A quantity with so many decimal places, a dash for what is no number."""
+    return "\N{EN DASH}" if math.isnan(quantity) else f"{quantity:.{digits}f}"
+
+
 def value(setting: Any) -> str:
     """A setting of sweep.json: text as it is, everything else as JSON spells it, what is not set as such."""
     if setting is None or setting == "":
@@ -39,6 +49,11 @@ def value(setting: Any) -> str:
 def kind(sweep: str) -> str:
     """What a sweep does, in a word or two; an unknown one's own name."""
     return _KINDS.get(sweep, sweep)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind each underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 _KINDS = {
@@ -55,6 +70,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "interval": interval,
     "count": count,
     "size": size,
+    "number": number,
     "value": value,
     "kind": kind,
+    "breakable": breakable,
+    "epsilon": format_epsilon,
 }

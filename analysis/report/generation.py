@@ -9,6 +9,7 @@ from analysis import load
 from analysis.judge_accuracy import judge_accuracy
 from analysis.report.class_pages import write_class_pages
 from analysis.report.class_pictures import Pictures, write_pictures
+from analysis.report.generated_video import generated_video
 from analysis.report.site import Section, Site
 from analysis.report.source import Source, planned_cells
 from analysis.report.verdicts import Judge, judges_of, verdict_codes
@@ -39,6 +40,7 @@ def section(source: Source, site: Site) -> Section:
     pictures = write_pictures(source, site, rows, recipes, seeds)
     pages = write_class_pages(source, site, rows, recipes, judges, pictures)
     table = judge_accuracy(rows)
+    video, filmed = generated_video(source, site, recipes)
     html = site.render(
         "generation.html",
         source=source,
@@ -51,6 +53,8 @@ def section(source: Source, site: Site) -> Section:
         tiling=pictures.tiling,
         comparison=list(_comparison(table, judge_accuracy(rows, rank="top5"), recipes)),
         csv=site.table(f"{source.id}/judge-accuracy.csv", table),
+        video=video,
+        filmed=filmed,
         cards=list(_cards(rows, recipes, seeds, judges, pictures, pages)),
         data=_gallery_data(source, rows, recipes, seeds, judges, pictures),
     )

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
-from analysis.report import provenance
+from analysis.report import claims, provenance
 from analysis.report.formatting import kind
 from analysis.report.site import Section, Site
 from analysis.report.source import Source
@@ -12,7 +12,7 @@ from analysis.report.source import Source
 # Which module makes the section of a sweep.
 SECTIONS = {
     "generate": "generation",
-    "tune_recipe": "generation",
+    "tune_recipe": "tuning",
     "attack": "attack",
     "attribute": "attribution",
     "attribute_training": "training",
@@ -24,6 +24,7 @@ def write_report(sources: Sequence[Source], site: Site, *, title: str) -> None:
     """Writes the report of these runs."""
     with site.writing():
         sections = [section_of(source)(source, site) for source in sources]
+        sections.append(claims.section(sources, site))
         origins = [provenance.section(source, site) for source in sources]
         site.finish("index.html", title=title, sources=sources, sections=sections, origins=origins)
 

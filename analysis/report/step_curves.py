@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 # In units of the view box.
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 240, 44, 26, 10, 8
@@ -16,11 +17,16 @@ NUM_COLORS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A polyline: its name, the number of its colour, and its points as SVG spells them."""
+    """A polyline: its name, the number of its colour, and its points as SVG spells them.
+
+    `band` is the outline of its interval, `level` the height of a line that it is compared with.
+    """
 
     name: str
     color: int
     points: str
+    band: str = ""
+    level: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,34 +46,68 @@ class Chart:
     y_ticks: Sequence[Tick]
 
 
-def chart(series: Mapping[str, Sequence[float]], *, low: float, high: float) -> Chart:
-    """A chart of values by step, whose vertical axis runs from `low` to `high`; what is not finite is left out."""
-    num_steps = max((len(values) for values in series.values()), default=0)
+def chart(
+    series: Mapping[str, Sequence[float]],
+    *,
+    low: float,
+    high: float,
+    steps: Sequence[int] | None = None,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> Chart:
+    """A chart of values by step, whose vertical axis runs from `low` to `high`; what is not finite is left out.
+
+    The values of all series are of these `steps`, of 0, 1, 2 … unless given. `bands` are the lower and upper
+    bounds of a series, by its name, `levels` values that it is compared with.
+    """
+    num_values = max((len(values) for values in series.values()), default=0)
+    places = range(num_values) if steps is None else steps
     if high <= low:
         low, high = low - 0.5, low + 0.5
+    axes = _Axes(places=np.asarray(places, dtype=float), low=low, high=high)
     return Chart(
         curves=[
-            Curve(name=name, color=number % NUM_COLORS, points=_points(values, num_steps, low, high))
+            Curve(
+                name=name,
+                color=number % NUM_COLORS,
+                points=" ".join(axes.points(values)),
+                band=axes.band(*(bands or {}).get(name, ([], []))),
+                level=axes.y(levels[name]) if levels and name in levels else None,
+            )
             for number, (name, values) in enumerate(series.items())
         ],
-        x_ticks=[Tick(place=_x(step, num_steps), label=f"{step:g}") for step in _ticks(0, num_steps - 1)],
-        y_ticks=[Tick(place=_y(value, low, high), label=f"{value:g}") for value in _ticks(low, high)],
+        x_ticks=[Tick(place=axes.x(step), label=f"{step:,g}") for step in _ticks(0, axes.last)],
+        y_ticks=[Tick(place=axes.y(value), label=f"{value:g}") for value in _ticks(low, high)],
     )
 
 
-def _points(values: Sequence[float], num_steps: int, low: float, high: float) -> str:
-    array = np.asarray(values, dtype=float)
-    chosen = np.unique(np.linspace(0, len(array) - 1, min(len(array), MOST_POINTS)).round().astype(int))
-    kept = [step for step in chosen if np.isfinite(array[step])]
-    return " ".join(f"{_x(step, num_steps):.0f},{_y(array[step], low, high):.0f}" for step in kept)
+@dataclass(frozen=True, kw_only=True)
+class _Axes:
+    """From steps and values to units of the view box; the value at each index is of the step in `places`."""
 
+    places: NDArray[np.float64]
+    low: float
+    high: float
 
-def _x(step: float, num_steps: int) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * step / max(1, num_steps - 1)
+    @property
+    def last(self) -> float:
+        return float(self.places.max(initial=0))
 
+    def points(self, values: Sequence[float]) -> list[str]:
+        array = np.asarray(values, dtype=float)
+        chosen = np.unique(np.linspace(0, len(array) - 1, min(len(array), MOST_POINTS)).round().astype(int))
+        kept = [index for index in chosen if np.isfinite(array[index])]
+        return [f"{self.x(self.places[index]):.0f},{self.y(array[index]):.0f}" for index in kept]
 
-def _y(value: float, low: float, high: float) -> float:
-    return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
+    def band(self, lower: Sequence[float], upper: Sequence[float]) -> str:
+        """The outline of what lies between two curves: along the lower one, and back along the upper one."""
+        return " ".join([*self.points(lower), *reversed(self.points(upper))])
+
+    def x(self, step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / max(1, self.last)
+
+    def y(self, value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (self.high - value) / (self.high - self.low)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -1,7 +1,8 @@
 """A report of a generation run with hostile names, opened from disk in a real browser."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,7 @@ from sweeps.schemas import SCHEMA_VERSION, generate_images, generate_results
 from sweeps.store import RunDirectory, rows_table
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 HOSTILE = {
     3: "<script>document.title = 'owned'</script>",
@@ -28,6 +29,38 @@ HOSTILE = {
 }
 NUM_CLASSES, SEEDS, RECIPES, JUDGES = 60, (0, 1, 2), ("default", "<b>plain</b>"), ("lite1", "lite2")
 NUM_STEPS = 20
+
+WIDE = {"width": 1280, "height": 900}
+# A busy machine is slow; what hangs is slower.
+PATIENCE = 60_000  # milliseconds
+
+
+@dataclass
+class Guest:
+    """A page of a report in a browser, and all that must not happen there."""
+
+    page: "Page"
+    site: Path
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str = "index.html") -> None:
+        self.page.goto((self.site / path).as_uri())
+
+    def watch(self) -> None:
+        """From now on, notes what the page complains about, and what it asks for that is no file of the report."""
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", lambda request: self._note_failure(request.url, request.failure))
+        self.page.on("request", lambda request: self._note_request(request.url))
+
+    def _note_failure(self, url: str, failure: str | None) -> None:
+        # Leaving a page stops what it was loading, and a download is a page that is not gone to.
+        if failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{failure}: {url}")
+
+    def _note_request(self, url: str) -> None:
+        if not url.startswith(self.site.as_uri()):
+            self.complaints.append(f"request: {url}")
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +75,24 @@ def browser() -> Iterator["Browser"]:
         opened = running.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def invite(browser: "Browser") -> Iterator[Callable[..., Guest]]:
+    """Opens a browser for a report's folder; fails in the end if there were complaints."""
+    guests: list[Guest] = []
+
+    def enter(site: Path, **options: Any) -> Guest:
+        context = browser.new_context(viewport=WIDE, **options)
+        context.set_default_timeout(PATIENCE)
+        guests.append(Guest(context.new_page(), site))
+        guests[-1].watch()
+        return guests[-1]
+
+    yield enter
+    for guest in guests:
+        guest.page.context.close()
+    assert [complaint for guest in guests for complaint in guest.complaints] == []
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Reports of small run directories, and what a browser would make of their pages."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from analysis.report.__main__ import main
+from analysis.report.pages import section_of
+from analysis.report.site import Site, open_site
+from analysis.report.source import open_sources
 from sweeps.schemas import SCHEMA_VERSION
 from sweeps.store import RunDirectory
 
@@ -47,6 +51,14 @@ class Page(HTMLParser):
         named = [attributes.get(name) for _, attributes in self.elements for name in ("href", "src")]
         return [link for link in named if link is not None]
 
+    def rows(self, heading: str = "") -> list[list[str]]:
+        """The texts of the cells of every table row; those below the first that starts with this heading."""
+        rows = re.findall(r"<tr.*?</tr>", self.path.read_text(encoding="utf-8"), re.DOTALL)
+        cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+        texts = [[" ".join(re.sub(r"<[^>]+>", "", cell).split()) for cell in row] for row in cells]
+        firsts = [row[0] for row in texts]
+        return texts[firsts.index(heading) + 1 :] if heading else texts
+
     def classes(self, name: str) -> list[dict[str, str | None]]:
         """The attributes of the elements of a class."""
         return [held for _, held in self.elements if name in (held.get("class") or "").split()]
@@ -82,5 +94,21 @@ def report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
         index = Path(capsys.readouterr().out.strip())
         assert index.name == "index.html"
         return index.parent
+
+    return make
+
+
+@pytest.fixture
+def section_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
+    """Makes the section of a run alone, its PNG figures, which take most of the time, left empty."""
+    monkeypatch.setattr(Site, "figure", lambda self, path, figure: self.put(path, b""))
+
+    def make(run: Path, folder: str = "section") -> Page:
+        [source] = open_sources([str(run)])
+        site = open_site(str(tmp_path / folder))
+        with site.writing():
+            made = section_of(source)(source, site)
+            site.put("section.html", made.html.encode())
+        return Page(tmp_path / folder / "section.html")
 
     return make

@@ -43,7 +43,7 @@ def test_every_link_of_every_page_leads_to_a_file_of_the_report(
 ) -> None:
     folder = report(make_run("one"), make_run("two", seeds=range(5)))
     pages = list(folder.rglob("*.html"))
-    assert len(pages) == 1 + 2 * 3
+    assert len(pages) == 2 + 2 * 3
     for path in pages:
         anchors = {held["id"] for _, held in page(path).elements if held.get("id")}
         for link in page(path).links():
@@ -191,16 +191,6 @@ def test_a_sweep_without_a_section_is_named_and_its_provenance_shown(
     text = page(report(run) / "index.html").text
     assert "no section for sweeps of the kind “distill” yet" in text
     assert "Provenance" in text
-
-
-def test_a_search_for_recipes_is_shown_as_a_generation_is(
-    make_run: MakeRun, report: Report, page: ReadPage, describe_run: DescribeRun
-) -> None:
-    run = make_run()
-    describe_run(run, sweep="tune_recipe")
-    found = page(report(run) / "index.html")
-    assert "Recipe search: run" in found.text
-    assert len(found.classes("card")) == 3
 
 
 def test_a_report_replaces_an_earlier_one_and_leaves_no_page_of_it(make_run: MakeRun, report: Report) -> None:

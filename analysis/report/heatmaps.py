@@ -1,0 +1,72 @@
+"""Tables whose cells are coloured by a share: they can be read aloud, searched and copied, unlike a picture."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+NUM_LEVELS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatCell:
+    """`level` from 0 to 10 chooses the colour, None has none."""
+
+    level: int | None
+    text: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What stands at a row or column; `more` is read aloud alone where `text` is short."""
+
+    text: str
+    more: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap:
+    """A table of cells under headings."""
+
+    corner: str
+    columns: Sequence[Heading]
+    rows: Sequence[tuple[Heading, Sequence[HeatCell]]]
+
+
+def heatmap(
+    shares: pd.DataFrame,
+    texts: Callable[[int, int], str],
+    *,
+    corner: str,
+    columns: Sequence[Heading],
+    rows: Sequence[Heading],
+    mark_own: bool = False,
+) -> Heatmap:
+    """A table of shares in [0, 1], with the text of each cell by row and column; NaN has no colour.
+
+    `mark_own`: a cell whose row and column are the same class is framed.
+    """
+    held = shares.to_numpy(float, na_value=np.nan)
+    own = np.equal.outer(shares.index.to_numpy(), shares.columns.to_numpy()) & mark_own
+    return Heatmap(
+        corner=corner,
+        columns=columns,
+        rows=[
+            (
+                name,
+                [
+                    _cell(held[row, column], texts(row, column), own[row, column])
+                    for column in range(held.shape[1])
+                ],
+            )
+            for row, name in enumerate(rows)
+        ],
+    )
+
+
+def _cell(share: float, text: str, own: bool) -> HeatCell:
+    if np.isnan(share):
+        return HeatCell(level=None, text="\N{EN DASH}", is_own=bool(own))
+    return HeatCell(level=round(NUM_LEVELS * min(max(share, 0), 1)), text=text, is_own=bool(own))
