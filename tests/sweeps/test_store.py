@@ -185,6 +185,7 @@ def test_another_kind_of_url_is_refused_with_what_is_accepted(url) -> None:
         RunDirectory(url)
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_committed_shards_are_listed_in_seconds(tmp_path) -> None:
     results = tmp_path / "results"
     results.mkdir()
