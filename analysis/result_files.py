@@ -91,7 +91,14 @@ def concat_rows(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     for name in frames[0].columns:
         parts = [frame[name] for frame in frames]
         if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
-            columns[name] = pd.Series(union_categoricals(parts, sort_categories=True))
+            columns[name] = pd.Series(union_categoricals(_of_one_type(parts), sort_categories=True))
         else:
             columns[name] = pd.concat(parts, ignore_index=True)
     return pd.DataFrame(columns)
+
+
+def _of_one_type(parts: list[pd.Series]) -> list[pd.Series]:
+    """The categorical columns; those without any value have got the others' type of categories."""
+    types = [part.cat.categories.dtype for part in parts if len(part.cat.categories)]
+    nothing = pd.CategoricalDtype(pd.Index([], dtype=types[0] if types else "str"))
+    return [part if len(part.cat.categories) else part.astype(nothing) for part in parts]

@@ -54,6 +54,14 @@ def test_portions_are_all_rows_in_order(run: Path, small_portions: int) -> None:
     pd.testing.assert_frame_equal(concat_rows(portions), load_rows(run))
 
 
+@pytest.mark.parametrize("others", [["b", "a"], [None]])
+def test_a_column_may_lack_any_value_in_some_of_the_rows(others: list[str | None]) -> None:
+    with_none = pd.DataFrame({"image_file": pd.Categorical([None, None])})
+    frame = concat_rows([with_none, pd.DataFrame({"image_file": pd.Categorical(others)}), with_none])
+    values = frame["image_file"].astype(object)
+    assert values.where(values.notna(), None).tolist() == [None, None, *others, None, None]
+
+
 TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "attack_curves": attack_curves.curve_table,
     "class_success": class_success.class_table,

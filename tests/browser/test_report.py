@@ -32,7 +32,8 @@ class Visit:
 
     def shown(self) -> list[str]:
         """The names of the classes that the gallery shows."""
-        return self.gallery().locator(".card:visible b").all_inner_texts()
+        # Not the inner text: cards that are out of sight are not laid out, and have none.
+        return self.gallery().locator(".card:visible b").all_text_contents()
 
     def gallery(self) -> Any:
         return self.page.locator("[data-gallery='run-0']")
@@ -91,6 +92,7 @@ def test_verdicts_and_recipes_filter_the_gallery(visit: Visit) -> None:
     assert len(visit.shown()) == 60
     first = gallery.locator(".card").first
     first.scroll_into_view_if_needed()
+    first.locator(".marks .wrong").first.wait_for(state="attached")
     assert first.locator("img").get_attribute("alt") == "animal 0, <b>plain</b>: 0 of 3 right"
     assert first.locator(".marks .wrong").count() == 3
 
