@@ -2,40 +2,55 @@
 
 from __future__ import annotations  # obstore's types exist for type checkers alone
 
+import os
 import random
+import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import from_url
 
-from sweeps.store.files import STAGING, Content, Files
+from sweeps.store.files import STAGING, Content, Entry, Files
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore, RetryConfig
 
-# A commit outlasts an outage of minutes; credentials and the request itself last five.
+T = TypeVar("T")
+
+# A commit outlasts an outage of minutes; credentials and the request itself last five. The time alone ends it:
+# obstore draws each pause between the first one and `base` times the last one, so that with base 2 ten of them
+# are over in five seconds as a rule.
 PATIENT: RetryConfig = {
-    "max_retries": 10,
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=20), "base": 2},
+    "max_retries": 1000,
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=20), "base": 4},
     "retry_timeout": timedelta(minutes=4),
 }
 # Someone waits at the terminal for the answer.
 QUICK: RetryConfig = {
-    "max_retries": 3,
+    "max_retries": 4,
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2},
     "retry_timeout": timedelta(seconds=15),
 }
 
 _NUM_UPDATES = 100
-_CONNECTION_BROKE = "error sending request"  # in obstore's words
+# A connection that broke before the answer or amid it, in obstore's words; and what it then says of an upload
+# in parts, which it gives up although it is complete.
+_BROKEN = ("error sending request", "response body error", "NoSuchUpload")
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not")
+# Where obstore looks for a store's address, by the URL's scheme. It aborts where that is no URL.
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 
 
 class CloudFiles(Files):
@@ -47,11 +62,12 @@ class CloudFiles(Files):
 
     @cached_property
     def store(self) -> ObjectStore:
+        _check_endpoints(self.url)
         # Client options given here would replace those of the environment: AWS_ALLOW_HTTP, AWS_TIMEOUT.
         return from_url(self.url, retry_config=self._retry)
 
     def put(self, path: str, content: Content) -> None:
-        obstore.put(self.store, path, content)
+        self._sent_again(lambda: obstore.put(self.store, path, content))
 
     def put_if_absent(self, path: str, content: Content) -> bool:
         try:
@@ -70,9 +86,32 @@ class CloudFiles(Files):
             time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
         raise OSError(f"{path} changed during each of {_NUM_UPDATES} attempts to update it")
 
+    def list(self, folder: str) -> Iterator[Entry]:
+        last, pauses = None, self._pauses()
+        while True:
+            try:
+                for page in obstore.list(self.store, folder, offset=last, chunk_size=1000):
+                    for meta in page:
+                        yield Entry(meta["path"], meta["size"], meta["last_modified"])
+                    last, pauses = max(meta["path"] for meta in page), self._pauses()
+                return
+            except GenericError as error:
+                self._wait_after(error, pauses)
+
     def delete(self, path: str) -> None:
         with suppress(FileNotFoundError):
             self._sent_again(lambda: obstore.delete(self.store, path))
+
+    def read(self, path: str) -> bytes:
+        return self._sent_again(lambda: obstore.get(self.store, path)).bytes().to_bytes()
+
+    def read_if_present(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError as error:
+            if any(code in str(error) for code in _NO_BUCKET):
+                raise
+            return None
 
     def probe(self) -> None:
         path = f"{STAGING}/check-{secrets.token_hex(8)}"
@@ -96,7 +135,7 @@ class CloudFiles(Files):
     def _read_version(self, path: str) -> tuple[bytes | None, UpdateVersion | None]:
         """The content and what identifies it; None and None where there is no such file."""
         try:
-            found = obstore.get(self.store, path)
+            found = self._sent_again(lambda: obstore.get(self.store, path))
         except FileNotFoundError:
             return None, None
         version: UpdateVersion = {}
@@ -106,30 +145,41 @@ class CloudFiles(Files):
             version["version"] = found.meta["version"]
         return found.bytes().to_bytes(), version
 
-    def _sent_again(self, request: Callable[[], object]) -> None:
+    def _sent_again(self, request: Callable[[], T]) -> T:
         """Makes a request, and makes it again after its connection broke.
 
-        obstore does so itself, but neither for puts with a condition nor for deletions. It is safe for these:
-        callers who are told that the condition fails read whose content is there.
+        obstore does so itself, but neither for puts with a condition nor for deletions, nor where an answer
+        broke off, such as a 404. It is safe for all: callers who are told that a condition fails read whose
+        content is there.
         """
-        deadline = time.monotonic() + self._retry["retry_timeout"].total_seconds()
-        for attempt in range(self._retry["max_retries"]):
+        pauses = self._pauses()
+        while True:
             try:
-                request()
-                return
-            except GenericError as error:
-                pause = self._pause(attempt)
-                if _CONNECTION_BROKE not in str(error) or time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause)
-        request()
+                return request()
+            except (GenericError, FileNotFoundError) as error:
+                self._wait_after(error, pauses)
 
-    def _pause(self, attempt: int) -> float:
-        """Seconds before the next attempt: doubled each time, and different for each of many writers."""
+    def _wait_after(self, error: Exception, pauses: Iterator[float]) -> None:
+        """Waits for the next pause; raises the error if no pause is left, or if no pause would help."""
+        text = str(error)
+        if f"after {self._retry['max_retries']} retries" in text or not any(it in text for it in _BROKEN):
+            raise error
+        pause = next(pauses, None)
+        if pause is None:
+            raise error
+        time.sleep(pause)
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds between attempts: doubled each time, and different for each of many writers."""
         backoff = self._retry["backoff"]
-        first: float = backoff["init_backoff"].total_seconds()
-        longest: float = backoff["max_backoff"].total_seconds()
-        return min(longest, first * 2.0**attempt) * random.uniform(0.5, 1)
+        pause, longest = (backoff[name].total_seconds() for name in ("init_backoff", "max_backoff"))
+        deadline = time.monotonic() + self._retry["retry_timeout"].total_seconds()
+        for _ in range(self._retry["max_retries"]):
+            seconds = pause * random.uniform(0.5, 1)
+            if time.monotonic() + seconds > deadline:
+                return
+            yield seconds
+            pause = min(longest, 2 * pause)
 
     def _put_version(self, path: str, content: bytes, version: UpdateVersion | None) -> bool:
         """Replaces this version (None: no file); False if the file is another one by now."""
@@ -141,3 +191,13 @@ class CloudFiles(Files):
             # Replaced or deleted meanwhile, or replaced by our own first request, whose answer was lost.
             return self.read_if_present(path) == content
         return True
+
+
+def _check_endpoints(url: str) -> None:
+    """ValueError for a variable of the environment that should hold a store's address and does not."""
+    for name in _ENDPOINTS.get(urlsplit(url).scheme, ()):
+        endpoint = os.environ.get(name)
+        if endpoint is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", endpoint):
+            raise ValueError(
+                f"{name}: {endpoint!r} is not accepted; accepted: https://HOST or http://HOST:PORT"
+            )

@@ -42,6 +42,12 @@ _BY_TEXT = (
         "no credentials were found",
         _CREDENTIALS,
     ),
+    (r"Missing (SecretAccessKey|AccessKeyId)", "half of the credentials is missing", _CREDENTIALS),
+    (
+        r"service account file",
+        "the file of credentials cannot be read",
+        "give a file that is there in GOOGLE_APPLICATION_CREDENTIALS",
+    ),
     (
         r"ExpiredToken|TokenRefreshRequired|RequestExpired|RequestTimeTooSkewed",
         "the credentials have expired, or this machine's clock is wrong",
@@ -64,7 +70,11 @@ _BY_TEXT = (
     ),
     (r"status code: (5\d\d|429)", "the store is overloaded or down", "try again later"),
     (r"Account must be specified", "the storage account is not known", "set AZURE_STORAGE_ACCOUNT_NAME"),
-    (r"builder error", "the address is not https", "set AWS_ALLOW_HTTP=true if plain http is meant"),
+    (
+        r"builder error",
+        "the address is not https",
+        "set AWS_ALLOW_HTTP=true (s3://) or AZURE_ALLOW_HTTP=true (az://) if plain http is meant",
+    ),
     (
         r"error sending request|Connect",
         "the store does not answer",

@@ -51,15 +51,20 @@ class RunDirectory:
         """The files of the directory, by a store that retries for minutes."""
         return open_files(self.url)
 
+    @cached_property
+    def _quick_files(self) -> Files:
+        """The same files, by a store that gives up after seconds."""
+        return open_files(self.url, quick=True)
+
     def check_writable(self) -> None:
         """ValueError that says why nothing can be committed here and what to do; leaves nothing behind."""
         with explained(self.url, "written"):
-            open_files(self.url, quick=True).probe()
+            self._quick_files.probe()
 
     def read_sweep(self) -> dict[str, Any] | None:
         """What sweep.json holds; None where there is none. ValueError where it cannot be read."""
         with explained(self.url, "read"):
-            content = open_files(self.url, quick=True).read_if_present("sweep.json")
+            content = self._quick_files.read_if_present("sweep.json")
         return self._parse_sweep(content)
 
     def update_sweep(self, transform: Callable[[dict[str, Any] | None], dict[str, Any]]) -> dict[str, Any]:
@@ -147,9 +152,9 @@ class RunDirectory:
         self.files.delete(f"failures/{_safe(shard_id)}.json")
 
     def write_progress(self, progress: dict[str, Any]) -> None:
-        """Replaces progress.json. Nothing depends on it, so a failure is a warning."""
+        """Replaces progress.json. Nothing depends on it: a failure is a warning, and none waits."""
         try:
-            self.files.put("progress.json", _json_bytes(progress))
+            self._quick_files.put("progress.json", _json_bytes(progress))
         except (OSError, BaseError) as error:
             _logger.warning("progress.json could not be written: %s", error)
 

@@ -43,6 +43,12 @@ def test_what_the_store_answers_is_explained(answer, gateway, s3_url) -> None:
     assert advice in said.rpartition(";")[2]
 
 
+def test_a_silent_store_is_refused_after_its_time(gateway, s3_url, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_TIMEOUT", "0.05 seconds")  # obstore's own is half a minute
+    gateway.choose = lambda _method, _path: "silence"
+    assert "the store does not answer" in refusal(f"{s3_url}/run")
+
+
 def test_a_bucket_that_may_only_be_read_is_refused(gateway, s3_url) -> None:
     gateway.choose = lambda method, _path: "403 AccessDenied" if method in ("PUT", "DELETE") else None
     assert "the credentials do not permit it" in refusal(f"{s3_url}/run")
@@ -71,14 +77,58 @@ def test_without_credentials_and_without_a_role_the_variables_to_set_are_named(
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
 
 
-@pytest.mark.parametrize("answer", ["400 ExpiredToken", "403 AccessDenied"])
-def test_a_command_ends_with_2_before_any_work(answer, gateway, s3_url) -> None:
-    gateway.choose = lambda method, _path: answer if method == "PUT" else None
-    command = [sys.executable, *COMMAND.split(), "--output", f"{s3_url}/run"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+def test_a_silent_service_of_roles_is_no_wait_without_end(
+    gateway, s3_url, without_credentials, monkeypatch
+) -> None:
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", gateway.url)
+    monkeypatch.setenv("AWS_TIMEOUT", "0.05 seconds")
+    gateway.choose = lambda _method, _path: "silence"
+    assert "no credentials were found" in refusal(f"{s3_url}/run")
+
+
+def test_half_of_the_credentials_is_refused(s3_url, monkeypatch) -> None:
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    said = refusal(f"{s3_url}/run")
+    assert "half of the credentials is missing" in said
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
+
+
+def test_a_file_of_credentials_that_is_not_there_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file.json")
+    assert "give a file that is there in GOOGLE_APPLICATION_CREDENTIALS" in refusal("gs://bucket/run")
+
+
+@pytest.mark.parametrize("endpoint", ["", "localhost:9000", "http://", "ftp://host", "http://host/a b"])
+def test_an_endpoint_that_is_no_url_is_refused_by_its_name(endpoint, s3_url, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(ValueError, match=f"AWS_ENDPOINT_URL: '{endpoint}' is not accepted; accepted: https:"):
+        RunDirectory(f"{s3_url}/run").check_writable()
+
+
+def test_reading_from_a_missing_bucket_says_so(s3_url) -> None:
+    with pytest.raises(ValueError, match=r"cannot be read: the bucket does not exist .*; create it first"):
+        RunDirectory("s3://no-such-bucket/run").read_sweep()
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_sweep_that_may_not_write_ends_with_2_before_any_work(gateway, s3_url) -> None:
+    gateway.choose = lambda method, _path: "403 AccessDenied" if method == "PUT" else None
+    done = run(*COMMAND.split(), "--output", f"{s3_url}/run")
     assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"error: {s3_url}/run cannot be written: ")
-    assert REFUSALS[answer][1] in done.stderr
-    assert "Traceback" not in done.stderr
-    assert {request.method for request in gateway.requests} <= {"GET", "HEAD", "PUT"}
-    assert len([request for request in gateway.requests if request.method == "PUT"]) == 1
+    assert done.stdout == ""  # Ray would have said that it starts
+    assert done.stderr.startswith(f"error: {s3_url}/run cannot be written: the credentials do not permit it")
+    assert done.stderr.count("\n") == 1
+    assert [request.method for request in gateway.requests].count("PUT") == 1
+
+
+def test_maintenance_with_expired_credentials_ends_with_2(gateway, s3_url) -> None:
+    gateway.choose = lambda _method, _path: "400 ExpiredToken"
+    done = run("-m", "sweeps.store", "status", f"{s3_url}/run")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {s3_url}/run cannot be read: the credentials have expired")
+    assert done.stderr.count("\n") == 1
