@@ -15,9 +15,15 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 
 
 def exit_status(main: Callable[[], None]) -> int:
-    """Runs a command line; a ValueError or a file that cannot be written becomes a message on stderr."""
+    """Runs a command line; a ValueError or a file that cannot be written becomes a message on stderr.
+
+    So does Ctrl-C, with a shell's exit status for it.
+    """
     try:
         main()
+    except KeyboardInterrupt:
+        print("Interrupted; the same command starts over", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(terminal_text(f"error: {error}"), file=sys.stderr)
         return 2

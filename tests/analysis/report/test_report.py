@@ -264,6 +264,14 @@ def test_what_is_no_readable_run_is_refused_before_anything_is_written(
     assert not (tmp_path / "report").exists()
 
 
+def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert exit_status(interrupted) == 130
+    assert capsys.readouterr().err == "Interrupted; the same command starts over\n"
+
+
 def test_a_mistake_is_one_line_and_exit_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(lambda: main([str(tmp_path), "--output", str(tmp_path / "report")])) == 2
     assert re.fullmatch(r"error: .* is not a run directory.*\n", capsys.readouterr().err)
