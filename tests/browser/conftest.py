@@ -46,6 +46,18 @@ class Guest:
     def open(self, path: str = "index.html") -> None:
         self.page.goto((self.site / path).as_uri())
 
+    def unfold(self) -> None:
+        self.page.locator("details").evaluate_all("folds => folds.forEach(fold => { fold.open = true })")
+
+    def grave_faults(self) -> list[tuple[str, list[str]]]:
+        """What axe finds serious or worse, everything unfolded: rules, and the elements that break them."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+        self.unfold()
+        # Not fetching style sheets, which pages from disk may not.
+        violations = axe.Axe().run(self.page, options={"preload": False}).response["violations"]
+        grave = [fault for fault in violations if fault["impact"] in ("serious", "critical")]
+        return [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in grave]
+
     def watch(self) -> None:
         """From now on, notes what the page complains about, and what it asks for that is no file of the report."""
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))

@@ -4,10 +4,10 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,16 +15,12 @@ import pytest
 from analysis.report.__main__ import main
 from analysis.success_rates import DENOMINATORS, success_rate
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PHONE = {"width": 390, "height": 844}
 
-# A busy machine is slow; what hangs is slower.
-PATIENCE = 60_000  # milliseconds
+Visit = Any  # a guest, see conftest.py
 
 NUM_IMAGES, NUM_EPSILONS, METHODS = 200, 12, ("fgsm", "bim", "minimum_fgsm")
 ATTACK = f"sweeps/attack_all.py --images 0-{NUM_IMAGES - 1} --methods {','.join(METHODS)} --save-images 0-31"
@@ -55,59 +51,27 @@ def attack_report(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(folder / "site", folder / "attack", folder / "modify")
 
 
-@dataclass
-class Visit:
-    """The index page in a browser, and all that must not happen there."""
-
-    page: "Page"
-    made: Made
-    complaints: list[str] = field(default_factory=list)
-
-    def open(self) -> None:
-        self.page.goto((self.made.site / "index.html").as_uri())
-
-    def attacks(self) -> Any:
-        return self.page.locator("#run-0")
-
-    def modified(self) -> Any:
-        return self.page.locator("#run-1")
-
-    def unfold(self) -> None:
-        self.page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-
-
 @pytest.fixture
-def visit(browser: "Browser", attack_report: Made) -> Iterator[Visit]:
-    """Fails at its end if anything was requested that is no file of the report, or complained about."""
-    context = browser.new_context(viewport=WIDE, accept_downloads=True)
-    context.set_default_timeout(PATIENCE)
-    visit = Visit(context.new_page(), attack_report)
-    visit.page.on("console", lambda message: visit.complaints.append(f"{message.type}: {message.text}"))
-    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    visit.page.on("requestfailed", lambda request: note_failure(visit, request.url, request.failure))
-    visit.page.on("request", lambda request: note_request(visit, request.url))
+def visit(invite: Callable[..., Visit], attack_report: Made) -> Visit:
+    """The index page in a browser."""
+    visit = invite(attack_report.site, accept_downloads=True)
     visit.open()
-    yield visit
-    context.close()
-    assert visit.complaints == []
+    return visit
 
 
-def note_request(visit: Visit, url: str) -> None:
-    if not url.startswith(visit.made.site.as_uri()):
-        visit.complaints.append(f"request: {url}")
+def attacks(visit: Visit) -> Any:
+    return visit.page.locator("#run-0")
 
 
-def note_failure(visit: Visit, url: str, failure: str | None) -> None:
-    # A download is a page that the browser does not go to.
-    if failure != "net::ERR_ABORTED":
-        visit.complaints.append(f"{failure}: {url}")
+def modified(visit: Visit) -> Any:
+    return visit.page.locator("#run-1")
 
 
-def test_the_downloaded_table_is_what_pandas_gives(visit: Visit, tmp_path: Path) -> None:
+def test_the_downloaded_table_is_what_pandas_gives(visit: Visit, attack_report: Made, tmp_path: Path) -> None:
     with visit.page.expect_download() as download:
-        visit.attacks().get_by_role("link", name="Download as CSV").click()
+        attacks(visit).get_by_role("link", name="Download as CSV").click()
     download.value.save_as(tmp_path / "rates.csv")
-    rows = pd.read_parquet(visit.made.attack / "results")
+    rows = pd.read_parquet(attack_report.attack / "results")
     expected = pd.concat(
         success_rate(rows, ["method", "epsilon"], denominator).assign(denominator=denominator)
         for denominator in DENOMINATORS
@@ -120,11 +84,13 @@ def test_the_downloaded_table_is_what_pandas_gives(visit: Visit, tmp_path: Path)
     )
 
 
-def test_the_downloaded_targets_are_what_pandas_counts(visit: Visit, tmp_path: Path) -> None:
+def test_the_downloaded_targets_are_what_pandas_counts(
+    visit: Visit, attack_report: Made, tmp_path: Path
+) -> None:
     with visit.page.expect_download() as download:
-        visit.modified().get_by_role("link", name="targets as CSV", exact=True).click()
+        modified(visit).get_by_role("link", name="targets as CSV", exact=True).click()
     download.value.save_as(tmp_path / "targets.csv")
-    rows = pd.read_parquet(visit.made.modify / "results")
+    rows = pd.read_parquet(attack_report.modify / "results")
     others = rows[rows["target"] != rows["label"]]
     expected = (others["prediction"] == others["target"]).groupby(others["target"]).agg(["size", "mean"])
     written = pd.read_csv(tmp_path / "targets.csv").set_index("target")
@@ -132,21 +98,21 @@ def test_the_downloaded_targets_are_what_pandas_counts(visit: Visit, tmp_path: P
     assert written["rate"].to_list() == pytest.approx(expected["mean"].to_list())
 
 
-def test_charts_and_tables_show_the_rates(visit: Visit) -> None:
-    row = visit.attacks().get_by_role("row").filter(has_text="64/255").first
-    rows = pd.read_parquet(visit.made.attack / "results")
+def test_charts_and_tables_show_the_rates(visit: Visit, attack_report: Made) -> None:
+    row = attacks(visit).get_by_role("row").filter(has_text="64/255").first
+    rows = pd.read_parquet(attack_report.attack / "results")
     [rate] = success_rate(
         rows[(rows["method"] == "fgsm") & (rows["epsilon"] == 64 / 255)], denominator="initially_correct"
     )["rate"]
     assert f"{100 * rate:.1f} %" in row.inner_text()
-    chart = visit.attacks().get_by_role("img", name="Success against ε, trained: images right").first
+    chart = attacks(visit).get_by_role("img", name="Success against ε, trained: images right").first
     assert f"fgsm from 0.0 % at 0/255 to {100 * rate:.1f} % at 64/255" in chart.get_attribute("aria-label")
     assert chart.locator("polyline").count() == 2
     assert chart.locator("polyline").first.evaluate("line => getComputedStyle(line).fill") == "none"
 
 
 def test_images_load_when_an_attack_is_unfolded_by_keyboard(visit: Visit) -> None:
-    folds = visit.attacks().locator("details.fold")
+    folds = attacks(visit).locator("details.fold")
     assert folds.count() == len(METHODS)
     second = folds.nth(1)
     pictures = second.locator("img")
@@ -162,13 +128,8 @@ def test_images_load_when_an_attack_is_unfolded_by_keyboard(visit: Visit) -> Non
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(visit: Visit, scheme: Any) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     visit.page.emulate_media(color_scheme=scheme)
-    visit.unfold()
-    # Not fetching style sheets, which pages from disk may not.
-    violations = axe.Axe().run(visit.page, options={"preload": False}).response["violations"]
-    grave = [fault for fault in violations if fault["impact"] in ("serious", "critical")]
-    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in grave] == []
+    assert visit.grave_faults() == []
 
 
 def test_letters_on_every_colour_of_a_share_can_be_read(visit: Visit) -> None:
