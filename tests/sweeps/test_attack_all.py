@@ -177,6 +177,7 @@ def test_the_same_command_again_changes_no_file(copied_run, capsys) -> None:
     assert capsys.readouterr().err == f"All 4 shards are committed in {copied_run}\n"
 
 
+@pytest.mark.long
 def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, tmp_path) -> None:
     before = files_of(copied_run)
     attack({"--epsilons": "0,0.25/255,4/255,0.1,8/255", "--images": f"0-{NUM_IMAGES + 11}"}, copied_run)

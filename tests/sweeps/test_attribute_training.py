@@ -222,6 +222,7 @@ def test_a_new_method_and_a_new_image_need_no_training(copied_run, finished_run,
     assert verify(RunDirectory(copied_run)).problems == []
 
 
+@pytest.mark.long
 def test_a_grid_has_a_tape_a_trial(attribute_training) -> None:
     changed = {"--learning-rates": "0.001,0.01", "--seeds": "0,1", "--methods": "gradient", "--every": "6"}
     run = attribute_training(changed)
@@ -245,6 +246,7 @@ def test_a_cut_tape_is_completed_with_the_same_weights(copied_run, finished_run,
     assert tape_files(copied_run) == tape_files(finished_run)
 
 
+@pytest.mark.long
 def test_a_tape_that_does_not_play_as_recorded_fails_its_shards_alone(
     copied_run, attribute_training, data_root, capfd
 ) -> None:

@@ -158,6 +158,7 @@ def test_the_same_command_again_changes_no_file(copied_run, capsys) -> None:
     assert capsys.readouterr().err == f"All 2 shards are committed in {copied_run}\n"
 
 
+@pytest.mark.long
 def test_more_seeds_and_recipes_compute_the_new_cells_alone(copied_run, generate, capsys) -> None:
     before = content(copied_run)
     generate({"--seeds": "0-1", "--recipes": "fast,blur"}, copied_run)

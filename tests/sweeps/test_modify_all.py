@@ -170,6 +170,7 @@ def test_the_same_command_again_changes_no_file(copied_run, capsys) -> None:
     assert capsys.readouterr().err == f"All 6 shards are committed in {copied_run}\n"
 
 
+@pytest.mark.long
 def test_what_is_missing_is_made_again_as_it_was(copied_run, finished_run, modify_all) -> None:
     for file in sorted((copied_run / "results").iterdir())[1::2]:
         file.unlink()

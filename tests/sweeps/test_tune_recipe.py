@@ -79,6 +79,7 @@ def files(output: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in output.glob("*/*.parquet")}
 
 
+@pytest.mark.long
 def test_each_configuration_is_committed_class_by_class(finished: Path) -> None:
     frame = rows(finished)
     assert frame["recipe"].nunique() == 3
@@ -91,6 +92,7 @@ def test_each_configuration_is_committed_class_by_class(finished: Path) -> None:
     assert (finished / "_SUCCESS").exists()
 
 
+@pytest.mark.long
 def test_a_row_says_which_settings_made_it(finished: Path) -> None:
     for name, settings, num_steps in rows(finished)[["recipe", "settings", "num_steps"]].itertuples(
         index=False
@@ -100,12 +102,14 @@ def test_a_row_says_which_settings_made_it(finished: Path) -> None:
         assert num_steps == made_by.num_steps
 
 
+@pytest.mark.long
 def test_all_trials_take_the_classes_in_the_same_chunks(finished: Path) -> None:
     chunks = rows(finished).groupby(["recipe", "chunk"])["class_index"].apply(tuple).unstack()
     assert [len(chunk) for chunk in chunks.iloc[0]] == [4, 4]
     assert (chunks == chunks.iloc[0]).all(axis=None)
 
 
+@pytest.mark.long
 def test_the_finished_search_again_computes_nothing_and_prints_the_same(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +121,7 @@ def test_the_finished_search_again_computes_nothing_and_prints_the_same(
     assert f"--recipes {finished}/best_recipe.yaml" in printed
 
 
+@pytest.mark.long
 def test_a_search_without_its_last_word_reads_back_what_is_committed(copied: Path) -> None:
     (copied / "_SUCCESS").unlink()
     before = files(copied)
@@ -191,6 +196,7 @@ def test_the_best_recipe_is_a_file_that_generates(finished: Path, tmp_path: Path
     assert f"tuned-{settings_digest(settings)}" in set(rows(finished)["recipe"])
 
 
+@pytest.mark.long
 def test_a_recipe_that_changed_its_meaning_is_refused(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,6 +244,7 @@ def test_a_mistake_is_named_and_nothing_is_written(
         (["--parameters", "noise"], "parameters: the directory was made with"),
     ],
 )
+@pytest.mark.long
 def test_another_search_in_the_same_directory_is_refused(
     options: list[str], message: str, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
