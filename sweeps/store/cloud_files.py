@@ -18,6 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import from_url
 
+from sweeps.store.errors import NO_BUCKET
 from sweeps.store.files import STAGING, Content, Entry, Files
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _NUM_UPDATES = 100
 # A connection that broke before the answer or amid it, in obstore's words; and what it then says of an upload
 # in parts, which it gives up although it is complete.
 _BROKEN = ("error sending request", "response body error", "NoSuchUpload")
-_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not")
 # Where obstore looks for a store's address, by the URL's scheme. It aborts where that is no URL.
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -109,7 +109,7 @@ class CloudFiles(Files):
         try:
             return self.read(path)
         except FileNotFoundError as error:
-            if any(code in str(error) for code in _NO_BUCKET):
+            if re.search(NO_BUCKET, str(error)):
                 raise
             return None
 

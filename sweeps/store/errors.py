@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from obstore.exceptions import BaseError
 
+# How S3, Azure and GCS say so.
+NO_BUCKET = r"NoSuchBucket|ContainerNotFound|specified bucket does not"
+
 _ELSEWHERE = "choose another place"
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3://), GOOGLE_APPLICATION_CREDENTIALS (gs://) or "
@@ -33,7 +36,7 @@ _BY_NUMBER = {
 # The first pattern found in the error's text; the names of codes are those of S3, GCS and Azure.
 _BY_TEXT = (
     (
-        r"NoSuchBucket|ContainerNotFound|specified bucket does not",
+        NO_BUCKET,
         "the bucket does not exist",
         "create it first",
     ),

@@ -34,13 +34,23 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty bucket; endpoint and credentials are in the environment, as a user gives them."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+def use_s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts the endpoint of a server and credentials into the environment, as a user gives them."""
+
+    def use(endpoint: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    return use
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, use_s3: Callable[[str], None]) -> str:
+    """The URL of an empty bucket; endpoint and credentials are in the environment."""
+    use_s3(s3_endpoint)
     bucket = f"bucket-{next(_bucket_numbers)}"
     urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")).close()
     return f"s3://{bucket}"
@@ -52,6 +62,20 @@ def run(request: pytest.FixtureRequest) -> RunDirectory:
     if request.param == "local":
         return RunDirectory(request.getfixturevalue("tmp_path") / "runs" / "generate")
     return RunDirectory(f"{request.getfixturevalue('s3_url')}/runs/generate")
+
+
+@pytest.fixture
+def refusal() -> Callable[[str | Path], str]:
+    """Of a place that cannot be written: the line that says why."""
+
+    def of(url: str | Path) -> str:
+        with pytest.raises(ValueError, match="cannot be written") as refused:
+            RunDirectory(url).check_writable()
+        assert str(url) in str(refused.value)
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    return of
 
 
 @pytest.fixture

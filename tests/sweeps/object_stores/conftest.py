@@ -161,7 +161,7 @@ def gateway(s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 @pytest.fixture
-def s3_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gateway]:
+def s3_process(use_s3: Callable[[str], None], tmp_path: Path) -> Iterator[Gateway]:
     """A gateway before an S3 server that is a process of its own; the environment names the gateway."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -173,11 +173,7 @@ def s3_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gate
     ):
         _wait_for(port)
         with gateway_before(f"http://127.0.0.1:{port}") as gateway:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.url)
-            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-            monkeypatch.setenv("AWS_REGION", "us-east-1")
+            use_s3(gateway.url)
             request = urllib.request.Request(f"{gateway.url}/sweeps", method="PUT")
             urllib.request.urlopen(request).close()
             yield gateway

@@ -26,16 +26,8 @@ REFUSALS = {
 COMMAND = "sweeps/attack_all.py --images 0-3 --methods fgsm --epsilons 0.1 --num-workers 1 --address local"
 
 
-def refusal(url: str) -> str:
-    with pytest.raises(ValueError, match="cannot be written") as refused:
-        RunDirectory(url).check_writable()
-    assert url in str(refused.value)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
-
-
 @pytest.mark.parametrize("answer", REFUSALS)
-def test_what_the_store_answers_is_explained(answer, gateway, s3_url) -> None:
+def test_what_the_store_answers_is_explained(refusal, answer, gateway, s3_url) -> None:
     gateway.choose = lambda _method, _path: answer
     reason, advice = REFUSALS[answer]
     said = refusal(f"{s3_url}/run")
@@ -43,18 +35,18 @@ def test_what_the_store_answers_is_explained(answer, gateway, s3_url) -> None:
     assert advice in said.rpartition(";")[2]
 
 
-def test_a_silent_store_is_refused_after_its_time(gateway, s3_url, monkeypatch) -> None:
+def test_a_silent_store_is_refused_after_its_time(refusal, gateway, s3_url, monkeypatch) -> None:
     monkeypatch.setenv("AWS_TIMEOUT", "0.05 seconds")  # obstore's own is half a minute
     gateway.choose = lambda _method, _path: "silence"
     assert "the store does not answer" in refusal(f"{s3_url}/run")
 
 
-def test_a_bucket_that_may_only_be_read_is_refused(gateway, s3_url) -> None:
+def test_a_bucket_that_may_only_be_read_is_refused(refusal, gateway, s3_url) -> None:
     gateway.choose = lambda method, _path: "403 AccessDenied" if method in ("PUT", "DELETE") else None
     assert "the credentials do not permit it" in refusal(f"{s3_url}/run")
 
 
-def test_credentials_that_may_not_delete_are_refused(gateway, s3_url) -> None:
+def test_credentials_that_may_not_delete_are_refused(refusal, gateway, s3_url) -> None:
     gateway.choose = lambda method, _path: "403 AccessDenied" if method in ("DELETE", "POST") else None
     assert "the credentials do not permit it" in refusal(f"{s3_url}/run")
 
@@ -67,7 +59,7 @@ def without_credentials(monkeypatch) -> None:
 
 
 def test_without_credentials_and_without_a_role_the_variables_to_set_are_named(
-    gateway, s3_url, without_credentials, monkeypatch
+    refusal, gateway, s3_url, without_credentials, monkeypatch
 ) -> None:
     # Where an instance of AWS asks for its role's credentials.
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", gateway.url)
@@ -78,7 +70,7 @@ def test_without_credentials_and_without_a_role_the_variables_to_set_are_named(
 
 
 def test_a_silent_service_of_roles_is_no_wait_without_end(
-    gateway, s3_url, without_credentials, monkeypatch
+    refusal, gateway, s3_url, without_credentials, monkeypatch
 ) -> None:
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", gateway.url)
     monkeypatch.setenv("AWS_TIMEOUT", "0.05 seconds")
@@ -86,14 +78,14 @@ def test_a_silent_service_of_roles_is_no_wait_without_end(
     assert "no credentials were found" in refusal(f"{s3_url}/run")
 
 
-def test_half_of_the_credentials_is_refused(s3_url, monkeypatch) -> None:
+def test_half_of_the_credentials_is_refused(refusal, s3_url, monkeypatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     said = refusal(f"{s3_url}/run")
     assert "half of the credentials is missing" in said
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
 
 
-def test_a_file_of_credentials_that_is_not_there_is_refused(monkeypatch) -> None:
+def test_a_file_of_credentials_that_is_not_there_is_refused(refusal, monkeypatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file.json")
     assert "give a file that is there in GOOGLE_APPLICATION_CREDENTIALS" in refusal("gs://bucket/run")
 
