@@ -32,21 +32,21 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(BIN)/python sweeps/attack_all.py --output $(ATTACK) --methods fgsm,random_sign,minimum_fgsm
 	$(BIN)/python -m analysis.success_rates $(ATTACK) --by method,epsilon
-	$(BIN)/python -m analysis.attack_curves $(ATTACK) --output $(FIGURES)
-	$(BIN)/python -m analysis.triptychs $(ATTACK) --output $(FIGURES) --methods fgsm --epsilons 0.01,8/255
+	$(BIN)/python -m analysis.attacks.curves $(ATTACK) --output $(FIGURES)
+	$(BIN)/python -m analysis.attacks.triptychs $(ATTACK) --output $(FIGURES) --methods fgsm --epsilons 0.01,8/255
 	$(BIN)/python sweeps/attribute_all.py --output $(ATTRIBUTE) --images 0-199
-	$(BIN)/python -m analysis.attribution_grids $(ATTRIBUTE) --output $(FIGURES)
-	$(BIN)/python -m analysis.attribution_scores $(ATTRIBUTE) --output $(FIGURES)
+	$(BIN)/python -m analysis.attribution.grids $(ATTRIBUTE) --output $(FIGURES)
+	$(BIN)/python -m analysis.attribution.scores $(ATTRIBUTE) --output $(FIGURES)
 	$(BIN)/python sweeps/attribute_training.py --output $(TRAINING) --every 10 --methods gradient_x_input,loss_gradient
-	$(BIN)/python -m analysis.recapitulation $(TRAINING) --output $(FIGURES)
+	$(BIN)/python -m analysis.training.recapitulation $(TRAINING) --output $(FIGURES)
 	$(BIN)/python -m analysis.video $(TRAINING) --output $(FIGURES)/training.mp4 --method gradient_x_input
 	$(BIN)/python sweeps/modify_all.py --output $(MODIFY) --images 0-7
-	$(BIN)/python -m analysis.modifications $(MODIFY) --output $(FIGURES)
+	$(BIN)/python -m analysis.generation.modifications $(MODIFY) --output $(FIGURES)
 	$(BIN)/python sweeps/generate_all.py --output $(RUN) --recipes default,fast,blur,plain \
 		--classes 1,107,291,323,340,417,483,779,863,954,963,980
-	$(BIN)/python -m analysis.judge_accuracy $(RUN)
-	$(BIN)/python -m analysis.contact_sheets $(RUN) --output $(FIGURES)
-	$(BIN)/python -m analysis.recipe_strips $(RUN) --output $(FIGURES)
+	$(BIN)/python -m analysis.generation.judge_accuracy $(RUN)
+	$(BIN)/python -m analysis.generation.contact_sheets $(RUN) --output $(FIGURES)
+	$(BIN)/python -m analysis.generation.recipe_strips $(RUN) --output $(FIGURES)
 	$(BIN)/python -m analysis.report $(RUN) $(ATTACK) $(ATTRIBUTE) $(TRAINING) $(MODIFY) --output $(REPORT)
 	@echo
 	@echo "Report:          $(REPORT)/index.html"

@@ -22,13 +22,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.attributions import TRAINING, require_sweep
+from analysis.attribution.attributions import TRAINING, require_sweep
 from analysis.command_line import exit_status
-from analysis.drawing import Pixels
-from analysis.encoding import VideoWriter, video_format
-from analysis.generation_frames import GENERATE
-from analysis.generation_video import GenerationChoice, generation_frames
-from analysis.training_video import SCALES, VideoChoice, video_frames
+from analysis.drawing.encoding import VideoWriter, video_format
+from analysis.drawing.pixels import Pixels
+from analysis.generation.frames import GENERATE
+from analysis.generation.video import GenerationChoice, generation_frames
+from analysis.training.video import SCALES, VideoChoice, video_frames
 
 # Few frames show a generation, thousands a training.
 FRAMES_PER_SECOND = {GENERATE: 10, TRAINING: 30}

@@ -149,7 +149,7 @@ def measure(command: list[str], folder: Path) -> Measured:
 
 
 def measured_commands(run: Path, folder: Path) -> Iterator[tuple[str, Measured]]:
-    yield "(imports alone)", measure([sys.executable, "-c", "import analysis.confusion"], folder)
+    yield "(imports alone)", measure([sys.executable, "-c", "import analysis.attacks.confusion"], folder)
     for name, arguments in COMMANDS.items():
         command = [sys.executable, "-m", f"analysis.{name}", str(run), *arguments]
         yield name, measure(command, folder)

@@ -1,9 +1,9 @@
 """How good are the recipes? The share of each one's images that judges name rightly, on the same classes.
 
 This is a sweep, so it is run as one: `sweeps/generate_all.py` into `--run`, which may be interrupted and
-goes on when called again, then `analysis.judge_accuracy`. Its images are there to be looked at:
+goes on when called again, then `analysis.generation.judge_accuracy`. Its images are there to be looked at:
 
-    python -m analysis.recipe_strips runs/recipe-table --output runs/recipe-table-figures
+    python -m analysis.generation.recipe_strips runs/recipe-table --output runs/recipe-table-figures
 """
 
 import argparse
@@ -15,7 +15,7 @@ import pandas as pd
 from reporting import Finding, Row, command_line, publish
 
 from analysis import load
-from analysis.judge_accuracy import judge_accuracy
+from analysis.generation.judge_accuracy import judge_accuracy
 from sweeps.ranges import format_integers
 
 SCRIPT = Path(__file__).parent.parent / "sweeps" / "generate_all.py"

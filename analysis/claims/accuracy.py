@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 
-from analysis.attack_rows import initially_correct
+from analysis.attacks.rows import initially_correct
 from analysis.claims import settings
 from analysis.claims.claim import Claim, Claimed, Measurement, about
 from analysis.claims.evidence import Evidence

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.attribution_grids import load_images
-from analysis.attributions import INTEGRATED, attribution_values
+from analysis.attribution.attributions import INTEGRATED, attribution_values
+from analysis.attribution.grids import load_images
 from analysis.claims import settings, words
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import CORRELATION, mean
-from analysis.recapitulation import METHOD, similarities
-from analysis.training_gradients import training_integrated_gradient
+from analysis.training.gradients import training_integrated_gradient
+from analysis.training.recapitulation import METHOD, similarities
 
 # Of the pixels, the share that counts as where the attribution is focused.
 FOCUS = 0.1

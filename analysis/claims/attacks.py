@@ -5,14 +5,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.attack_rows import format_epsilon, initially_correct
+from analysis.attacks.rows import format_epsilon, initially_correct
+from analysis.attacks.success_rates import success_rate, successes
 from analysis.claims import settings, words
 from analysis.claims.claim import Claim, Claimed, Measurement, about, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import SHARE, mean, paired_difference
 from analysis.claims.rates import complement, rate, rate_difference
 from analysis.claims.words import EPSILON, UNNOTICED
-from analysis.success_rates import success_rate, successes
 
 _SECTION, _GENERATION = "Adversarial Examples", "Modifying an input via gradient descent"
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import attack_rows, attributions, load, modifications
-from analysis.report.source import Source
+from analysis import load
+from analysis.attacks import rows as attack_rows
+from analysis.attribution import attributions
+from analysis.generation import modifications
+from analysis.run import Source
 
 # What the claims need of an attack's rows beside those of every table.
 _ATTACK_COLUMNS = (*attack_rows.COLUMNS, "clean_confidence", "adversarial_confidence", "l2")

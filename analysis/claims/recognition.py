@@ -8,7 +8,7 @@ from analysis.claims.claim import Measurement
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import paired_difference
 from analysis.claims.rates import rate, rate_difference
-from analysis.judge_accuracy import judge_accuracy
+from analysis.generation.judge_accuracy import judge_accuracy
 
 # What is said of classes in general needs a few of them, what is said of one a few seeds.
 FEWEST_CLASSES, FEWEST_SEEDS = 4, 8

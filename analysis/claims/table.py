@@ -12,7 +12,7 @@ from analysis.claims.circumstances import differences, in_setting
 from analysis.claims.claim import NOT_MEASURED, VERDICTS, Claim, Measurement, verdict
 from analysis.claims.evidence import KINDS, Evidence
 from analysis.claims.registry import CLAIMS
-from analysis.report.source import Source, open_sources
+from analysis.run import Source, open_sources
 
 COLUMNS = {
     "claim": "str",

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from analysis.command_line import exit_status
+from analysis.html.site import open_site
 from analysis.report.pages import write_report
-from analysis.report.site import open_site
-from analysis.report.source import open_sources
+from analysis.run import open_sources
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

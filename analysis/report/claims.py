@@ -7,8 +7,8 @@ import pandas as pd
 from analysis.claims import VERDICTS, to_csv, to_html, to_markdown
 from analysis.claims.claim import NOT_MEASURED
 from analysis.claims.table import table_of, verdicts
-from analysis.report.site import Section, Site
-from analysis.report.source import Source
+from analysis.html.site import Section, Site
+from analysis.run import Source
 
 PAGE, CSV, MARKDOWN = "claims.html", "claims.csv", "claims.md"
 

@@ -4,10 +4,10 @@ import importlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
+from analysis.html.formatting import kind
+from analysis.html.site import Section, Site
 from analysis.report import claims, provenance
-from analysis.report.formatting import kind
-from analysis.report.site import Section, Site
-from analysis.report.source import Source
+from analysis.run import Source
 
 # Which module makes the section of a sweep.
 SECTIONS = {

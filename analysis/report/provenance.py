@@ -3,8 +3,8 @@
 import shlex
 from typing import Any
 
-from analysis.report.site import Section, Site
-from analysis.report.source import Source, num_values
+from analysis.html.site import Section, Site
+from analysis.run import Source, num_values
 
 # Keys of an invocation with a place of their own; all others are listed as they are.
 _INVOCATION_KEYS = ("started", "command", "python", "platform", "versions", "git_commit")

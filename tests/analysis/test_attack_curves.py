@@ -9,9 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import attack_curves, class_success, load
-from analysis.attack_curves import curve_figure, curve_table, epsilon_range
-from analysis.class_success import class_figure, class_table
+from analysis import load
+from analysis.attacks import class_success
+from analysis.attacks import curves as attack_curves
+from analysis.attacks.class_success import class_figure, class_table
+from analysis.attacks.curves import curve_figure, curve_table, epsilon_range
 
 MakeRun = Callable[..., Path]
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from analysis import confusion as module
 from analysis import load
-from analysis.confusion import confusion, confusion_figure, num_panels_across
+from analysis.attacks import confusion as module
+from analysis.attacks.confusion import confusion, confusion_figure, num_panels_across
 
 MakeRun = Callable[..., Path]
 

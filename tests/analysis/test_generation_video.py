@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis import encoding
-from analysis.generation_frames import frame_rows, frame_values
-from analysis.generation_video import GenerationChoice, chosen_frames, generation_frames
-from analysis.image_grid import RIGHT, WRONG
-from analysis.logit_layout import LogitLayout, LogitSubject, probabilities, rank
+from analysis.drawing import encoding
+from analysis.drawing.image_grid import RIGHT, WRONG
+from analysis.generation.frames import frame_rows, frame_values
+from analysis.generation.logit_layout import LogitLayout, LogitSubject, probabilities, rank
+from analysis.generation.video import GenerationChoice, chosen_frames, generation_frames
 from analysis.video import main
 
 ROOT = Path(__file__).parents[2]

@@ -10,17 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from analysis import (
-    attack_curves,
-    confusion,
-    contact_sheets,
-    judge_accuracy,
-    load,
-    minimum_epsilon,
-    recipe_strips,
-    success_rates,
-    triptychs,
-)
+from analysis import load
+from analysis.attacks import confusion, minimum_epsilon, success_rates, triptychs
+from analysis.attacks import curves as attack_curves
+from analysis.generation import contact_sheets, judge_accuracy, recipe_strips
 
 MakeRun = Callable[..., Path]
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.judge_accuracy import judge_accuracy, main
+from analysis.generation.judge_accuracy import judge_accuracy, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ def test_command_line_answers_a_mistake_with_one_line_and_status_2(
     command = [
         sys.executable,
         "-m",
-        "analysis.judge_accuracy",
+        "analysis.generation.judge_accuracy",
         *(run if a == "RUN" else a for a in arguments),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

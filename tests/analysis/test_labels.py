@@ -2,7 +2,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.labels import file_stem, fit_label
+from analysis.drawing.labels import file_stem, fit_label
 
 HOSTILE = [
     "x" * 300,

@@ -7,16 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import (
-    attack_curves,
-    attack_rows,
-    class_success,
-    confusion,
-    load,
-    minimum_epsilon,
-    success_rates,
-)
-from analysis.attack_rows import COLUMNS, add_up, count_rows, describe, load_rows, row_portions
+from analysis import load
+from analysis.attacks import class_success, confusion, minimum_epsilon, success_rates
+from analysis.attacks import curves as attack_curves
+from analysis.attacks import rows as attack_rows
+from analysis.attacks.rows import COLUMNS, add_up, count_rows, describe, load_rows, row_portions
 from analysis.result_files import concat_rows
 
 MakeRun = Callable[..., Path]

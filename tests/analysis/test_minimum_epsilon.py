@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import load, minimum_epsilon
-from analysis.minimum_epsilon import (
+from analysis import load
+from analysis.attacks import minimum_epsilon
+from analysis.attacks.minimum_epsilon import (
     class_figure,
     distribution,
     distribution_figure,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from analysis import contact_sheets, load
+from analysis import load
+from analysis.generation import contact_sheets
 
 MakeRun = Callable[..., Path]
 

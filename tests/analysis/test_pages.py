@@ -14,8 +14,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import contact_sheets, recipe_strips
-from analysis.class_strips import Look, choose_judge, class_strips, load_images, load_rows, stretch_contrast
+from analysis.generation import contact_sheets, recipe_strips
+from analysis.generation.class_strips import (
+    Look,
+    choose_judge,
+    class_strips,
+    load_images,
+    load_rows,
+    stretch_contrast,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -198,7 +205,7 @@ def test_only_the_page_at_hand_is_in_memory(make_run: MakeRun) -> None:
 def test_drawing_leaves_matplotlib_as_it_was(make_run: MakeRun, tmp_path: Path) -> None:
     code = (
         "import sys, matplotlib; before = matplotlib.rcParams.copy();"
-        "from analysis.contact_sheets import main; main(sys.argv[1:]);"
+        "from analysis.generation.contact_sheets import main; main(sys.argv[1:]);"
         "assert 'matplotlib.pyplot' not in sys.modules; assert matplotlib.rcParams.copy() == before"
     )
     arguments = [str(make_run()), "--output", str(tmp_path / "pages")]

@@ -11,9 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import load, triptychs
-from analysis.attack_rows import class_names, recorded_class_names
-from analysis.triptychs import choose, enhanced, load_images, pages
+from analysis import load
+from analysis.attacks import triptychs
+from analysis.attacks.rows import class_names, recorded_class_names
+from analysis.attacks.triptychs import choose, enhanced, load_images, pages
 from sweeps.store import RunDirectory
 
 MakeRun = Callable[..., Path]

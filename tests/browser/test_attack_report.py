@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.attacks.success_rates import DENOMINATORS, success_rate
 from analysis.report.__main__ import main
-from analysis.success_rates import DENOMINATORS, success_rate
 
 pytestmark = pytest.mark.long
 

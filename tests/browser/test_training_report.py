@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.attribution_scores import attribution_scores
-from analysis.attributions import attribution_rows
+from analysis.attribution.attributions import attribution_rows
+from analysis.attribution.scores import attribution_scores
 from analysis.report.__main__ import main
 
 pytestmark = pytest.mark.long

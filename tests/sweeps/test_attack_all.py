@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from analysis.attacks.success_rates import success_rate
 from analysis.load import images, results
-from analysis.success_rates import success_rate
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 from sweeps.attack_all import main

@@ -10,15 +10,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from analysis import (
-    attribution_grids,
-    confusion,
-    minimum_epsilon,
-    recapitulation,
-    success_rates,
-    triptychs,
-    video,
-)
+from analysis import video
+from analysis.attacks import confusion, minimum_epsilon, success_rates, triptychs
+from analysis.attribution import grids as attribution_grids
+from analysis.training import recapitulation
 from attrib_core.datasets import load_dataset
 from sweeps.attack_all import main as attack
 from sweeps.attribute_training import main as attribute_training

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import agreement as module
-from analysis.agreement import agreement, agreement_figure, average_ranks, main
+from analysis.attribution import agreement as module
+from analysis.attribution.agreement import agreement, agreement_figure, average_ranks, main
 
 MakeRun = Callable[..., Path]
 

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attribution_scores import attribution_scores, completeness_gaps, main, score_figure
-from analysis.attributions import attribution_rows
+from analysis.attribution.attributions import attribution_rows
+from analysis.attribution.scores import attribution_scores, completeness_gaps, main, score_figure
 
 MakeRun = Callable[..., Path]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import attributions as loader
-from analysis.attributions import (
+from analysis.attribution import attributions as loader
+from analysis.attribution.attributions import (
     attribution_portions,
     attribution_rows,
     attribution_values,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analysis.encoding import VideoWriter
+from analysis.drawing.encoding import VideoWriter
 
 COLORS = [(200, 30, 30), (20, 160, 40), (30, 40, 190), (128, 128, 128), (255, 255, 255)]
 

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.modification_strips import strip_pages
-from analysis.modifications import (
+from analysis.generation.modification_strips import strip_pages
+from analysis.generation.modifications import (
     load_rows,
     main,
     modification_figure,

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attributions import attribution_rows
-from analysis.recapitulation import (
+from analysis.attribution.attributions import attribution_rows
+from analysis.training.recapitulation import (
     MEASURES,
     main,
     recapitulation,

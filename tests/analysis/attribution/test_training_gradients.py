@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.training_gradients import gradient_variance, main, pages, training_integrated_gradient
+from analysis.training.gradients import gradient_variance, main, pages, training_integrated_gradient
 
 MakeRun = Callable[..., Path]
 

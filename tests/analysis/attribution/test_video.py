@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis import attributions
-from analysis.image_grid import RIGHT, WRONG
-from analysis.training_video import SCALES, Scale, VideoChoice, video_frames
+from analysis.attribution import attributions
+from analysis.drawing.image_grid import RIGHT, WRONG
+from analysis.training.video import SCALES, Scale, VideoChoice, video_frames
+from analysis.training.video_layout import Subject, VideoLayout, num_across
 from analysis.video import main
-from analysis.video_layout import Subject, VideoLayout, num_across
 
 ROOT = Path(__file__).parents[3]
 

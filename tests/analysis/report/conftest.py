@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from analysis.html.site import Site, open_site
 from analysis.report.__main__ import main
 from analysis.report.pages import section_of
-from analysis.report.site import Site, open_site
-from analysis.report.source import open_sources
+from analysis.run import open_sources
 from sweeps.schemas import SCHEMA_VERSION
 from sweeps.store import RunDirectory
 

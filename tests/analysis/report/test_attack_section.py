@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from analysis import load
-from analysis.attack_rows import load_rows
-from analysis.success_rates import DENOMINATORS, success_rate
+from analysis.attacks.rows import load_rows
+from analysis.attacks.success_rates import DENOMINATORS, success_rate
 from sweeps.schemas import SCHEMA_VERSION, attack_results
 from sweeps.store import RunDirectory, rows_table
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from analysis import load
-from analysis.report import class_pictures
-from analysis.report.class_pictures import tiling_of
+from analysis.generation import class_pictures
+from analysis.generation.class_pictures import tiling_of
 
 MakeRun = Callable[..., Path]
 Report = Callable[..., Path]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.choices import evenly, in_order, spread
-from analysis.report.epsilon_charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, epsilon_chart
+from analysis.html.choices import evenly, in_order, spread
+from analysis.html.epsilon_charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, epsilon_chart
 
 SCALE = Scale(1 / 255, 64 / 255)
 CURVE = pd.DataFrame(

@@ -7,7 +7,7 @@ from typing import Any
 import av
 import pytest
 
-from analysis.report import generated_video
+from analysis.generation import section_video as generated_video
 
 MakeRun = Callable[..., Path]
 SectionPage = Callable[..., Any]

@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.report.step_curves import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, chart
+from analysis.html.step_curves import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, chart
 
 
 def points(text: str) -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis import encoding
-from analysis.report.training_trials import thinned
+from analysis.drawing import encoding
+from analysis.training.trials import thinned
 from sweeps.schemas import SCHEMA_VERSION, training_images, training_results
 from sweeps.store import RunDirectory, columns_table, rows_table
 

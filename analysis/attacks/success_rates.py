@@ -1,0 +1,210 @@
+"""How often attacks succeed, and how accurate the model stays under them.
+
+python -m analysis.success_rates RUN [--by method,epsilon] [--denominator all] [--against label] [--rounded]
+                                     [--output FILE.csv|FILE.parquet]
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.attacks.rows import (
+    COLUMNS,
+    add_up,
+    count_rows,
+    format_epsilon,
+    initially_correct,
+    is_minimum,
+    refuse_other_sweeps,
+)
+from analysis.command_line import table_path, write_table
+from analysis.intervals import wilson_interval
+from sweeps.store.terminal_text import terminal_text
+
+Denominator = Literal["all", "initially_correct"]
+Against = Literal["label", "clean_prediction"]
+
+DENOMINATORS: tuple[Denominator, ...] = ("all", "initially_correct")
+AGAINST: tuple[Against, ...] = ("label", "clean_prediction")
+BY = ("method", "epsilon")
+
+# Columns that tell attacks apart. A table by method and epsilon alone would pool what differs in these.
+AXES = ("model", "checkpoint", "dataset", "split", "method", "target")
+# What adds up; a table of accuracy does not tell targeted attacks from others.
+_COUNTS = ("count", "successes_", "zero_gradients_", "targeted_", "untargeted_")
+_NEEDED = (
+    "method",
+    "target",
+    "label",
+    "clean_prediction",
+    "adversarial_prediction",
+    "prediction_u8",
+    "zero_gradient",
+)
+
+
+def success_rate(
+    frame: pd.DataFrame,
+    by: Sequence[str] = BY,
+    denominator: Denominator = "all",
+    *,
+    against: Against = "label",
+    rounded: bool = False,
+) -> pd.DataFrame:
+    """Table of the columns of `by`, `rate`, `low`, `high` (Wilson, 95 %), `count` and `zero_gradient_share`.
+
+    An attack succeeds when the adversarial prediction is another one than `against`; a targeted attack when it
+    is the target besides. Images whose label is the target are left out of targeted rates. `denominator`:
+    all images, or those that were right to begin with. `rounded`: the prediction after rounding to 8 bits.
+    `zero_gradient_share`: of the images counted, those whose gradient was zero, so that nothing was tried.
+
+    A group of which no image counts has `count` 0 and the rate NaN. Rows of the `minimum_*` methods, whose
+    epsilon is a result, count only where `by` has `method` and no `epsilon`: there, the share of images for
+    which any ε was found. Raises ValueError for an unknown column, denominator or `against`, for rows of
+    another sweep, and for a group that mixes targeted and untargeted attacks.
+    """
+    return rates(success_counts(frame, by, denominator, against=against, rounded=rounded), by)
+
+
+def accuracy(
+    frame: pd.DataFrame, by: Sequence[str] = BY, denominator: Denominator = "all", *, rounded: bool = False
+) -> pd.DataFrame:
+    """Share of images whose adversarial prediction is the label; a table like that of `success_rate`.
+
+    Targeted attacks count with all their images. Raises ValueError as `success_rate` does.
+    """
+    return rates(accuracy_counts(frame, by, denominator, rounded=rounded), by)
+
+
+def success_counts(
+    frame: pd.DataFrame,
+    by: Sequence[str] = BY,
+    denominator: Denominator = "all",
+    *,
+    against: Against = "label",
+    rounded: bool = False,
+) -> pd.DataFrame:
+    """What `rates` makes the table of `success_rate` of. Counts of parts of the rows add up (`add_up`)."""
+    rows = _countable(frame, by, denominator)
+    succeeded = successes(rows, against=against, rounded=rounded)
+    targeted = rows["target"].notna()
+    return _counts(
+        rows,
+        by,
+        succeeded.fillna(False).astype(bool),
+        succeeded.notna() & _in_denominator(rows, denominator),
+        {"targeted_": targeted, "untargeted_": ~targeted},
+    )
+
+
+def accuracy_counts(
+    frame: pd.DataFrame, by: Sequence[str] = BY, denominator: Denominator = "all", *, rounded: bool = False
+) -> pd.DataFrame:
+    """What `rates` makes the table of `accuracy` of. Counts of parts of the rows add up (`add_up`)."""
+    rows = _countable(frame, by, denominator)
+    right = _predictions(rows, rounded) == rows["label"]
+    return _counts(rows, by, right, _in_denominator(rows, denominator), {})
+
+
+def rates(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The table by these columns of counts that have them. ValueError where it mixes targeted and untargeted."""
+    names = list(dict.fromkeys(by))
+    table = add_up([counts[[*names, *(name for name in _COUNTS if name in counts)]]], names)
+    _refuse_mixed(table, names)
+    table["low"], table["high"] = wilson_interval(table["successes_"], table["count"])
+    count = table["count"].where(table["count"] > 0).astype(np.float64)
+    table["rate"] = table["successes_"] / count
+    table["zero_gradient_share"] = table["zero_gradients_"] / count
+    return table[[*names, "rate", "low", "high", "count", "zero_gradient_share"]]
+
+
+def successes(frame: pd.DataFrame, *, against: Against = "label", rounded: bool = False) -> pd.Series:
+    """Whether each row's attack succeeded, as dtype `boolean`: null where the target is the label itself."""
+    if against not in AGAINST:
+        raise ValueError(f"against is {against!r}: choose from {', '.join(AGAINST)}")
+    prediction, target = _predictions(frame, rounded), frame["target"]
+    hit = (prediction != frame[against]) & (target.isna() | (prediction == target))
+    return hit.astype("boolean").mask((target == frame["label"]).fillna(False))
+
+
+def axes_that_vary(frame: pd.DataFrame) -> list[str]:
+    """The columns by which rows of different attacks are told apart: the method, and what else has two values."""
+    return [name for name in AXES if name == "method" or frame[name].nunique(dropna=False) > 1]
+
+
+def _predictions(frame: pd.DataFrame, rounded: bool) -> pd.Series:
+    return frame["prediction_u8" if rounded else "adversarial_prediction"]
+
+
+def _in_denominator(rows: pd.DataFrame, denominator: Denominator) -> pd.Series:
+    return initially_correct(rows) | (denominator == "all")
+
+
+def _countable(frame: pd.DataFrame, by: Sequence[str], denominator: Denominator) -> pd.DataFrame:
+    """The rows that a table by these columns counts, a missing target as <NA>."""
+    refuse_other_sweeps(frame, _NEEDED)
+    if denominator not in DENOMINATORS:
+        raise ValueError(f"denominator is {denominator!r}: choose from {', '.join(DENOMINATORS)}")
+    for column in by:
+        if column not in frame:
+            raise ValueError(f"by names {column!r}: choose from {', '.join(frame.columns)}")
+    by_found_minimum = "epsilon" not in by and not {"method", "attack"}.isdisjoint(by)
+    rows = frame if by_found_minimum else frame[~is_minimum(frame)]
+    # pandas read the nulls of an integer column as floats.
+    return rows.assign(target=rows["target"].astype("Int32"))
+
+
+def _counts(
+    rows: pd.DataFrame, by: Sequence[str], hit: pd.Series, counted: pd.Series, kinds: dict[str, pd.Series]
+) -> pd.DataFrame:
+    facts = {
+        "count": counted,
+        "successes_": hit & counted,
+        "zero_gradients_": rows["zero_gradient"] & counted,
+        **kinds,
+    }
+    columns = {name: rows[name] for name in by}
+    return add_up([pd.DataFrame(columns | {name: fact.astype("int64") for name, fact in facts.items()})], by)
+
+
+def _refuse_mixed(table: pd.DataFrame, by: Sequence[str]) -> None:
+    if "targeted_" in table and ((table["targeted_"] > 0) & (table["untargeted_"] > 0)).any():
+        raise ValueError(
+            f"by is {', '.join(by) or 'empty'}, which pools targeted and untargeted attacks: add target to it"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.success_rates", description="How often the attacks of a sweep succeed."
+    )
+    parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
+    parser.add_argument(
+        "--by",
+        metavar="COLUMNS",
+        help="columns to group by, such as method,epsilon,label; unless given epsilon, method, and those of "
+        f"{', '.join(AXES)} that have several values",
+    )
+    parser.add_argument("--denominator", default="all", choices=DENOMINATORS)
+    parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
+    parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
+    parser.add_argument("--output", metavar="FILE", type=table_path, help="write the table: .csv, .parquet")
+    options = parser.parse_args(arguments)
+    by = None if options.by is None else [column for column in options.by.split(",") if column]
+    count = partial(
+        success_counts,
+        by=[*AXES, "epsilon"] if by is None else by,
+        denominator=options.denominator,
+        against=options.against,
+        rounded=options.rounded,
+    )
+    counts, _ = count_rows(options.run, count, count.keywords["by"], [*COLUMNS, *(by or [])])
+    table = rates(counts, [*axes_that_vary(counts), "epsilon"] if by is None else by)
+    formats = {"epsilon": format_epsilon} if "epsilon" in table else {}
+    print(terminal_text(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats)))
+    if options.output is not None:
+        write_table(table, options.output)

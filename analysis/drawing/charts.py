@@ -1,0 +1,172 @@
+"""The look of charts: a page with a title, axes of ε, curves with their intervals, heatmaps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.drawing.image_grid import (
+    DOTS_PER_INCH,
+    LINE_HEIGHT,
+    MARGIN,
+    NAME,
+    NOTE,
+    TITLE,
+    TITLE_HEIGHT,
+    TextStyle,
+)
+from analysis.drawing.labels import FONT_FAMILY, fit_label
+
+# Told apart by readers who see few colours (Okabe and Ito 2008), and by their markers.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1f2328", "#8a6d3b", "#7a7a7a")
+_MARKERS = "osD^vP*Xh"
+_GRID = "#d9dde1"
+
+# The linear part of an axis of ε, from 0 to the smallest ε, in decades.
+_LINEAR_DECADES = 0.5
+_MOST_TICKS = 12
+_MOST_NAMES = 40
+_NAME_WIDTH = 0.9
+
+
+def blank_chart(width: float, height: float, *, title: str, notes: Sequence[str] = ()) -> Figure:
+    """A page of these inches with its title; axes that are added fill what is left."""
+    top = MARGIN + TITLE_HEIGHT + len(notes) * LINE_HEIGHT
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
+    figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 1 - top / height - 0.01))
+    _write(figure, title, MARGIN, TITLE)
+    for line, note in enumerate(notes):
+        _write(figure, note, MARGIN + TITLE_HEIGHT + line * LINE_HEIGHT, NOTE)
+    return figure
+
+
+def styles(names: Sequence[str], *, markers: bool = True) -> dict[str, dict[str, str]]:
+    """Colour and marker of each name, alike in every panel of a figure."""
+    return {
+        name: {
+            "color": _COLORS[index % len(_COLORS)],
+            "marker": _MARKERS[index % len(_MARKERS)] if markers else "",
+        }
+        for index, name in enumerate(names)
+    }
+
+
+def style_axes(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Small type, a pale grid, no box; texts are drawn as they are, whatever they contain."""
+    axes.tick_params(labelsize=NOTE.size, labelcolor=NOTE.color, color=_GRID, which="both")
+    axes.grid(color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_color(_GRID)
+    axes.set_title(_fit(title, axes_width(axes), NAME), loc="left", **_font(NAME))
+    axes.set_xlabel(x, **_font(NOTE))
+    axes.set_ylabel(y, **_font(NOTE))
+
+
+def share_axis(axes: Axes) -> None:
+    """The y axis runs from 0 to 100 %."""
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def epsilon_axis(axes: Axes, smallest: float, largest: float) -> None:
+    """An x axis of ε · 255, linear up to the smallest positive ε and logarithmic beyond; ε itself on top.
+
+    Both ends are given in [0, 1] pixel space.
+    """
+    low, high = smallest * 255, max(largest * 255, 2 * smallest * 255)
+    doubled = 2.0 ** np.arange(np.ceil(np.log2(low) - 1e-9), np.floor(np.log2(high) + 1e-9) + 1)
+    ticks = doubled[:: -(-len(doubled) // _MOST_TICKS)]
+    limits = (-0.08 * low, high * 1.15)
+    _symlog(axes, low, limits, [0, *ticks])
+    axes.set_xlabel("ε in steps of 8-bit images (1/255)", **_font(NOTE))
+    top = axes.twiny()
+    decades = 10.0 ** np.arange(np.ceil(np.log10(low / 255) - 1e-9), 1)
+    _symlog(top, low / 255, (limits[0] / 255, limits[1] / 255), [0, *decades[decades <= limits[1] / 255]])
+    style_axes(top, x="ε in [0, 1] pixel space")
+    top.grid(visible=False)
+
+
+def draw_curve(axes: Axes, curve: pd.DataFrame, *, label: str, steps: bool = False, **style: str) -> None:
+    """The `rate` over `epsilon` of a table with its band from `low` to `high`; `steps`: level up to the next ε."""
+    x, kind = curve["epsilon"] * 255, "post" if steps else None
+    drawstyle = "steps-post" if steps else "default"
+    axes.plot(x, curve["rate"], label=label, linewidth=1.3, markersize=3.5, drawstyle=drawstyle, **style)
+    axes.fill_between(
+        x, curve["low"], curve["high"], color=style["color"], alpha=0.15, linewidth=0, step=kind
+    )
+
+
+def draw_legend(axes: Axes) -> None:
+    """The names of the curves in the corner with the most room."""
+    legend = axes.legend(loc="best", fontsize=NOTE.size, frameon=True, framealpha=0.85, edgecolor=_GRID)
+    for text in legend.get_texts():
+        text.set_text(_fit(text.get_text(), axes_width(axes) / 2, NOTE))
+        text.set(parse_math=False, usetex=False, family=FONT_FAMILY)
+
+
+def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | None = None) -> None:
+    """Shares `[rows, columns]` in [0, 1] as colours, NaN as nothing, with `numbers` in the cells if given.
+
+    A number that is an empty text is left out. `name_ticks` names the rows and columns.
+    """
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    if numbers is None:
+        return
+    for (row, column), number in np.ndenumerate(np.asarray(numbers, dtype=str)):
+        if number and not np.isnan(shares[row, column]):
+            color = "white" if shares[row, column] > 0.55 else NAME.color
+            style = {"size": NOTE.size - 1, "color": color, "family": FONT_FAMILY}
+            # Inside the axes: measuring them for the layout would take as long as drawing them.
+            axes.text(column, row, number, ha="center", va="center", in_layout=False, **style)
+
+
+def name_ticks(axes: Axes, which: str, names: Sequence[str]) -> None:
+    """Names at 0, 1, 2 … along an axis; every second or third if they are too many."""
+    positions = range(0, len(names), max(1, -(-len(names) // _MOST_NAMES)))
+    shown = [_fit(names[position], _NAME_WIDTH, NOTE) for position in positions]
+    if which == "x":
+        axes.set_xticks(positions, shown, rotation=90, **_font(NOTE))
+    else:
+        axes.set_yticks(positions, shown, **_font(NOTE))
+
+
+def _symlog(axes: Axes, linear: float, limits: tuple[float, float], ticks: Sequence[float]) -> None:
+    axes.set_xscale("symlog", linthresh=linear, linscale=_LINEAR_DECADES)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(limits)
+
+
+def axes_width(axes: Axes) -> float:
+    """The inches that a panel may take up across: its share of the page."""
+    figure, grid = axes.get_figure(), axes.get_subplotspec()
+    width = float(figure.get_figwidth()) - 2 * MARGIN  # type: ignore[union-attr]
+    return width if grid is None else width * len(grid.colspan) / grid.get_gridspec().ncols - 0.6
+
+
+def _write(figure: Figure, text: str, top: float, style: TextStyle) -> None:
+    width, height = figure.get_size_inches()
+    y = 1 - (top + style.size / 72) / height
+    figure.text(MARGIN / width, y, _fit(text, width - 2 * MARGIN, style), va="baseline", **_font(style))
+
+
+def _fit(text: str, width: float, style: TextStyle) -> str:
+    return fit_label(
+        text, width=width * DOTS_PER_INCH, dpi=DOTS_PER_INCH, font_size=style.size, weight=style.weight
+    )
+
+
+def _font(style: TextStyle) -> dict[str, object]:
+    return {
+        "family": FONT_FAMILY,
+        "size": style.size,
+        "color": style.color,
+        "weight": style.weight,
+        "parse_math": False,
+        "usetex": False,
+    }

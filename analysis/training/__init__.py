@@ -1,0 +1,1 @@
+"""How a model came to look there: attribution along training."""
