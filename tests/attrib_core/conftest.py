@@ -10,8 +10,7 @@ from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset
 from attrib_core.datasets.arrays import ArrayImages, array_digests
 from attrib_core.execution import Execution, choose_execution
-from attrib_core.training import Trainer, initial_network
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import Trainer, TrainingSettings, initial_network
 
 
 @pytest.fixture(scope="session")

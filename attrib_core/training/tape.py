@@ -2,8 +2,8 @@
 
 A checkpoint is two safetensors files. The weights, written last, are a file that `load_classifier(weights=...)`
 takes; its metadata hold the digests of both and of the data's order. Everything random follows from the settings
-and the step (`attrib_core.training`). `tape.json` says which network, data and settings these are, and on what
-they ran, since other threads round otherwise.
+and the step (see `loop.py`). `tape.json` says which network, data and settings these are, and on what they ran,
+since other threads round otherwise.
 """
 
 import json
@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from attrib_core.training import Trainer
-from attrib_core.training_settings import TrainingSettings
-from attrib_core.training_state import (
+from attrib_core.training.loop import Trainer
+from attrib_core.training.settings import TrainingSettings
+from attrib_core.training.state import (
     digest,
     optimizer_state_of,
     order_digest,

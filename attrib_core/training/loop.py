@@ -18,8 +18,8 @@ from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
 from attrib_core.seeding import derive_seed, generator
-from attrib_core.training_data import NormalizedImages
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training.data import NormalizedImages
+from attrib_core.training.settings import TrainingSettings
 
 EVALUATION_BATCH = 500
 

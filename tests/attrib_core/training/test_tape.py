@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from attrib_core.classifiers import load_classifier
-from attrib_core.tape import Tape, TapeError, TapeHeader
-from attrib_core.training import Trainer
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import Tape, TapeError, TapeHeader, Trainer, TrainingSettings
 from sweeps.store.local_files import LocalFiles
 
 SEGMENT = 3

@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
-from attrib_core.training import DivergedError, Trainer, accuracy, initial_network
-from attrib_core.training_data import NormalizedImages, augment
-from attrib_core.training_settings import (
+from attrib_core.training import (
+    DivergedError,
+    NormalizedImages,
+    Trainer,
     TrainingSettings,
+    accuracy,
+    augment,
+    initial_network,
     original_settings,
     recommended_settings,
     with_changes,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers.checkpoint import state_digest
-from attrib_core.training import Trainer
+from attrib_core.training.loop import Trainer
 
 
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from attrib_core.classifiers import Preprocessing
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
 from attrib_core.seeding import generator
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training.settings import TrainingSettings
 
 
 class NormalizedImages:

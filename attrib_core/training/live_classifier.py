@@ -6,7 +6,7 @@ from attrib_core.classifiers import Classifier, Labels
 from attrib_core.classifiers.classifier import Identity
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.execution import Execution
-from attrib_core.training import initial_network
+from attrib_core.training.loop import initial_network
 
 
 def live_classifier(
