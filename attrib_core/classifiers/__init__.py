@@ -3,8 +3,9 @@
 # Imported for what they register.
 from attrib_core.classifiers import efficientnet_lite, fashion_networks, flower_networks  # noqa: F401
 from attrib_core.classifiers.checkpoint import Checkpoint
-from attrib_core.classifiers.classifier import Classifier, InputScaling, Labels, Preprocessing
+from attrib_core.classifiers.classifier import Classifier, InputScaling
 from attrib_core.classifiers.folding import with_folded_batch_norms
+from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.loading import build_classifier, load_classifier, read_checkpoint
 from attrib_core.classifiers.registry import Architecture, register
 
@@ -12,6 +13,7 @@ __all__ = [
     "Architecture",
     "Checkpoint",
     "Classifier",
+    "Identity",
     "InputScaling",
     "Labels",
     "Preprocessing",

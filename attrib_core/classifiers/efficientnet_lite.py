@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from attrib_core.classifiers import imagenet
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict, register
 from attrib_core.classifiers.weights_files import file_digest, read_weights_file
 

@@ -3,8 +3,8 @@
 from torch import nn
 
 from attrib_core.classifiers.alexnet import small_alexnet
-from attrib_core.classifiers.classifier import Preprocessing
 from attrib_core.classifiers.deep_cnn import Stage, deep_cnn
+from attrib_core.classifiers.identity import Preprocessing
 from attrib_core.classifiers.registry import Architecture, register
 from attrib_core.classifiers.trained_here import TrainedHere
 

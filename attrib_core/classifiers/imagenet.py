@@ -1,6 +1,6 @@
 """The 1,000 classes of ImageNet-1k in the order that every model here was trained with."""
 
-from attrib_core.classifiers.classifier import Labels
+from attrib_core.classifiers.identity import Labels
 
 NUM_CLASSES = 1000
 

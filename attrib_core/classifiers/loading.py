@@ -12,7 +12,8 @@ from attrib_core.classifiers.checkpoint import (
     state_digest,
     to_arrays,
 )
-from attrib_core.classifiers.classifier import Classifier, Identity
+from attrib_core.classifiers.classifier import Classifier
+from attrib_core.classifiers.identity import Identity
 from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
 from attrib_core.classifiers.weights_files import read_weights_file
 from attrib_core.seeding import derive_seed

@@ -9,7 +9,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from attrib_core.classifiers import imagenet
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from attrib_core.classifiers import imagenet
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict
 
 FIRST = "IMAGENET1K_V1"

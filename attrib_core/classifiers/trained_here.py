@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from attrib_core.classifiers.classifier import Labels
+from attrib_core.classifiers.identity import Labels
 from attrib_core.classifiers.registry import Architecture, StateDict
 from attrib_core.classifiers.weights_files import file_digest, read_weights_file
 

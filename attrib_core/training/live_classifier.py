@@ -3,7 +3,7 @@
 from torch import nn
 
 from attrib_core.classifiers import Classifier, Labels
-from attrib_core.classifiers.classifier import Identity
+from attrib_core.classifiers.identity import Identity
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.execution import Execution
 from attrib_core.training.loop import initial_network
