@@ -1,4 +1,4 @@
-"""A network in training, seen as a classifier: it shares the weights' memory and changes nothing."""
+"""A classifier that shares the memory of a network in training."""
 
 from torch import nn
 
@@ -12,10 +12,13 @@ from attrib_core.training.loop import initial_network
 def live_classifier(
     network: nn.Module, model: str, class_names: tuple[str, ...], execution: Execution
 ) -> Classifier:
-    """A classifier, in eval mode with frozen weights, of a network that goes on being trained.
+    """Return a classifier, in eval mode with frozen weights, that follows a network in training.
 
-    Its weights and statistics are the network's own tensors, so that it follows every update made in place at no
-    cost, while the network stays in train mode and its parameters go on collecting gradients.
+    Optimisers update weights in place. The classifier is a second network of the same architecture whose
+    weights and statistics are the same memory, so it sees every update without a copy. Mode and `requires_grad`
+    belong to the modules and parameters, not to the memory: the trained network stays in train mode and
+    collects gradients. (`Classifier.wrap` copies instead: its classifier must not change, since its digest
+    names its weights.)
     """
     view = execution.prepare(initial_network(model, len(class_names), seed=0))
     view.load_state_dict(
@@ -23,7 +26,7 @@ def live_classifier(
     )
     identity = Identity(
         name=model,
-        digest="",  # of weights that change
+        digest="",  # the weights change
         preprocessing=find_architecture(model).preprocessing(None),
         labels=Labels(class_names=class_names),
     )
