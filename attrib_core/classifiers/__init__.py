@@ -1,4 +1,9 @@
-"""Image classifiers by name: they map images `[B, C, H, W]` in [0, 1] to logits `[B, K]`."""
+"""Image classifiers: they map images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+
+`load_classifier(name)` returns a known model, `Classifier.wrap(network)` makes one from any `nn.Module`. To
+workers, send the `Checkpoint` of `read_checkpoint(name)`; `build_classifier` makes a classifier from it without
+a copy.
+"""
 
 # Imported for what they register.
 from attrib_core.classifiers import efficientnet_lite, fashion_networks, flower_networks  # noqa: F401

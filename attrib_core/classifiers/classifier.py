@@ -14,9 +14,10 @@ InputScaling = Literal["model", "none"]
 
 
 class Classifier(nn.Module):
-    """Maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+    """A network that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; made by `wrap` or `load_classifier`.
 
-    It stays in eval mode and its weights are frozen: they may be memory that other processes read.
+    It stays in eval mode and its weights are frozen, because other processes may share their memory. The
+    constructor does this to the network that it is given; `wrap` does it to a copy.
     """
 
     mean: Tensor  # [1, C, 1, 1]
@@ -100,27 +101,27 @@ class Classifier(nn.Module):
         return self.identity.labels.wnids
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[B, K]` of images `[B, C, H, W]` in [0, 1]; the network decides which sizes it takes."""
-        # One channel would broadcast to three in silence.
+        """Return logits `[B, K]` of images `[B, C, H, W]` in [0, 1], of any size that the network takes."""
+        # Images of one channel would silently broadcast to three.
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise ValueError(f"images {list(images.shape)}: {self.name} takes [B, {self.channels}, H, W]")
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
 
     def resize(self, images: Tensor) -> Tensor:
-        """Images `[B, C, H, W]` at the model's own size: bicubic, antialiased, clamped to [0, 1]."""
+        """Resize images `[B, C, H, W]` to the model's own size: bicubic, antialiased, clamped to [0, 1]."""
         size = (self.image_size, self.image_size)
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
         return images.clamp(0, 1)
 
     def with_input_scaling(self, input_scaling: InputScaling) -> "Classifier":
-        """The same network, fed normalised images ("model") or the images as they are ("none")."""
+        """Return a classifier of the same network that normalises its images ("model") or does not ("none")."""
         scaled = Classifier(self.network, self.identity, input_scaling)
         return scaled.to(self.mean.device)
 
     def train(self, mode: bool = True) -> Self:
-        """Refuses train mode, in which batch norm would write to weights that may be read-only memory."""
+        """Refuse train mode: batch norm would write its statistics to memory that may be read-only."""
         if mode:
             raise ValueError(
                 f"{self.name} is a classifier for use, not for training: train its `network` instead"

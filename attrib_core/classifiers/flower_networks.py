@@ -1,4 +1,4 @@
-"""Networks for the flowers set of Kaggle (an ImageFolder of five kinds) at 256×256, coloured and grey."""
+"""Networks for the flowers of Kaggle (an ImageFolder of five classes) at 256×256, in colour and grey."""
 
 from torch import nn
 
@@ -23,7 +23,7 @@ STAGES = (
 
 
 class FlowerDeep(TrainedHere):
-    """The family of `fashion_deep` with a pooling after each stage but the last."""
+    """A deep CNN like `fashion_deep`, with a pooling in every stage except the last."""
 
     class_names = CLASS_NAMES
 

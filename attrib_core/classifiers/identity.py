@@ -1,4 +1,4 @@
-"""What a classifier is, apart from its weights: its name, how it takes images, and what its classes are called."""
+"""What a classifier is, apart from its weights: its name, its preprocessing and its labels."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a model expects its images; `mean` and `std` have one entry a channel, for pixels in [0, 1]."""
+    """The images that a model expects; `mean` and `std` have one number a channel, for pixels in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -17,7 +17,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What the classes are called; `wnids` is empty unless they are the 1,000 of ImageNet."""
+    """Names of the classes; `wnids` (WordNet ids) is empty unless they are the 1,000 of ImageNet."""
 
     class_names: tuple[str, ...]
     wnids: tuple[str, ...] = ()

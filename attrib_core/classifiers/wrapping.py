@@ -1,6 +1,6 @@
-"""What `Classifier.wrap` finds out about a bare network, and what it refuses.
+"""The checks of `Classifier.wrap`, and what it finds out about a bare network.
 
-A user says as little as possible. The rest is read from the layers, or from one forward pass.
+Users need to say little: the rest is read from the layers, or from one forward pass.
 """
 
 import copy
@@ -21,7 +21,7 @@ DEFAULT_CHANNELS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a user says about a network; None where nothing is said. ValueError names the field that is wrong."""
+    """What a user says about a network; None where nothing is said. ValueError names a wrong field."""
 
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
@@ -53,7 +53,7 @@ class Description:
             )
 
     def preprocessing(self, network: nn.Module) -> Preprocessing:
-        """Return how the network takes its images, with what is not said read from its layers."""
+        """Return the preprocessing; reads from the layers what the user does not say."""
         image_size = DEFAULT_IMAGE_SIZE if self.image_size is None else int(self.image_size)
         if self.mean is not None and self.std is not None:
             mean, std = _numbers("mean", self.mean), _numbers("std", self.std)
@@ -85,7 +85,7 @@ class Description:
 def copied_network(network: object) -> nn.Module:
     """Return a copy in eval mode with frozen weights, so that the user's own module stays as it is.
 
-    Raises ValueError for what is no network, cannot be copied, or has no weights yet.
+    Raises ValueError for an object that is not a network, cannot be copied, or has no weights yet.
     """
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: {type(network).__name__}; accepted is a torch.nn.Module")
@@ -94,7 +94,7 @@ def copied_network(network: object) -> nn.Module:
     try:
         return copy.deepcopy(network).eval().requires_grad_(False)
     except (RuntimeError, TypeError) as error:
-        # Old-style weight_norm keeps the result of a computation, which torch does not copy; a lock has no copy.
+        # A lock has no copy. Old-style weight_norm stores a computed tensor, which torch refuses to copy.
         raise ValueError(
             f"network: copy.deepcopy fails ({_reason(error)}); accepted is one that it copies"
         ) from error
@@ -116,8 +116,8 @@ def identify(network: nn.Module, description: Description) -> Identity:
 def channels_of(network: nn.Module, image_size: int | None) -> int:
     """Return the number of channels that the first layer takes, or 3 if it does not say.
 
-    A convolution says it. A linear layer takes channels × height × width numbers, which says it where the size of
-    the images is known.
+    A convolution has the number as an attribute. A linear layer takes channels × height × width numbers, from
+    which it follows if the size of the images is known.
     """
     layers = (each for each in network.modules() if isinstance(each, nn.Conv2d | nn.Linear))
     first = next(layers, None)
@@ -136,7 +136,7 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def _output_for_zeros(network: nn.Module, preprocessing: Preprocessing, missing: list[str]) -> object:
-    """Return what the network makes of one image of zeros; `missing` names the fields that were guessed."""
+    """Return the network's output for one image of zeros; `missing` names the fields that were guessed."""
     size, channels = preprocessing.image_size, len(preprocessing.mean)
     image = torch.zeros(1, channels, size, size)
     mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (preprocessing.mean, preprocessing.std))
