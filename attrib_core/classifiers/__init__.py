@@ -5,7 +5,7 @@ workers, send the `Checkpoint` of `read_checkpoint(name)`; `build_classifier` ma
 a copy.
 """
 
-# Imported for what they register.
+# Imported because they register models.
 from attrib_core.classifiers import efficientnet_lite, fashion_networks, flower_networks  # noqa: F401
 from attrib_core.classifiers.checkpoint import Checkpoint
 from attrib_core.classifiers.classifier import Classifier, InputScaling
