@@ -1,18 +1,18 @@
-"""Max pooling on a CPU, faster where no gradient is asked for."""
+"""Max pooling that is faster on a CPU when no gradient is needed."""
 
 import torch
 from torch import Tensor, nn
 
 
 class SlicedMaxPool2d(nn.MaxPool2d):
-    """2 × 2 max pooling: without a gradient, the elementwise maximum of four slices.
+    """2 × 2 max pooling that takes the elementwise maximum of four slices when no gradient is needed.
 
-    The same numbers as `nn.MaxPool2d`, which keeps the indices of its maxima even where nobody wants them; here it
-    took four times as long on images of 28 × 28. With a gradient it is `nn.MaxPool2d` itself.
+    The numbers are those of `nn.MaxPool2d`, which always computes the indices of the maxima too and took four
+    times as long on images of 28 × 28. When a gradient is needed, this is `nn.MaxPool2d` itself.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maxima `[B, C, H // 2, W // 2]` of images `[B, C, H, W]`."""
+        """Return the maxima `[B, C, H // 2, W // 2]` of images `[B, C, H, W]`."""
         if torch.is_grad_enabled() and images.requires_grad:
             pooled: Tensor = super().forward(images)
             return pooled
@@ -22,7 +22,7 @@ class SlicedMaxPool2d(nn.MaxPool2d):
 
 
 def with_sliced_pooling(network: nn.Module) -> nn.Module:
-    """The network itself, its 2 × 2 max pools replaced by sliced ones; idempotent."""
+    """Replace a network's 2 × 2 max pools by sliced ones and return the network; idempotent."""
     for name, module in list(network.named_modules()):
         if type(module) is nn.MaxPool2d and _is_two_by_two(module):
             network.set_submodule(name, SlicedMaxPool2d(2))

@@ -1,7 +1,7 @@
-"""Random numbers that belong to an image, not to its batch, its worker or the clock.
+"""Random numbers that depend on the image alone, not on its batch, its worker or the time.
 
-Every draw comes from a generator keyed by what it is for, (sweep seed, class, seed, step) for a generated
-image, so that an image is the same alone, in a batch of other neighbours, and after a resumed run.
+Every draw comes from a generator whose key says what the draw is for: (sweep seed, class, seed, step) for a
+generated image. So an image is the same alone, in any batch, and after a run is resumed.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ Key = tuple[int | str, ...]
 
 
 def derive_seed(*key: int | str) -> int:
-    """A 63-bit seed from the BLAKE2b digest of the key; ("a", 1) and ("a1",) differ."""
+    """Return a 63-bit seed from the BLAKE2b digest of the key; ("a", 1) and ("a1",) differ."""
     digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """A CPU generator seeded by the key: CPU draws are the same numbers whatever device they move to."""
+    """Return a CPU generator seeded by the key; its draws do not depend on the device that uses them."""
     return torch.Generator().manual_seed(derive_seed(*key))
 
 
 class Randomness:
-    """The random numbers of a batch, each image drawing from a generator of its own.
+    """The random numbers of a batch; each image draws from a generator of its own.
 
-    Tensors come back as `[B, *shape]` on `device`. Successive draws continue each image's stream, so the
-    order of draws within a step is part of a recipe.
+    Draws are `[B, *shape]` on `device`. They continue each image's stream, so changing the order of the draws
+    within a step changes the images.
     """
 
     def __init__(self, keys: Iterable[Key], device: torch.device | str = "cpu") -> None:
@@ -37,10 +37,10 @@ class Randomness:
         self._device = device
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Draws from [low, high)."""
+        """Draw from the uniform distribution on [low, high)."""
         draws = [torch.rand(shape, generator=each) for each in self._generators]
         return (torch.stack(draws) * (high - low) + low).to(self._device)
 
     def normal(self, *shape: int) -> Tensor:
-        """Draws from the standard normal distribution."""
+        """Draw from the standard normal distribution."""
         return torch.stack([torch.randn(shape, generator=each) for each in self._generators]).to(self._device)

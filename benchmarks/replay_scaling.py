@@ -15,7 +15,7 @@ import torch
 from reporting import Finding, Row, command_line, publish
 
 from attrib_core.execution import choose_execution
-from attrib_core.tape import Tape
+from attrib_core.training import Tape
 from cluster.pool import Committed, Pool, PoolOptions
 from cluster.session import connect
 from sweeps.attribute_training import AttributeTrainingOptions, training_sweep

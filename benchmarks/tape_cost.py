@@ -19,9 +19,8 @@ from pathlib import Path
 import torch
 from reporting import Finding, Row, command_line, publish
 
-from attrib_core.tape import Tape
-from attrib_core.training import Trainer
-from attrib_core.training_state import digest, weights_of
+from attrib_core.training import Tape, Trainer
+from attrib_core.training.state import digest, weights_of
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs, training_sweep
 from sweeps.plan import Shard
 from sweeps.store.local_files import LocalFiles

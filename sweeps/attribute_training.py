@@ -21,8 +21,7 @@ from pydantic import Field
 from attrib_core.attribution import METHODS, Target
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
-from attrib_core.gradient_sums import SUMMED_METHODS
-from attrib_core.training_settings import Loss, Optimizer, Schedule, TrainingSettings
+from attrib_core.training import SUMMED_METHODS, Loss, Optimizer, Schedule, TrainingSettings
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import output_field, run_command

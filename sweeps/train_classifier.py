@@ -19,8 +19,8 @@ import torch
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from attrib_core.training import DivergedError
-from attrib_core.training_settings import (
+from attrib_core.training import (
+    DivergedError,
     Loss,
     Optimizer,
     Schedule,

@@ -1,4 +1,4 @@
-"""Weights as plain arrays that a driver reads once and any number of actors share without a copy."""
+"""Weights as plain arrays: a driver reads them once, and all its workers share them without a copy."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ NUM_NAMED = 3  # tensors that a message names before it counts the rest
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A model's weights and what is needed to build it from them; picklable."""
+    """A model's weights and what is needed to build the model from them; picklable."""
 
     name: str  # as given to `read_checkpoint`
     weights: str  # where they came from: the named weights, a file, or "untrained"
@@ -30,7 +30,7 @@ class Checkpoint:
 
 
 def state_digest(state: Mapping[str, NDArray[np.generic]]) -> str:
-    """SHA-256, as hexadecimal, over the sorted names, the dtypes, the shapes and the bytes."""
+    """Return the SHA-256, as hexadecimal, of the sorted names, the dtypes, the shapes and the bytes."""
     digest = hashlib.sha256()
     for name in sorted(state):
         array = np.asarray(state[name], order="C")
@@ -40,13 +40,13 @@ def state_digest(state: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def to_arrays(network: nn.Module) -> dict[str, NDArray[np.generic]]:
-    """The network's state dict as contiguous arrays."""
+    """Return the network's state dict as contiguous arrays."""
     state = network.state_dict()
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
 
 
 def assign_arrays(network: nn.Module, state: Mapping[str, NDArray[np.generic]]) -> None:
-    """Makes the arrays themselves the network's weights, copying nothing, even where they are read-only."""
+    """Make the arrays the network's weights without a copy, even if they are read-only."""
     with warnings.catch_warnings():
         # Ray's arrays are read-only. Nothing writes to a classifier's weights: they are frozen, and batch
         # norm never runs in train mode.
@@ -58,10 +58,10 @@ def assign_arrays(network: nn.Module, state: Mapping[str, NDArray[np.generic]]) 
 
 
 def load_checked(network: nn.Module, state: StateDict) -> None:
-    """Makes the tensors the network's weights, in its own dtypes.
+    """Make the tensors the network's weights, converted to the network's dtypes.
 
-    Older formats are brought up to date by the network's own rules. Raises ValueError naming the first few
-    tensors that are missing, unexpected, of another shape or not finite.
+    Networks convert older formats of their state dicts themselves. Raises ValueError naming the first few tensors
+    that are missing, unexpected, of another shape or not finite.
     """
     reference = network.state_dict()
     if mismatched := [
@@ -99,7 +99,7 @@ def _few(what: str, names: list[str]) -> str:
 
 
 def _in_current_format(state: StateDict, network: nn.Module) -> "OrderedDict[str, Tensor]":
-    """The state dict marked as this version's format: some modules rewrite one that does not say."""
+    """Mark a state dict as current; some modules convert one without a version as if it were old."""
     return _with_metadata(state, network.state_dict())
 
 

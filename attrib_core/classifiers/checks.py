@@ -1,4 +1,4 @@
-"""What a classifier can be asked about, and whether it answers with logits; each check is a clear ValueError."""
+"""Checks of a classifier's inputs and outputs; each raises a ValueError that says what is accepted."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from attrib_core.classifiers.classifier import Classifier
 
 
 def check_images(classifier: Classifier, images: Tensor) -> None:
-    """ValueError for images that are not `[B, C, H, W]` in [0, 1], of the classifier's channels, B from 1."""
+    """Raise ValueError unless images are `[B, C, H, W]` in [0, 1] with the classifier's channels and B ≥ 1."""
     if images.ndim != 4 or images.shape[1] != classifier.channels or not len(images):
         raise ValueError(
             f"images {list(images.shape)}: {classifier.name} takes [B, {classifier.channels}, H, W], B from 1"
@@ -22,7 +22,7 @@ def check_images(classifier: Classifier, images: Tensor) -> None:
 
 
 def check_classes(name: str, classes: Tensor, count: int, num_classes: int) -> None:
-    """ValueError for what is no class index of each of `count` images; `name` is what the message calls it."""
+    """Raise ValueError unless `classes`, called `name` in messages, are class indices of `count` images."""
     if classes.shape != (count,) or classes.is_floating_point():
         raise ValueError(f"{name}: {classes.dtype} {list(classes.shape)}; accepted are integers [{count}]")
     wrong = (classes < 0) | (classes >= num_classes)
@@ -34,7 +34,7 @@ def check_classes(name: str, classes: Tensor, count: int, num_classes: int) -> N
 
 
 def check_logits(logits: Tensor, name: str) -> None:
-    """ValueError for what is no logits: NaN, or probabilities, whose gradients vanish where a model is sure."""
+    """Raise ValueError for NaN, and for probabilities: their gradients vanish where a model is confident."""
     if not logits.isfinite().all():
         raise ValueError(f"{name}: its logits hold NaN or infinite values")
     sums = logits.sum(1)

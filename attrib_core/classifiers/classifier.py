@@ -1,53 +1,23 @@
 """A classifier: a network with its input scaling inside, in eval mode, with frozen weights."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attrib_core.classifiers.identity import Identity, Preprocessing
+from attrib_core.classifiers.wrapping import Description, copied_network, device_of, identify
+
 InputScaling = Literal["model", "none"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """How a model expects its images; `mean` and `std` have one entry a channel, for pixels in [0, 1]."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int
-    crop_fraction: float = 1.0  # of the resized photograph's shorter side, as the model was evaluated
-    interpolation: str = "bicubic"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """What the classes are called; `wnids` is empty unless they are the 1,000 of ImageNet."""
-
-    class_names: tuple[str, ...]
-    wnids: tuple[str, ...] = ()
-
-    @classmethod
-    def numbered(cls, num_classes: int) -> Self:
-        """Labels of classes nobody named: "0", "1", ..."""
-        return cls(class_names=tuple(str(index) for index in range(num_classes)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a classifier is, apart from its weights; `digest` is that of its checkpoint."""
-
-    name: str
-    digest: str
-    preprocessing: Preprocessing
-    labels: Labels
-
-
 class Classifier(nn.Module):
-    """Maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+    """A network that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; made by `wrap` or `load_classifier`.
 
-    It stays in eval mode and its weights are frozen: they may be memory that other processes read.
+    It stays in eval mode and its weights are frozen, because other processes may share their memory. The
+    constructor does this to the network that it is given; `wrap` does it to a copy.
     """
 
     mean: Tensor  # [1, C, 1, 1]
@@ -61,6 +31,42 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.eval()
+
+    @classmethod
+    def wrap(
+        cls,
+        network: nn.Module,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        image_size: int | None = None,
+        channels: int | None = None,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> Self:
+        """Return a classifier from any network that maps images `[B, C, H, W]` to logits `[B, K]`.
+
+        The network is taken to expect pixels in [0, 1]; `mean` and `std`, one number a channel, are for one that
+        expects `(pixels - mean) / std`. `image_size` is the side of the images in pixels (224 if None). `channels`
+        is the length of `mean`, else what the first layer takes, else 3. The classes are counted by a forward pass
+        of one image of zeros; without `class_names` they are called "0", "1", ...
+
+        The classifier holds a copy, in eval mode with frozen weights, on the network's own device. So the network
+        keeps its mode and its `requires_grad`, and training it further does not change the classifier: wrap it
+        again for that. The digest is that of the state dict; it does not see the network's code.
+
+        Raises ValueError that names what is wrong, the value, and what is accepted.
+        """
+        description = Description(
+            mean=mean,
+            std=std,
+            image_size=image_size,
+            channels=channels,
+            class_names=class_names,
+            name=name,
+        )
+        own = copied_network(network)
+        return cls(own, identify(own, description)).to(device_of(own))
 
     @property
     def name(self) -> str:
@@ -95,27 +101,27 @@ class Classifier(nn.Module):
         return self.identity.labels.wnids
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[B, K]` of images `[B, C, H, W]` in [0, 1]; the network decides which sizes it takes."""
-        # One channel would broadcast to three in silence.
+        """Return logits `[B, K]` of images `[B, C, H, W]` in [0, 1], of any size that the network takes."""
+        # Images of one channel would silently broadcast to three.
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise ValueError(f"images {list(images.shape)}: {self.name} takes [B, {self.channels}, H, W]")
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
 
     def resize(self, images: Tensor) -> Tensor:
-        """Images `[B, C, H, W]` at the model's own size: bicubic, antialiased, clamped to [0, 1]."""
+        """Resize images `[B, C, H, W]` to the model's own size: bicubic, antialiased, clamped to [0, 1]."""
         size = (self.image_size, self.image_size)
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
         return images.clamp(0, 1)
 
     def with_input_scaling(self, input_scaling: InputScaling) -> "Classifier":
-        """The same network, fed normalised images ("model") or the images as they are ("none")."""
+        """Return a classifier of the same network that normalises its images ("model") or does not ("none")."""
         scaled = Classifier(self.network, self.identity, input_scaling)
         return scaled.to(self.mean.device)
 
     def train(self, mode: bool = True) -> Self:
-        """Refuses train mode, in which batch norm would write to weights that may be read-only memory."""
+        """Refuse train mode: batch norm would write its statistics to memory that may be read-only."""
         if mode:
             raise ValueError(
                 f"{self.name} is a classifier for use, not for training: train its `network` instead"

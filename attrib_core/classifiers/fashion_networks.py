@@ -3,8 +3,8 @@
 from torch import nn
 
 from attrib_core.classifiers.alexnet import small_alexnet
-from attrib_core.classifiers.classifier import Preprocessing
 from attrib_core.classifiers.deep_cnn import Stage, deep_cnn
+from attrib_core.classifiers.identity import Preprocessing
 from attrib_core.classifiers.registry import Architecture, register
 from attrib_core.classifiers.trained_here import TrainedHere
 
@@ -35,7 +35,7 @@ DEEP_STAGES = (
 
 
 class FashionArchitecture(TrainedHere):
-    """What all networks for Fashion-MNIST have in common."""
+    """Base of the networks for Fashion-MNIST: class names and preprocessing."""
 
     class_names = CLASS_NAMES
 
@@ -45,7 +45,7 @@ class FashionArchitecture(TrainedHere):
 
 
 class FashionDeep(FashionArchitecture):
-    """179,728 parameters; the weights in the package come from the command in their own metadata."""
+    """A deep CNN of 179,728 parameters; the shipped weights' metadata hold the command that made them."""
 
     shipped_sha256 = "9bdb472ef20f17646a49b5c35d81b07f18e782c4b826948277be9211604d7646"
 
@@ -54,7 +54,7 @@ class FashionDeep(FashionArchitecture):
 
 
 class FashionAlexNet(FashionArchitecture):
-    """10,041,418 parameters, 704 batch-norm statistics included."""
+    """A small AlexNet of 10,041,418 parameters, including 704 batch-norm statistics."""
 
     def build(self, num_classes: int) -> nn.Module:
         return small_alexnet(num_classes)

@@ -1,9 +1,9 @@
-"""Networks for the flowers set of Kaggle (an ImageFolder of five kinds) at 256×256, coloured and grey."""
+"""Networks for the flowers of Kaggle (an ImageFolder of five classes) at 256×256, in colour and grey."""
 
 from torch import nn
 
-from attrib_core.classifiers.classifier import Preprocessing
 from attrib_core.classifiers.deep_cnn import Stage, deep_cnn
+from attrib_core.classifiers.identity import Preprocessing
 from attrib_core.classifiers.registry import Architecture, register
 from attrib_core.classifiers.trained_here import TrainedHere
 
@@ -23,7 +23,7 @@ STAGES = (
 
 
 class FlowerDeep(TrainedHere):
-    """The family of `fashion_deep` with a pooling after each stage but the last."""
+    """A deep CNN like `fashion_deep`, with a pooling in every stage except the last."""
 
     class_names = CLASS_NAMES
 

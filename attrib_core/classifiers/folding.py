@@ -1,8 +1,17 @@
-"""Batch norms folded into the convolutions before them: the same function in fewer passes over memory.
+"""Batch norms folded into the convolutions before them: the same function with fewer passes over memory.
 
-In eval mode a batch norm is a scale and a shift per channel, which the convolution's weights can take over.
-`torch.fx` cannot trace every network (timm's 'same' padding), so the pairs are found by watching a forward pass,
-and the result is held against the original.
+In eval mode a batch norm multiplies and shifts each channel by constants:
+
+    norm(x) = weight · (x − mean) / √(variance + ε) + bias
+
+The convolution before it is linear in each output channel. So its weights can be multiplied by
+weight / √(variance + ε) and its bias adjusted, and the batch norm can go.
+
+A pair may only be folded if the batch norm's input is the convolution's output itself, and nothing else reads
+that output. `torch.fx` would show this but cannot trace every network (timm's 'same' padding). So a forward
+pass is watched instead: hooks record each convolution's output tensor and each batch norm's input tensor, and a
+pair is where both are the same object. Other readers of the output are not seen this way, so the folded
+network's logits are compared with the original's.
 """
 
 import copy
@@ -14,15 +23,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from attrib_core.classifiers.classifier import Classifier
 
-# Rounding alone: 64-bit sums would agree to the last digit.
+# Far above rounding errors of float32, far below what a wrong fold changes.
 LARGEST_RELATIVE_DIFFERENCE = 1e-3
 
 
 def with_folded_batch_norms(classifier: Classifier) -> Classifier:
-    """A classifier with a copy of the network in which batch norms are folded away.
+    """Return a classifier whose network is a copy with batch norms folded into convolutions.
 
-    Logits differ by roundings. Where the network computes something else once folded, or has nothing to fold,
-    the classifier itself comes back.
+    Its logits differ by rounding. If there is nothing to fold, or the folded network computes something else, this
+    returns the classifier itself.
     """
     size = classifier.image_size
     images = torch.rand(2, classifier.channels, size, size, generator=torch.Generator().manual_seed(0))
@@ -40,8 +49,8 @@ def with_folded_batch_norms(classifier: Classifier) -> Classifier:
 
 
 def _pairs(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Names of the convolutions whose output a batch norm takes as it is, each used once."""
-    outputs: list[tuple[str, Tensor]] = []  # kept alive, so that no other tensor takes an output's place
+    """Return the names of each convolution and the batch norm that takes its output, if each runs only once."""
+    outputs: list[tuple[str, Tensor]] = []  # kept alive: a freed tensor's id could be reused
     inputs: list[tuple[str, Tensor]] = []
     hooks = []
     for name, module in network.named_modules():
@@ -54,13 +63,14 @@ def _pairs(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     finally:
         for hook in hooks:
             hook.remove()
+    # A module that runs twice in a pass has two outputs: folding for one of them would be wrong for the other.
     found = [(conv, norm) for norm, taken in inputs for conv, made in outputs if made is taken]
     convolutions, norms = [name for name, _ in outputs], [name for name, _ in inputs]
     return [(conv, norm) for conv, norm in found if convolutions.count(conv) == norms.count(norm) == 1]
 
 
 def _recorder(name: str, tensors: list[tuple[str, Tensor]]) -> Any:
-    """A hook that keeps a module's output, or as a pre-hook its input."""
+    """Return a hook that stores a module's output or, as a pre-hook, its input."""
 
     def record(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor | None = None) -> None:
         tensors.append((name, arguments[0] if output is None else output))
@@ -83,5 +93,5 @@ def _fold(network: nn.Module, convolution: str, norm: str) -> None:
         batch_norm.weight,
         batch_norm.bias,
     )
-    # timm's batch norms carry the activation behind them.
+    # timm's batch norms include the activation that follows them: keep it.
     network.set_submodule(norm, getattr(batch_norm, "act", nn.Identity()))

@@ -1,15 +1,15 @@
-"""The 1,000 classes of ImageNet-1k in the order that every model here was trained with."""
+"""The 1,000 classes of ImageNet-1k, in the order that all models use."""
 
-from attrib_core.classifiers.classifier import Labels
+from attrib_core.classifiers.identity import Labels
 
 NUM_CLASSES = 1000
 
 
 def labels(num_classes: int) -> Labels:
-    """ImageNet's names and WordNet ids for 1,000 classes, plain numbers for any other count."""
+    """Return ImageNet's names and WordNet ids for 1,000 classes, numbers for any other count."""
     if num_classes != NUM_CLASSES:
         return Labels.numbered(num_classes)
-    from torchvision.models import ResNet18_Weights  # slow to import, and not every network needs it
+    from torchvision.models import ResNet18_Weights  # here, because the import is slow and not always needed
 
     # torchvision's names, because timm's are not unique ("crane" is a bird and a machine).
     names = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]

@@ -1,4 +1,4 @@
-"""From a name to a classifier: the driver reads a checkpoint once, actors build classifiers from it."""
+"""From a name to a classifier: the driver reads a checkpoint once, workers build classifiers from it."""
 
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from attrib_core.classifiers.checkpoint import (
     state_digest,
     to_arrays,
 )
-from attrib_core.classifiers.classifier import Classifier, Identity
+from attrib_core.classifiers.classifier import Classifier
+from attrib_core.classifiers.identity import Identity
 from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
 from attrib_core.classifiers.weights_files import read_weights_file
 from attrib_core.seeding import derive_seed
@@ -23,18 +24,18 @@ UNTRAINED = "untrained"
 def load_classifier(
     name: str, *, weights: str | None = None, device: torch.device | str | None = None
 ) -> Classifier:
-    """The classifier of that name, on `device` (the CPU if None).
+    """Return the classifier of that name, on `device` (the CPU if None).
 
     `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`.
     `weights` is the name of weights that exist for it (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a
     timm tag), a file (safetensors or a torch state dict), "untrained", or None for the default ones.
-    Raises ValueError where there is no such model or the weights do not fit it.
+    Raises ValueError if there is no such model or the weights do not fit it.
     """
     return build_classifier(read_checkpoint(name, weights=weights), device=device)
 
 
 def read_checkpoint(name: str, *, weights: str | None = None) -> Checkpoint:
-    """The weights that `load_classifier` would use, read and verified; takes the same names."""
+    """Read and verify the weights that `load_classifier` would use; takes the same names."""
     architecture = find_architecture(name)
     weights_name = _weights_name(architecture, weights)
     if weights == UNTRAINED:
@@ -55,7 +56,7 @@ def read_checkpoint(name: str, *, weights: str | None = None) -> Checkpoint:
 
 
 def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> Classifier:
-    """The classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
+    """Return the classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
     architecture = find_architecture(checkpoint.name)
     network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
     assign_arrays(network, checkpoint.state)
@@ -69,7 +70,7 @@ def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | Non
 
 
 def _weights_name(architecture: Architecture, weights: str | None) -> str | None:
-    """Which named weights are meant; None for a file and for untrained ones."""
+    """Return the full name of the named weights that the user means; None for a file and for untrained ones."""
     accepted = ", ".join([*architecture.weights_names, UNTRAINED])
     if weights is None:
         if architecture.default_weights is None:
@@ -108,7 +109,7 @@ def _loaded(architecture: Architecture, state: StateDict, weights_name: str | No
 
 
 def _num_classes(state: StateDict, network: nn.Module) -> int:
-    """The length of the head in the state dict or, where it has none, in the network."""
+    """Return the number of rows of the head in the state dict or, if it has no head, in the network."""
     reference = network.state_dict()
     head = list(reference)[-1]
     tensor = state.get(head, reference[head])
@@ -116,13 +117,13 @@ def _num_classes(state: StateDict, network: nn.Module) -> int:
 
 
 def _network(architecture: Architecture, num_classes: int, weights_name: str | None) -> nn.Module:
-    """The network with weights to be replaced; leaves the global generator as it was."""
+    """Return a network whose weights will be replaced; leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         return architecture.network(num_classes, weights_name)
 
 
 def _untrained(architecture: Architecture) -> nn.Module:
-    """The network with random weights, always the same ones; leaves the global generator as it was."""
+    """Return the network with random weights, always the same; leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(UNTRAINED, architecture.name))
         return architecture.network(architecture.num_classes, None, untrained=True)

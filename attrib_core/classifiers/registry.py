@@ -1,4 +1,4 @@
-"""Which networks a name may stand for: names registered one by one, then whole families of models.
+"""Names of networks: some are registered one by one, the others belong to families of models.
 
 A new model is one new file: a subclass of `Architecture` and a function under `@register("its_name")`.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 
 StateDict = Mapping[str, Tensor]
 
@@ -19,52 +19,53 @@ StateDict = Mapping[str, Tensor]
 class Architecture(ABC):
     """A network, the named weights that exist for it, and how it expects its images.
 
-    Its last parameter belongs to its head, so that a state dict tells the number of classes.
+    The network's last parameter must belong to its head, since its length is the number of classes.
     """
 
     name: str
     num_classes: int = 1000  # of the default weights
     weights_names: tuple[str, ...] = ()
     default_weights: str | None = None  # one of `weights_names`
-    training_command: str | None = None  # which makes a weights file, for one that this project trains
+    training_command: str | None = None  # makes a weights file, if this project trains the network
 
     @abstractmethod
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
-        """The network, shaped for the named weights or, if None, for the default ones.
+        """Return the network, built for the named weights or, if None, for the default ones.
 
-        Its own weights are to be replaced unless `untrained`: then they are drawn as its authors draw them.
+        The caller replaces its weights unless `untrained`; then they are initialised as its authors do it.
         """
 
     @abstractmethod
     def fetch(self, weights_name: str) -> StateDict:
-        """The named weights; ValueError where they cannot be had."""
+        """Return the named weights; ValueError if they are not available."""
 
     @abstractmethod
     def preprocessing(self, weights_name: str | None) -> Preprocessing:
-        """How the images were scaled for the named weights or, if None, for the default ones."""
+        """Return the preprocessing for the named weights or, if None, for the default ones."""
 
     @abstractmethod
     def labels(self, num_classes: int) -> Labels:
-        """What the classes are called."""
+        """Return the names of the classes."""
 
     def adapt(self, state: StateDict) -> StateDict:
-        """A state dict of this architecture in other people's naming, renamed; any other as it is."""
+        """Rename the tensors of a state dict that uses another project's names; return any other unchanged."""
         return state
 
 
 class Family(Protocol):
-    """Many models under one roof."""
+    """A library of many models, such as timm."""
 
     def names(self) -> Iterable[str]:
-        """All names, for near matches."""
+        """Return all names, for near matches."""
 
     def architecture(self, name: str) -> Architecture | None:
-        """The architecture of that name, None if the family has no such name."""
+        """Return the architecture of that name, None if the family has no such name."""
 
 
 _BUILDERS: dict[str, Callable[[], Architecture]] = {}
-# Modules with a FAMILY, imported when a name is looked for among its models: that takes a second or two, and most
-# runs need none. A model answers to `prefix:name`, and to its bare name where no earlier family has that.
+# Modules that define a FAMILY. They are imported only when a name is looked up in them, because that takes a
+# second or two. A model is found by `prefix:name`, and by its bare name if no earlier family has a model of
+# that name.
 _FAMILIES = {
     "torchvision": "attrib_core.classifiers.torchvision_models",
     "timm": "attrib_core.classifiers.timm_models",
@@ -72,7 +73,7 @@ _FAMILIES = {
 
 
 def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], Architecture]]:
-    """Makes the decorated function the builder of that name."""
+    """Register the decorated function as the builder of that name."""
 
     def decorate(builder: Callable[[], Architecture]) -> Callable[[], Architecture]:
         assert name not in _BUILDERS, f"{name} is registered twice"
@@ -83,7 +84,7 @@ def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], A
 
 
 def find_architecture(name: str) -> Architecture:
-    """What a name or `family:name` stands for; ValueError with near matches if nothing."""
+    """Return the architecture of a name or `family:name`; ValueError with near matches if there is none."""
     prefix, separator, bare = name.partition(":")
     if separator and prefix not in _FAMILIES:
         raise ValueError(

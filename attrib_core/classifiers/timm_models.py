@@ -1,4 +1,4 @@
-"""Any model of timm by its name, with or without the tag of its weights (`resnet18.a1_in1k`)."""
+"""Models of timm by name, with or without the tag of their weights (`resnet18.a1_in1k`)."""
 
 import urllib.error
 import urllib.request
@@ -9,7 +9,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from attrib_core.classifiers import imagenet
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -17,7 +17,7 @@ HUB_TIMEOUT = 10  # seconds
 
 
 class TimmModel(Architecture):
-    """`timm.create_model(name)`; its named weights are timm's tags."""
+    """A model of timm (`timm.create_model(name)`); its named weights are timm's tags."""
 
     def __init__(self, name: str) -> None:
         self.name, _, tag = name.partition(".")
@@ -33,12 +33,12 @@ class TimmModel(Architecture):
         self.num_classes = self._configuration(None).num_classes
 
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
-        # The tag decides sizes that the weights fix, as the number of position embeddings.
+        # The tag decides some shapes, such as the number of position embeddings.
         network: nn.Module = timm.create_model(self._tagged(weights_name), num_classes=num_classes)
         return network
 
     def fetch(self, weights_name: str) -> StateDict:
-        """The weights from timm's cache or the hub."""
+        """Return the weights from timm's cache or the hub."""
         tagged = self._tagged(weights_name)
         try:
             _check_reachable(self._configuration(weights_name))
@@ -74,7 +74,7 @@ class TimmModel(Architecture):
 
 
 def _check_reachable(configuration: PretrainedCfg) -> None:
-    """Asks the hub once for weights that are not cached: its client would retry for most of a minute."""
+    """Send one request to the hub if the weights are not cached; its client would retry for most of a minute."""
     repository = configuration.hf_hub_id
     if not repository:
         return
@@ -86,7 +86,7 @@ def _check_reachable(configuration: PretrainedCfg) -> None:
         with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
             pass
     except urllib.error.HTTPError as error:
-        error.close()  # it answers, if only to ask for a token, which its client knows
+        error.close()  # the hub answers, perhaps only to ask for a token, which its client sends
 
 
 class _Timm:

@@ -1,4 +1,4 @@
-"""Any classification model of torchvision, with named weights: what `DEFAULT` means may change."""
+"""Classification models of torchvision, with named weights; `DEFAULT` is not used, since it may change."""
 
 import pickle
 import re
@@ -8,13 +8,13 @@ import torchvision
 from torch import nn
 
 from attrib_core.classifiers import imagenet
-from attrib_core.classifiers.classifier import Labels, Preprocessing
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict
 
 FIRST = "IMAGENET1K_V1"
 UNAVAILABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError)  # no network, or a broken copy
 AUXILIARY_HEADS = ("AuxLogits.", "aux1.", "aux2.")
-# What a constructor needs so that the network is the one its published weights were trained in.
+# Arguments with which a constructor builds the network that the published weights were trained in.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     name: {"transform_input": True, "aux_logits": False} for name in ("inception_v3", "googlenet")
 }
@@ -23,7 +23,7 @@ DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")
 
 
 class TorchvisionModel(Architecture):
-    """`torchvision.models.get_model(name)`, giving logits alone."""
+    """A model of torchvision (`torchvision.models.get_model(name)`) that returns only logits."""
 
     default_weights: str
 
@@ -38,9 +38,9 @@ class TorchvisionModel(Architecture):
 
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
         arguments = dict(ARGUMENTS.get(self.name, {}))
-        if arguments:  # drawing Inception's weights takes seconds
+        if arguments:  # initialising Inception's weights takes seconds
             arguments["init_weights"] = untrained
-        if self.name.startswith("vit_"):  # their position embeddings are as many as an image has patches
+        if self.name.startswith("vit_"):  # the image's size decides the number of position embeddings
             arguments["image_size"] = self.preprocessing(weights_name).image_size
         network: nn.Module = torchvision.models.get_model(
             self.name, weights=None, num_classes=num_classes, **arguments
@@ -48,7 +48,7 @@ class TorchvisionModel(Architecture):
         return network
 
     def fetch(self, weights_name: str) -> StateDict:
-        """The weights from torchvision's cache or its server."""
+        """Return the weights from torchvision's cache or its server."""
         weights = self._weights[weights_name]
         try:
             state: StateDict = weights.get_state_dict(
@@ -76,7 +76,7 @@ class TorchvisionModel(Architecture):
         return imagenet.labels(num_classes)
 
     def adapt(self, state: StateDict) -> StateDict:
-        """Without the auxiliary heads of training, and with DenseNet's old names brought up to date."""
+        """Remove the auxiliary heads that are only used in training, and update DenseNet's old names."""
         if self.name in ARGUMENTS:
             return {name: tensor for name, tensor in state.items() if not name.startswith(AUXILIARY_HEADS)}
         if self.name.startswith("densenet"):
@@ -86,7 +86,7 @@ class TorchvisionModel(Architecture):
 
 class _Torchvision:
     def names(self) -> list[str]:
-        # Asked for by module, which leaves out detection, segmentation, video and quantised models.
+        # Restricted to this module: no detection, segmentation, video or quantised models.
         names: list[str] = torchvision.models.list_models(module=torchvision.models)
         return names
 

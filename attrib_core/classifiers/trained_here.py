@@ -1,4 +1,4 @@
-"""Architectures that this project trains: `sweeps/train_classifier.py` makes their weights."""
+"""Architectures that this project trains with `sweeps/train_classifier.py`."""
 
 import importlib.resources
 from abc import abstractmethod
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from attrib_core.classifiers.classifier import Labels
+from attrib_core.classifiers.identity import Labels
 from attrib_core.classifiers.registry import Architecture, StateDict
 from attrib_core.classifiers.weights_files import file_digest, read_weights_file
 
@@ -14,9 +14,9 @@ SHIPPED = "shipped"
 
 
 class TrainedHere(Architecture):
-    """A network that comes untrained, or with the weights that lie in this package as `NAME.safetensors`.
+    """A network that this project trains; some have weights in this package, as `NAME.safetensors`.
 
-    `shipped_sha256` is the digest of that file, None where none is shipped.
+    `shipped_sha256` is the digest of that file, None if no weights are shipped.
     """
 
     class_names: tuple[str, ...]
@@ -30,13 +30,13 @@ class TrainedHere(Architecture):
 
     @abstractmethod
     def build(self, num_classes: int) -> nn.Module:
-        """The network with random weights."""
+        """Return the network with random weights."""
 
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
         return self.build(num_classes)
 
     def fetch(self, weights_name: str) -> StateDict:
-        """The package's weights; refuses a file that is not byte for byte the pinned one."""
+        """Return the package's weights; ValueError if the file's SHA-256 is not the pinned one."""
         path = shipped_file(self.name)
         if not path.is_file():
             raise ValueError(f"{path}: no such file; reinstall attrib-sweeps")
@@ -53,5 +53,5 @@ class TrainedHere(Architecture):
 
 
 def shipped_file(name: str) -> Path:
-    """Where the package keeps the weights of that model."""
+    """Return the path of the package's weights for that model."""
     return Path(str(importlib.resources.files("attrib_core.classifiers"))) / "weights" / f"{name}.safetensors"

@@ -1,4 +1,4 @@
-"""Reading weights from elsewhere: safetensors, and torch files without running the code in them."""
+"""Reading users' weights files: safetensors, and torch files without running the code in them."""
 
 import hashlib
 import pickle
@@ -13,9 +13,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-NESTS = ("state_dict", "model_state_dict", "model", "module")  # where training scripts put the weights
-TORCH_STARTS = (b"PK", b"\x80")  # a zip archive; a pickle, as torch wrote until 1.5
-# What the two readers raise for bytes that are cut off or not theirs.
+# Keys under which training scripts store the weights.
+NESTS = ("state_dict", "model_state_dict", "model", "module")
+TORCH_STARTS = (b"PK", b"\x80")  # a zip archive; a pickle, which torch wrote until 1.5
+# What the two readers raise for truncated files and for other formats.
 DAMAGED = (
     safetensors.SafetensorError,
     RuntimeError,
@@ -32,15 +33,16 @@ PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, L
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal."""
+    """Return the SHA-256 of a file's bytes, as hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights_file(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, out of its nest and without wrappers' prefixes, in the file's order.
+    """Return the state dict in a file, in the file's order.
 
-    Raises ValueError naming the file and the reason: missing, truncated, a pickle with code, no state dict.
+    Finds it under a training script's key and removes the prefixes of wrappers such as DataParallel. Raises
+    ValueError naming the file and the reason: missing, truncated, a pickle with code, no state dict.
     """
     if not path.is_file():
         raise ValueError(f"weights={str(path)!r}: no such file")
@@ -62,13 +64,14 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(9)
-    # The suffix says little (".bin", ".ckpt"); safetensors begins with the length of its JSON header.
+    # Suffixes such as ".bin" do not say the format. A safetensors file begins with the length of its JSON header
+    # (8 bytes), then the header.
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     if not start.startswith(TORCH_STARTS):
         raise ValueError(f"it begins with {start!r}")
     with warnings.catch_warnings():
-        # A pickle of another protocol is refused or fine: whoever reads the outcome needs no warning.
+        # A pickle of another protocol is either read or refused with an error, so a warning adds nothing.
         warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -84,7 +87,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
             f"a mapping of {list(content)[:5]}" if isinstance(content, Mapping) else type(content).__name__
         )
         raise ValueError(f"weights={str(path)!r}: holds no state dict of tensors but {found}")
-    return content  # type: ignore[return-value]  # kept as it is: an OrderedDict carries the format's version
+    return content  # type: ignore[return-value]  # not copied: an OrderedDict carries the format's version
 
 
 def _is_state_dict(content: Mapping[Any, Any]) -> bool:

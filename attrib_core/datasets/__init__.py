@@ -1,6 +1,6 @@
-"""Labelled images by name, in the form that a classifier wants them."""
+"""Labelled images by name; `load_dataset(name)` returns a `Dataset`, whose images suit a classifier's `View`."""
 
-# Imported for what they register.
+# Imported because they register data sets.
 from attrib_core.datasets import fashion_mnist, flowers, image_folder, imagenet, parquet  # noqa: F401
 from attrib_core.datasets.dataset import Dataset, labels_for, subset
 from attrib_core.datasets.registry import Request, load_dataset, register

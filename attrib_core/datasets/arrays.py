@@ -1,4 +1,4 @@
-"""Images that all have one size and lie in memory."""
+"""Images of one size that are held in memory."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ class ArrayImages(ImageSource):
         if chosen.shape[1:] != shape[2:]:
             images = [view.apply(Image.fromarray(pixels)) for pixels in chosen]
             return np.stack(images) if images else np.empty(shape, np.uint8)
-        # Grey repeated is what PIL makes of it too, at a thousandth of the price.
+        # PIL also makes RGB of grey by repeating it, but takes a thousand times as long.
         return np.broadcast_to(chosen[:, None], shape).copy()
 
 
 def array_digests(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """SHA-256 `[N, 32]` of the pixels of each image."""
+    """Return the SHA-256 `[N, 32]` of each image's pixels."""
     digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in pixels)
     return np.frombuffer(digests, dtype=np.uint8).reshape(-1, 32)

@@ -1,4 +1,4 @@
-"""A data set: labels, keys and a digest in memory, images read when they are asked for."""
+"""A data set: labels, keys and digests are in memory, images are read when needed."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from attrib_core.datasets.view import View
 
 
 class DamagedImageError(Exception):
-    """The image at `index` of a source cannot be had, and why."""
+    """The image at `index` of a source cannot be read; `reason` says why."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(index, reason)
@@ -22,16 +22,16 @@ class DamagedImageError(Exception):
 
 
 class ImageSource(ABC):
-    """Where images lie: an array, a folder, Parquet shards. It is pickled to other machines."""
+    """Storage of images: an array, a folder, Parquet shards. It is pickled and sent to other machines."""
 
     @abstractmethod
     def read(self, indices: Sequence[int], view: View) -> NDArray[np.uint8]:
-        """Images `[B, C, H, W]`, writable and the reader's own; raises DamagedImageError."""
+        """Return images `[B, C, H, W]` in a new, writable array; raises DamagedImageError."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Labelled images. Picklable: what it holds in memory is small or a numpy array."""
+    """Labelled images; picklable, since it holds only small things and numpy arrays in memory."""
 
     name: str
     split: str
@@ -50,7 +50,7 @@ class Dataset:
         return len(self.keys)
 
     def images(self, indices: Sequence[int], preprocessing: View) -> NDArray[np.uint8]:
-        """Images `[B, C, H, W]` as a classifier wants them, on the 8-bit grid.
+        """Return images `[B, C, H, W]` of 8 bits, resized and cropped as a classifier expects them.
 
         Raises ValueError naming the data set and the key of an image that cannot be decoded.
         """
@@ -71,7 +71,7 @@ class Dataset:
 
 
 class SelectedImages(ImageSource):
-    """Some images of another source; `rows` `[N]` are their indices there."""
+    """A selection of another source's images; `rows` `[N]` are their indices there."""
 
     def __init__(self, source: ImageSource, rows: NDArray[np.int64]) -> None:
         self.source, self.rows = source, rows
@@ -85,9 +85,9 @@ class SelectedImages(ImageSource):
 
 
 def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
-    """The images of some classes, relabelled from 0 in sorted order of the names.
+    """Return the images of some classes, with labels from 0 in sorted order of the names.
 
-    Raises ValueError for a name that is no class of the data set, and for fewer than one.
+    Raises ValueError for a name that is not a class of the data set, and if there are no names.
     """
     names = tuple(sorted(set(class_names)))
     if not names or (unknown := [name for name in names if name not in dataset.class_names]):
@@ -111,11 +111,11 @@ def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
 
 
 def labels_for(dataset: Dataset, classifier: Classifier) -> NDArray[np.int64]:
-    """The data set's labels `[N]` as indices of a classifier's classes.
+    """Return the data set's labels `[N]` as indices of a classifier's classes.
 
-    Class names that are all WordNet ids or names of the classifier's classes are looked up there; otherwise
-    the labels stand as they are. The array is the caller's own, as labels that came through Ray cannot be
-    written. Raises ValueError for a label that is none of the classifier's.
+    If all class names are WordNet ids or names of the classifier's classes, labels are matched by name; otherwise
+    they are used unchanged. The result is always a copy, because labels that came through Ray are read-only.
+    Raises ValueError for a label that the classifier does not have.
     """
     _check_range(dataset)
     for known in (classifier.wnids, classifier.class_names):

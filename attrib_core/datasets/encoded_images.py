@@ -1,4 +1,4 @@
-"""Images as files have them: JPEG, PNG and so on, decoded when they are asked for."""
+"""Encoded images (JPEG, PNG and so on), decoded when they are needed."""
 
 import hashlib
 import io
@@ -17,9 +17,9 @@ from attrib_core.datasets.dataset import DamagedImageError, Dataset, ImageSource
 from attrib_core.datasets.registry import Request
 from attrib_core.datasets.view import View
 
-# Only these: PIL would hand an EPS file in disguise to Ghostscript.
+# Only these formats: PIL would pass an EPS file with a wrong suffix to Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-# What PIL's decoders raise for bytes that are cut off or not theirs.
+# What PIL's decoders raise for truncated bytes and for other formats.
 DAMAGED = (
     OSError,
     SyntaxError,
@@ -32,19 +32,19 @@ DAMAGED = (
     zlib.error,
     Image.DecompressionBombError,
 )
-NUM_READERS = 16  # more than cores: a disk or a store answers several at once
-CHUNK = 256  # images held in memory while the digest is made
+NUM_READERS = 16  # more than cores: a disk or a store serves several at once
+CHUNK = 256  # images in memory at a time while digests are computed
 
 
 class EncodedImages(ImageSource):
-    """Images whose bytes are read first and decoded then."""
+    """Images that are read as bytes and then decoded."""
 
     @abstractmethod
     def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[bytes]:
-        """The bytes of each image; raises DamagedImageError."""
+        """Return the bytes of each image; raises DamagedImageError."""
 
     def read(self, indices: Sequence[int], view: View) -> NDArray[np.uint8]:
-        # As many threads as torch has in this process, so that workers do not crowd each other out.
+        # As many threads as torch has in this process, so that workers do not take each other's cores.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             contents = self.contents(indices, pool)
             images = list(pool.map(_decode, indices, contents, [view] * len(contents)))
@@ -52,7 +52,7 @@ class EncodedImages(ImageSource):
         return np.stack(images) if images else np.empty((0, *shape), np.uint8)
 
     def digests(self, num_images: int) -> NDArray[np.uint8]:
-        """SHA-256 `[N, 32]` of each image's bytes; DamagedImageError for bytes that begin like no image."""
+        """Return the SHA-256 `[N, 32]` of each image's bytes; DamagedImageError if they have no image's header."""
         digests = np.empty((num_images, 32), np.uint8)
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for start in range(0, num_images, CHUNK):
@@ -71,9 +71,9 @@ def encoded_dataset(
     keys: tuple[str, ...],
     source: EncodedImages,
 ) -> Dataset:
-    """A data set of encoded images, each of which was read and has the header of an image.
+    """Return a data set of encoded images, after reading each of them and checking its header.
 
-    Raises ValueError naming the first one that has not.
+    Raises ValueError naming the first one without the header of an image.
     """
     try:
         digests = source.digests(len(keys))

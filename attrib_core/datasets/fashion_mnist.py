@@ -14,19 +14,19 @@ from attrib_core.datasets.idx_files import REMEDY, find_file, parse_idx, read_by
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import choose_split
 
-PREFIXES = {"train": "train", "test": "t10k"}  # of the file names
+PREFIXES = {"train": "train", "test": "t10k"}  # of the file names, by split
 IMAGE_SIZE = 28
 
 
 @register("fashion_mnist")
 def fashion_mnist(request: Request) -> Dataset:
-    """The split `train` or `test`, from the request's root or from wherever the files can be had."""
+    """Return the split `train` or `test`, from the request's root, or else from the system, cache or network."""
     split = choose_split(request.name, PREFIXES, request.split)
     images_name, labels_name = (
         f"{PREFIXES[split]}-{name}" for name in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
     folder = files.find_folder(request.root, (images_name, labels_name))
-    # A user's own folder may hold a part of the set; anything else must be the set that papers mean.
+    # A user's own folder may hold a part of the set; any other source must have exactly the published files.
     is_pinned = request.root is None
     pixels = _read(folder, images_name, 3, is_pinned)
     labels = _read(folder, labels_name, 1, is_pinned)

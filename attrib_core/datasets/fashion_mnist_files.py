@@ -1,6 +1,6 @@
-"""Where the files of Fashion-MNIST are: in the user's folder, the system's, our cache, or to be fetched.
+"""The files of Fashion-MNIST: found in the user's folder, the system's or the cache, or else fetched.
 
-Debian has them as a package, which needs no root to be unpacked; torchvision downloads them anywhere.
+Debian has them as a package that can be unpacked without root rights; torchvision downloads them.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ HOW_TO_GET = (
 
 
 def find_folder(root: Path | None, names: Sequence[str]) -> Path:
-    """The folder that has all files of these names, plain or with .gz; fetches them if there is no root.
+    """Return the folder that has all files of these names, with or without .gz; fetches them if root is None.
 
-    Raises ValueError saying where they were looked for and how to get them.
+    Raises ValueError saying where it looked and how to get the files.
     """
     folders = [SYSTEM_FOLDER, cache_folder()] if root is None else [root / layout for layout in LAYOUTS]
     for folder in folders:
@@ -49,13 +49,13 @@ def find_folder(root: Path | None, names: Sequence[str]) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept for the next time."""
+    """Return the folder in which fetched files are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "attrib-sweeps" / "fashion-mnist"
 
 
 def _fetch(cache: Path) -> Path:
-    """Fills the cache by the first way that works."""
+    """Fill the cache by the first way that works."""
     ways: dict[str, Callable[[Path], Path]] = {"apt-get": _from_debian, "torchvision": _from_torchvision}
     tried = [f"no files in {SYSTEM_FOLDER} or {cache}"]
     for way, fetch in ways.items():
@@ -69,7 +69,7 @@ def _fetch(cache: Path) -> Path:
 
 
 def _fill(cache: Path, fetch: Callable[[Path], Path]) -> None:
-    """Fetches beside the cache, then renames file by file: other processes see whole files only."""
+    """Fetch next to the cache, then rename file by file, so that other processes see only complete files."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{cache.name}-", dir=cache.parent) as scratch:
         fetched = fetch(Path(scratch))
@@ -86,7 +86,7 @@ def _from_debian(scratch: Path) -> Path:
             raise FileNotFoundError(f"no {program} here")
     try:
         _run(["apt-get", "download", PACKAGE], scratch)
-    except OSError:  # a fresh machine has no list of packages yet
+    except OSError:  # a new machine has no list of packages yet
         _download_with_own_lists(scratch)
     for package in sorted(scratch.glob(f"{PACKAGE}_*.deb")):
         _run(["dpkg", "-x", package.name, "."], scratch)
@@ -94,7 +94,7 @@ def _from_debian(scratch: Path) -> Path:
 
 
 def _download_with_own_lists(scratch: Path) -> None:
-    """Downloads with package lists of its own, which needs no root: the system's may be empty."""
+    """Download with new package lists, because the system's may be empty; this needs no root rights."""
     (scratch / "lists" / "partial").mkdir(parents=True)
     own = [f"Dir::State::lists={scratch}/lists", f"Dir::Cache={scratch}/cache", "Debug::NoLocking=1"]
     options = [word for setting in own for word in ("-o", setting)]

@@ -1,4 +1,4 @@
-"""The Kaggle flowers: 4,317 photographs of five kinds of flowers (kaggle.com/alxmamaev/flowers-recognition)."""
+"""The Kaggle flowers: 4,317 photographs of five flowers (kaggle.com/alxmamaev/flowers-recognition)."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from attrib_core.datasets.image_folder import split_folders
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import ALL, choose_split
 
-TEST_SHARE = 5  # one image in so many
+TEST_SHARE = 5  # one image in five
 HOW_TO_GET = (
     "download https://www.kaggle.com/datasets/alxmamaev/flowers-recognition, unpack it, "
     "and give its folder as --data-root"
@@ -19,10 +19,10 @@ HOW_TO_GET = (
 
 @register("flowers")
 def flowers(request: Request) -> Dataset:
-    """Split by folders where there are some, else by the SHA-256 of each path, which is the same anywhere."""
+    """Return a split: by folders if there are some, else by the SHA-256 of each path, the same on any machine."""
     if request.root is None:
         raise ValueError(f"dataset={request.name!r}: needs a data root; {HOW_TO_GET}")
-    # The archive nests a copy of itself, or its only copy, in a folder of this name.
+    # The archive holds a copy of itself, or its only copy, in a folder of this name.
     for root in (request.root, request.root / "flowers"):
         if _has_classes(root):
             return _split_by_paths(request, root)

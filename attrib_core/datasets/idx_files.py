@@ -13,12 +13,12 @@ REMEDY = "delete it and fetch it again"
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """The file of that name, plain or with .gz; None if the folder has neither."""
+    """Return the file of that name, with or without .gz; None if the folder has neither."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content, decompressed; ValueError naming the file if it is damaged or unreadable."""
+    """Return a file's content, decompressed; ValueError naming the file if it is damaged or unreadable."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -30,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_idx(content: bytes, num_dimensions: int, path: Path) -> NDArray[np.uint8]:
-    """The array in an IDX file of bytes, read-only; ValueError naming the file if it is none."""
+    """Return the array in an IDX file of bytes, read-only; ValueError naming the file if it is not one."""
     magic = bytes((0, 0, UNSIGNED_BYTES, num_dimensions))
     header_size = 4 + 4 * num_dimensions
     if content[:4] != magic or len(content) < header_size:

@@ -1,4 +1,4 @@
-"""Folders of images: which files are images, in which order, of which class."""
+"""Folders of images: the image files, their order and their classes."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ EXTENSIONS = frozenset(
 
 
 class ImageFiles(EncodedImages):
-    """Files below a folder, which every machine has under the same path; `keys` are relative to it."""
+    """Image files below a folder that has the same path on every machine; `keys` are relative to it."""
 
     def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
         self.folder, self.keys = folder, keys
@@ -39,11 +39,11 @@ def folder_dataset(
     class_names: Sequence[str],
     keep: Callable[[str], bool] = lambda key: True,
 ) -> Dataset:
-    """The images in a folder's class folders whose keys (relative paths) are to be kept.
+    """Return the images in a folder's class folders; `keep` selects them by key (relative path).
 
-    Raises ValueError naming a class without images, or a file that is none.
+    Raises ValueError naming a class without images, or a file that is not an image.
     """
-    # Absolute, because a worker has another working directory.
+    # Absolute, because workers have other working directories.
     folder = folder.absolute()
     keys: list[str] = []
     labels: list[int] = []
@@ -65,14 +65,14 @@ def folder_dataset(
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted, without hidden ones; none if there is no such folder."""
+    """Return the sorted names of the folders in a folder, without hidden ones; [] if there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
 
 
 def _keys(folder: Path, class_name: str) -> list[str]:
-    """Paths of the class's images relative to the folder, sorted; hidden files are no images."""
+    """Return the sorted paths of a class's images, relative to the folder, without hidden files."""
     paths = _files(folder / class_name, frozenset())
     keys = sorted(path.relative_to(folder).as_posix() for path in paths)
     for key in keys:
@@ -82,7 +82,7 @@ def _keys(folder: Path, class_name: str) -> list[str]:
 
 
 def _files(folder: Path, parents: frozenset[str]) -> Iterator[Path]:
-    """Follows links as torchvision does, but not in circles."""
+    """Yield image files; follows links as torchvision does, but stops at circles."""
     place = os.path.realpath(folder)
     if place in parents:
         return

@@ -1,4 +1,4 @@
-"""Any folder with one folder of images a class."""
+"""A folder of the user that has one folder of images for each class."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from attrib_core.datasets.splits import SPLITS, choose_split
 
 @register("imagefolder", location="PATH")
 def image_folder(request: Request) -> Dataset:
-    """Classes are the folders in sorted order, either in PATH or in its split folders."""
+    """Return the images of PATH; classes are its folders, or those of its split folders, in sorted order."""
     path = Path(request.location).expanduser()
     if not path.is_dir():
         raise ValueError(f"dataset={request.name!r}: no such folder")
@@ -24,5 +24,5 @@ def image_folder(request: Request) -> Dataset:
 
 
 def split_folders(path: Path) -> list[str]:
-    """The splits that a folder has: folders called like one that hold class folders, not images."""
+    """Return a folder's splits: folders with a split's name that hold class folders."""
     return [split for split in SPLITS if class_folders(path / split)]

@@ -1,4 +1,4 @@
-"""ImageNet-1k's validation set: 50,000 photographs, one folder a class, named by its WordNet id."""
+"""ImageNet-1k's validation set: 50,000 photographs, in one folder a class, named by its WordNet id."""
 
 from attrib_core.classifiers import imagenet
 from attrib_core.datasets.dataset import Dataset
@@ -7,12 +7,12 @@ from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import choose_split
 
 HOW_TO_GET = "give the folder that has val/<WordNet id>/*.JPEG as --data-root (see image-net.org/download)"
-NUM_NAMED = 3  # of the missing classes
+NUM_NAMED = 3  # missing classes that a message names
 
 
 @register("imagenet")
 def imagenet_validation(request: Request) -> Dataset:
-    """The validation set below the root, in `val/` or directly; all 1,000 classes must be there."""
+    """Return the validation set in the root or its `val/`; ValueError unless all 1,000 classes are there."""
     split = choose_split(request.name, ("val",), request.split)
     if request.root is None:
         raise ValueError(f"dataset={request.name!r}: needs a data root; {HOW_TO_GET}")

@@ -1,4 +1,4 @@
-"""Data sets in Parquet, as Hugging Face writes them, in a folder or an object store."""
+"""Data sets in Parquet files as Hugging Face writes them, in a folder or an object store."""
 
 import re
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ MAX_NUMBERED_CLASSES = 100_000  # more are a sign that `label` is something else
 
 @register("parquet", location="URL")
 def parquet(request: Request) -> Dataset:
-    """The rows of a split's shards, in the order of the shards' names.
+    """Return the rows of a split's shards, in the order of the shards' names.
 
-    A shard's split is a folder it lies in, or what its name begins with: `test-00000-of-00005.parquet`.
+    The split of a shard is the name of a folder above it, or its name's beginning: `test-00000-of-00005.parquet`.
     """
     try:
         filesystem, base = open_url(request.location)
@@ -43,7 +43,7 @@ def parquet(request: Request) -> Dataset:
 
 
 def _shard_paths(filesystem: Any, base: str) -> list[str]:
-    """The Parquet files below a folder, sorted, without hidden ones; or the one file."""
+    """Return the sorted Parquet files below a folder, without hidden ones; or the single file."""
     [place] = filesystem.get_file_info([base])
     if place.type == pafs.FileType.File:
         return [base]
@@ -56,16 +56,16 @@ def _shard_paths(filesystem: Any, base: str) -> list[str]:
 
 
 def _parts(base: str, path: str) -> tuple[str, ...]:
-    """The folders and the file name below the base; the file name alone for a single file."""
+    """Return the folders and the file name below the base; for a single file only its name."""
     return PurePosixPath(path).relative_to(base).parts or (PurePosixPath(path).name,)
 
 
 def _choose(request: Request, base: str, paths: list[str]) -> tuple[str, list[str]]:
-    """The split and its shards."""
+    """Return the split and its shards."""
     by_split: dict[str | None, list[str]] = {}
     for path in paths:
         by_split.setdefault(_split(_parts(base, path)), []).append(path)
-    if None in by_split:  # not all shards are in splits, so their names mean something else
+    if None in by_split:  # not all shards belong to splits, so the others' names are no splits either
         return choose_split(request.name, (), request.split), paths
     split = choose_split(request.name, [split for split in by_split if split], request.split)
     return split, by_split[split]
@@ -78,7 +78,7 @@ def _split(parts: Sequence[str]) -> str | None:
 
 
 def _class_names(request: Request, shards: Sequence[Shard], labels: NDArray[np.int64]) -> tuple[str, ...]:
-    """What all shards call their classes; numbers if they do not say."""
+    """Return the class names on which all shards agree; numbers if the shards have none."""
     names = shards[0].class_names
     for shard in shards:
         if shard.class_names != names:
@@ -96,20 +96,20 @@ def _class_names(request: Request, shards: Sequence[Shard], labels: NDArray[np.i
 
 
 def _keys(paths: Sequence[str | None]) -> tuple[str, ...]:
-    """The images' own paths if they are good names for images, else the numbers of the rows."""
+    """Return the images' paths if they are unique and safe as file names, else the numbers of the rows."""
     if len(set(paths)) == len(paths) and all(path and _is_safe(path) for path in paths):
         return tuple(str(path) for path in paths)
     return tuple(f"{row:05d}" for row in range(len(paths)))
 
 
 def _is_safe(path: str) -> bool:
-    """Whether it is a relative path that stays where it is put: keys become names of files."""
+    """True for a relative path that stays inside its folder, because keys are used as file names."""
     parts = PurePosixPath(path.replace("\\", "/"))
     return path.isprintable() and not parts.is_absolute() and ".." not in parts.parts
 
 
 def _absolute(location: str, base: str) -> str:
-    # A worker has another working directory.
+    # Workers have other working directories.
     return location if "://" in location else base
 
 

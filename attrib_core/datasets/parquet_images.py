@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from attrib_core.datasets.dataset import DamagedImageError
 from attrib_core.datasets.encoded_images import EncodedImages
 
-FAILURES = (OSError, pa.ArrowException)  # what reading raises; credentials and networks included
+FAILURES = (OSError, pa.ArrowException)  # what reading raises, also for credentials and networks
 
 
 class ParquetImages(EncodedImages):
-    """Images in row groups: `places` are their shards and numbers, `first_rows` `[R]` where each begins.
+    """Images in R row groups: `places` are (shard, number), `first_rows` `[R]` the indices of the first rows.
 
-    It holds the row group that it read last, since batches follow each other.
+    Keeps the last row group in memory, because consecutive batches usually read the same one.
     """
 
     def __init__(self, url: str, places: Sequence[tuple[str, int]], first_rows: NDArray[np.int64]) -> None:
@@ -48,7 +48,7 @@ class ParquetImages(EncodedImages):
         return [contents[row] for row in rows.tolist()]
 
     def _row_group(self, group: int) -> Any:
-        """The bytes of a row group's images, a ChunkedArray."""
+        """Return the bytes of a row group's images as a ChunkedArray."""
         last = self._last
         if last is None or last[0] != group:
             path, number = self.places[group]
@@ -59,15 +59,15 @@ class ParquetImages(EncodedImages):
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """pyarrow's file system for a URL or a local path, and the path in it.
+    """Return pyarrow's file system for a URL or a local path, and the path in it.
 
-    Credentials come from the environment; ValueError for a URL that is not understood or holds some.
+    Credentials come from the environment. Raises ValueError for a URL that holds some, or that cannot be read.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return pafs.LocalFileSystem(), str(Path(url).expanduser().absolute())
     if "@" in rest.partition("/")[0]:
-        # The URL is written into every row of a sweep.
+        # The URL is written into every row of a sweep, so credentials would leak.
         raise ValueError(f"{scheme}://...: credentials belong in the environment, not in the URL")
     try:
         filesystem, path = pafs.FileSystem.from_uri(url)
@@ -78,6 +78,6 @@ def open_url(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def open_shard(filesystem: Any, path: str) -> Iterator[Any]:
-    """A `pyarrow.parquet.ParquetFile`, which would not close what it reads from."""
+    """Open a `pyarrow.parquet.ParquetFile` and close its source too, which it does not do itself."""
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as shard:
         yield shard

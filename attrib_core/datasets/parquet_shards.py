@@ -1,4 +1,4 @@
-"""What is known of a Parquet shard before its images are read: rows, labels, paths, names of the classes."""
+"""The part of a Parquet shard that is read before its images: rows, labels, paths, class names."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REQUIRED = "an `image` column of struct<bytes: binary, path: string> and an inte
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One file; `paths` are what it says of where its images were, `class_names` what their labels mean."""
+    """One Parquet file without its images; `paths` are the file names that it stores for them."""
 
     path: str
     row_group_sizes: tuple[int, ...]
@@ -26,7 +26,7 @@ class Shard:
 
 
 def read_shard(filesystem: Any, path: str) -> Shard:
-    """Reads everything but the images; ValueError naming the file if it lacks a column or a label."""
+    """Read everything except the images; ValueError naming the file if it lacks a column or a label."""
     try:
         with open_shard(filesystem, path) as file:
             schema, metadata = file.schema_arrow, file.metadata
@@ -47,7 +47,7 @@ def read_shard(filesystem: Any, path: str) -> Shard:
 
 
 def _checked_image_fields(schema: Any, path: str) -> set[str]:
-    """What the image column has."""
+    """Return the fields of the image column; ValueError if it has no bytes."""
     columns = {field.name: field.type for field in schema}
     image, label = columns.get("image", pa.null()), columns.get("label", pa.null())
     fields = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
@@ -65,7 +65,7 @@ def _int64(labels: Any, path: str) -> NDArray[np.int64]:
 
 
 def _class_names(metadata: dict[bytes, bytes], path: str) -> tuple[str, ...]:
-    """The names in Hugging Face's description of the `label` column, if it has one."""
+    """Return the names in Hugging Face's description of the `label` column; empty if there is none."""
     try:
         description: Any = json.loads(metadata.get(b"huggingface", b"{}"))
         for part in ("info", "features", "label"):

@@ -1,4 +1,4 @@
-"""Data sets by name: a new one is one new file with a function under `@register("its_name")`."""
+"""Data sets by name. A new one is one new file with a function under `@register("its_name")`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from attrib_core.datasets.dataset import Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asked for: `name` in full, and `location`, which is what follows its colon."""
+    """What a user asked for: the full `name`, and `location`, the part after its colon."""
 
     name: str
     location: str
@@ -23,7 +23,7 @@ Loader = Callable[[Request], Dataset]
 @dataclass(frozen=True)
 class _Entry:
     load: Loader
-    location: str | None  # what the user puts after the colon, as the help names it
+    location: str | None  # how the help names the part after the colon
 
     def spelled(self, name: str) -> str:
         return f"{name}:{self.location}" if self.location else name
@@ -33,7 +33,7 @@ _ENTRIES: dict[str, _Entry] = {}
 
 
 def register(name: str, location: str | None = None) -> Callable[[Loader], Loader]:
-    """Makes the decorated function the loader of `name`, or of `name:location` for any location."""
+    """Register the decorated function as the loader of `name`, or of `name:location` for any location."""
 
     def decorate(loader: Loader) -> Loader:
         assert name not in _ENTRIES, f"{name} is registered twice"
@@ -44,7 +44,7 @@ def register(name: str, location: str | None = None) -> Callable[[Loader], Loade
 
 
 def load_dataset(name: str, *, split: str | None = None, root: str | Path | None = None) -> Dataset:
-    """A data set: `fashion_mnist`, `flowers`, `imagenet`, `imagefolder:PATH` or `parquet:URL`.
+    """Return a data set: `fashion_mnist`, `flowers`, `imagenet`, `imagefolder:PATH` or `parquet:URL`.
 
     `root` is where its files are, for those that have no location in their name. Raises ValueError for an
     unknown name or split, and for files that are missing or damaged.
@@ -58,5 +58,5 @@ def load_dataset(name: str, *, split: str | None = None, root: str | Path | None
     try:
         return entry.load(Request(name=name, location=location, split=split, root=folder))
     except OSError as error:
-        # Folders without permission, names that are too long: whatever the loader does not explain better.
+        # Failures that the loader does not explain itself, such as a folder without permission or a long name.
         raise ValueError(f"dataset={name!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""Which split is meant, among those that a folder or a set of shards has."""
+"""The choice of a split among those that a folder or a set of shards has."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ ALL = "all"
 
 
 def choose_split(name: str, available: Iterable[str], wanted: str | None) -> str:
-    """The wanted split, else the first of `SPLITS` that there is; `all` where images are not in splits.
+    """Return the wanted split, else the first of `SPLITS` that exists; `all` if there are no splits.
 
     Raises ValueError listing the splits of the data set if it lacks the wanted one.
     """

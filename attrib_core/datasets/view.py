@@ -1,4 +1,4 @@
-"""How a classifier looks at an image: size, number of channels, how a photograph is resized and cropped."""
+"""How an image is prepared for a classifier: size, number of channels, resizing and cropping."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,9 +15,9 @@ MODES = {1: "L", 3: "RGB"}  # PIL's, by number of channels
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What becomes of an image before a classifier sees it; `crop_fraction` as in `Preprocessing`.
+    """The form in which a classifier sees an image; `crop_fraction` as in `Preprocessing`.
 
-    Raises ValueError for settings that no image could be brought to.
+    Raises ValueError for settings that cannot be applied to an image.
     """
 
     image_size: int
@@ -39,12 +39,12 @@ class View:
 
     @classmethod
     def of(cls, classifier: Classifier) -> Self:
-        """The view that a classifier was trained for."""
+        """Return the view that a classifier was trained with."""
         return cls.of_preprocessing(classifier.preprocessing)
 
     @classmethod
     def of_preprocessing(cls, preprocessing: Preprocessing) -> Self:
-        """The view that images of this preprocessing have."""
+        """Return the view of a preprocessing."""
         return cls(
             image_size=preprocessing.image_size,
             channels=len(preprocessing.mean),
@@ -53,7 +53,7 @@ class View:
         )
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Pixels `[C, H, W]`: an image of the right size as it is, any other resized and cropped.
+        """Return pixels `[C, H, W]`; an image of another size is resized and cropped, one of this size is not.
 
         Raises ValueError for pixels that have no 8-bit meaning, such as floating point.
         """
@@ -64,7 +64,7 @@ class View:
         return pixels.transpose(2, 0, 1)
 
     def _resize(self, image: Image.Image) -> Image.Image:
-        """The shorter side becomes what the crop is a fraction of; the longer one as torchvision has it."""
+        """Resize so that the crop is `crop_fraction` of the shorter side; rounds as torchvision does."""
         shorter = round(self.image_size / self.crop_fraction)
         longer = int(shorter * max(image.size) / min(image.size))
         size = (shorter, longer) if image.width <= image.height else (longer, shorter)
@@ -82,12 +82,12 @@ def _with_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I"):
         image = _from_16_bits(image)
     elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # whose alpha is dropped, as that of any image
+        image = image.convert("RGBA")  # its alpha is then dropped, as for any other image
     return image if image.mode == mode else image.convert(mode)
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Scales grey values of 16 bits to 8, since PIL would clip them."""
+    """Scale grey values from 16 bits to 8; PIL would clip them."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"its grey values reach from {values.min()} to {values.max()}, beyond 16 bits")

@@ -1,8 +1,8 @@
-"""What an image is asked to minimise: per-image losses that add up and scale.
+"""Losses that a generated image minimises; they can be added and scaled.
 
 `LogitDistance() + 0.001 * L1Norm()` is the loss of the original work. Every objective maps logits `[B, K]`,
 target classes `[B]` and images `[B, C, H, W]` to one loss per image `[B]`; the ascent sums over the batch, so
-that no image's gradient depends on its neighbours.
+no image's gradient depends on the other images.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 class Objective:
-    """Base of all objectives: call it for the loss per image, add and scale it to compose."""
+    """Base of all objectives; `first + second` and `number * objective` are objectives too."""
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
-        """The loss per image `[B]` of logits `[B, K]`, targets `[B]` and images `[B, C, H, W]`."""
+        """Return the loss per image `[B]` of logits `[B, K]`, targets `[B]` and images `[B, C, H, W]`."""
         raise NotImplementedError
 
     def __add__(self, other: "Objective") -> "Objective":
@@ -57,7 +57,7 @@ class Logit(Objective):
 
 @dataclass(frozen=True)
 class LogitDistance(Objective):
-    """|constant - logit|: the logit, pulled up to a large constant and held there."""
+    """|constant − logit|, whose minimum is at a large constant logit."""
 
     constant: float = 200.0
 
@@ -67,7 +67,7 @@ class LogitDistance(Objective):
 
 @dataclass(frozen=True)
 class CrossEntropy(Objective):
-    """Cross-entropy on logits, which can also be lowered by pushing every other class down."""
+    """Cross-entropy of the target; lowering the logits of all other classes lowers it too."""
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets, reduction="none")
@@ -90,12 +90,12 @@ class TotalVariation(Objective):
 
 
 def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logit of each image's own target `[B]`, gathered per row from `[B, K]`."""
+    """Return the logit of each image's own target `[B]` from logits `[B, K]`."""
     return logits.gather(1, targets[:, None])[:, 0]
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Sum of absolute differences between vertical and horizontal neighbours `[B]` of images `[B, C, H, W]`."""
+    """Return the sum `[B]` of absolute differences between neighbouring pixels of images `[B, C, H, W]`."""
     vertical = (images[:, :, 1:] - images[:, :, :-1]).abs().flatten(1).sum(1)
     horizontal = (images[:, :, :, 1:] - images[:, :, :, :-1]).abs().flatten(1).sum(1)
     return vertical + horizontal

@@ -1,4 +1,4 @@
-"""Update rules that torch.optim lacks."""
+"""Update rules that torch.optim does not have."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ class SignDescent(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Applies the update to every parameter that has a gradient."""
+        """Apply the update to every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

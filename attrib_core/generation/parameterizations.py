@@ -1,4 +1,4 @@
-"""How an image is written down for the optimiser: pixels, Fourier coefficients, or a pyramid.
+"""The numbers that the optimiser changes to make an image: pixels, Fourier coefficients, or a pyramid.
 
 `initial` draws the parameters `[B, ...]` of a batch, `render` turns them into images `[B, 3, size, size]`.
 """
@@ -17,15 +17,15 @@ class Parameterization(Protocol):
     """A differentiable map from parameters to images."""
 
     def initial(self, randomness: Randomness, size: int) -> list[Tensor]:
-        """Random starting parameters, each `[B, ...]`."""
+        """Draw the starting parameters, each `[B, ...]`."""
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
-        """Images `[B, 3, size, size]`."""
+        """Return images `[B, 3, size, size]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """The image itself, unbounded, from noise U(0, 1)/divisor + offset."""
+    """The pixels themselves, unbounded, starting from noise U(0, 1)/divisor + offset."""
 
     divisor: float = 25.0
     offset: float = 0.5
@@ -34,16 +34,18 @@ class Pixels:
         return [randomness.uniform(0, 1, 3, size, size) / self.divisor + self.offset]
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
-        """The parameters as they stand: a prior may have left them at another size than `size`."""
+        """Return the pixels unchanged; after a prior their size may not be `size`."""
         return parameters[0]
 
 
-# Square root of the covariance of ImageNet's colours, normalised: from lucid (Olah et al. 2017).
+# Square root of the covariance matrix of ImageNet's colours (rows R, G, B), from lucid (Olah et al. 2017).
+# Multiplying independent channels by it gives colours that are correlated as in photographs, so that equal
+# steps of the optimiser do not produce unnatural colours.
 _COLOUR_CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 
 def correlate_colours(images: Tensor) -> Tensor:
-    """Maps decorrelated colour channels `[B, 3, H, W]` to RGB ones, as lucid does."""
+    """Map decorrelated colour channels `[B, 3, H, W]` to RGB channels, as lucid does."""
     matrix = torch.tensor(_COLOUR_CORRELATION, device=images.device, dtype=images.dtype)
     matrix = matrix / matrix.norm(dim=0).max()
     return torch.einsum("dc,bchw->bdhw", matrix, images)
@@ -53,7 +55,8 @@ def correlate_colours(images: Tensor) -> Tensor:
 class Fourier:
     """Scaled Fourier coefficients with decorrelated colours through a sigmoid (Olah et al. 2017, Distill).
 
-    Each frequency is weighted by 1/f, so that a step of the optimiser moves all scales of the image alike.
+    Each frequency is weighted by 1/f, as in natural images, so that a step of the optimiser changes all scales of
+    the image alike.
     """
 
     standard_deviation: float = 0.01
@@ -67,7 +70,7 @@ class Fourier:
         spectrum = torch.view_as_complex(coefficients) * _frequency_weights(size, self.decay_power).to(
             coefficients.device
         )
-        # Division by 4 as in lucid: it sets the contrast at which an image starts.
+        # Divided by 4 as in lucid; this sets the contrast of the starting image.
         pixels: Tensor = torch.fft.irfft2(spectrum, s=(size, size), norm="ortho") / 4
         return correlate_colours(pixels).sigmoid()
 
@@ -81,10 +84,11 @@ def _frequency_weights(size: int, decay_power: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Pyramid:
-    """A sum of images from coarse to fine, each twice the side length of the one before, through a sigmoid.
+    """A sum of images from coarse to fine, each twice as large as the one before, through a sigmoid.
 
-    `weights` sets the number of levels and how far a step of the optimiser moves each, coarsest first: weighting
-    the coarse ones favours large shapes over texture. `noise` is the standard deviation at the start.
+    `weights`, coarsest first, sets the number of levels and how far a step of the optimiser moves each level.
+    Large weights for coarse levels favour shapes over texture. `noise` is the standard deviation of the
+    starting levels.
     """
 
     weights: tuple[float, ...] = (1.0,) * 6
@@ -94,7 +98,7 @@ class Pyramid:
         return [self.noise * randomness.normal(3, side, side) for side in self.level_sizes(size)]
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
-        """Images `[B, 3, size, size]`; a smaller `size` than the pyramid's leaves its finest levels out."""
+        """Return images `[B, 3, size, size]`; levels that are larger than `size` are left out."""
         pixels = self.weights[0] * parameters[0]
         for weight, level in zip(self.weights[1:], parameters[1:], strict=True):
             if level.shape[-1] > size:
@@ -103,7 +107,7 @@ class Pyramid:
         return correlate_colours(_upsample(pixels, size)).sigmoid()
 
     def level_sizes(self, size: int) -> list[int]:
-        """Side lengths of the levels, coarsest first: 7, 14, ... 224 for six levels at 224."""
+        """Return the side lengths of the levels, coarsest first: 7, 14, ... 224 for six levels at 224."""
         return [-(-size // 2**halvings) for halvings in reversed(range(len(self.weights)))]
 
 

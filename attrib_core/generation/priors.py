@@ -1,8 +1,12 @@
-"""What is done to an image between two steps: the priors of the original work.
+"""Changes of an image after each step, which favour natural images: the priors of the original work.
 
-A prior maps pixels `[B, C, H, W]` to pixels after the update, and may change H and W; the ascent ends with an
-explicit resize. `until` is the share of a stage's steps for which it acts. Recipes list priors in the order
-blur, resize, jitter.
+A gradient alone finds noise that the network likes. A prior moves the image back towards natural ones after
+each update: blurring removes high frequencies, resizing removes what exists only at one scale. It is not
+differentiated: the next step starts from the changed pixels.
+
+A prior maps pixels `[B, C, H, W]` to pixels and may change H and W; the ascent ends with a resize to the final
+size. `until` is the share of a stage's steps in which the prior is active; afterwards fine detail can form.
+Recipes list priors in the order blur, resize, jitter.
 """
 
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from attrib_core.seeding import Randomness
 
 
 class Moment(NamedTuple):
-    """Where a step stands in its stage, and the size at which the image will end."""
+    """A step's position in its stage, and the final size of the image."""
 
     step: int
     num_steps: int
@@ -24,19 +28,19 @@ class Moment(NamedTuple):
 
     @property
     def progress(self) -> float:
-        """0 at the first step of the stage, 1 at its last."""
+        """Position from 0 at the first step of the stage to 1 at its last."""
         return self.step / max(self.num_steps - 1, 1)
 
     def is_before(self, share: float) -> bool:
-        """Whether the step lies in the first `share` of the stage."""
+        """True if the step is in the first `share` of the stage."""
         return self.step < share * self.num_steps
 
 
 class Prior(Protocol):
-    """A change of the pixels after the update."""
+    """A change of the pixels after an update."""
 
     def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
-        """Pixels `[B, C, H, W]` to pixels `[B, C, H', W']`."""
+        """Return pixels `[B, C, H', W']` from pixels `[B, C, H, W]`."""
 
 
 KernelName = Literal["gaussian", "box", "identity", "laplacian"]
@@ -44,10 +48,11 @@ KernelName = Literal["gaussian", "box", "identity", "laplacian"]
 
 @dataclass(frozen=True, kw_only=True)
 class Smooth:
-    """Convolution of each channel with a small kernel, the image's border reflected.
+    """Convolution of each channel with a small kernel; the image is reflected at its border.
 
-    `sigma` (pixels) is a pair, its value at the stage's first and last step; it matters to `gaussian` alone.
-    `laplacian` is the kernel that the original work calls sharpening; its 3×3 weights sum to 0.
+    `sigma`, in pixels, is the pair of values at the stage's first and last step; only `gaussian` uses it.
+    `laplacian` is the kernel that the original work calls sharpening; its 3×3 weights sum to 0, so it keeps only
+    edges.
     """
 
     kernel: KernelName = "gaussian"
@@ -64,7 +69,7 @@ class Smooth:
 
 
 def smoothing_kernel(kernel: KernelName, size: int, sigma: float) -> Tensor:
-    """The weights `[size, size]` of a smoothing kernel; `laplacian` exists only at size 3."""
+    """Return the weights `[size, size]` of a smoothing kernel; `laplacian` exists only at size 3."""
     if size % 2 == 0 or (kernel == "laplacian" and size != 3):
         raise ValueError(
             f"smoothing kernel {kernel!r} of size {size}: the size must be odd, and 3 for laplacian"
@@ -81,7 +86,7 @@ def smoothing_kernel(kernel: KernelName, size: int, sigma: float) -> Tensor:
 
 
 def smooth(images: Tensor, weights: Tensor) -> Tensor:
-    """Correlates every channel of `[B, C, H, W]` with `weights` `[k, k]`; the size is kept."""
+    """Correlate every channel of `[B, C, H, W]` with `weights` `[k, k]`; keeps the size."""
     channels, margin = images.shape[1], weights.shape[0] // 2
     padded = F.pad(images, (margin, margin, margin, margin), mode="reflect")
     return F.conv2d(padded, weights.expand(channels, 1, *weights.shape), groups=channels)
@@ -89,10 +94,11 @@ def smooth(images: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScaleResize:
-    """Resizes the image after every step, and leaves it there for the next one, over five scales.
+    """A resize after every step, through five scales in turn; the next step starts from the resized image.
 
-    At 256 pixels: 256 when the step is a multiple of 5, else 100 + 28·(step mod 5 − 1); in proportion at other
-    sizes. Bilinear and antialiased: nearest-neighbour resizing, as in the original, drifts the image.
+    At 256 pixels the sizes are 256 when the step is a multiple of 5, else 100 + 28·(step mod 5 − 1); at other
+    sizes they are in proportion. A pattern survives only if it works at all five scales. The resize is bilinear
+    and antialiased: the original's nearest-neighbour resizing moves the image a little each time.
     """
 
     until: float = 0.75
@@ -105,20 +111,20 @@ class MultiScaleResize:
 
 
 def multi_scale_size(step: int, image_size: int) -> int:
-    """Side length in pixels after the given step of the multi-scale schedule."""
+    """Return the side length in pixels after the given step of the multi-scale schedule."""
     phase = step % 5
     return round(image_size * (1.0 if phase == 0 else (100 + 28 * (phase - 1)) / 256))
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased resize of `[B, C, H, W]` to `[B, C, size, size]`."""
+    """Resize `[B, C, H, W]` to `[B, C, size, size]`, bilinear and antialiased."""
     if images.shape[-2:] == (size, size):
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def enlarge_and_crop(images: Tensor, zoom: float) -> Tensor:
-    """Enlarges `[B, C, H, W]` by `zoom` and keeps the centre at the original size."""
+    """Enlarge `[B, C, H, W]` by `zoom` and crop the centre to the original size."""
     size = images.shape[-1]
     larger = round(size * zoom)
     margin = (larger - size) // 2
@@ -129,8 +135,8 @@ def enlarge_and_crop(images: Tensor, zoom: float) -> Tensor:
 class ColorJitter:
     """A random brightness, contrast and saturation factor in [1 − amount, 1 + amount] for each image.
 
-    torchvision's transform of this name clamps to [0, 1] at every call, which by itself removes spikes of
-    intensity; `clamp=False` tells the two effects apart.
+    torchvision's transform of this name also clamps to [0, 1], which by itself removes extreme pixels. With
+    `clamp=False` the effect of the jitter can be seen alone.
     """
 
     brightness: float = 0.0001
@@ -142,6 +148,8 @@ class ColorJitter:
     def __call__(self, images: Tensor, randomness: Randomness, moment: Moment) -> Tensor:
         if not moment.is_before(self.until):
             return images
+        # Each change scales the distance to an anchor: to black (brightness), to the mean grey of the image
+        # (contrast), to the grey of the same pixel (saturation).
         grey = images.mean(1, keepdim=True)
         anchors = (torch.zeros_like(grey), grey.mean((2, 3), keepdim=True), grey)
         for amount, anchor in zip((self.brightness, self.contrast, self.saturation), anchors, strict=True):

@@ -1,9 +1,9 @@
 """The recipes that this project found: a pyramid, seen through random views, coarse scales first.
 
-`PyramidSettings` are the numbers that `sweeps/tune_recipe.py` searches; `default` and `fast` are two choices of
-them. Where an image must convince networks that took no part in making it, three things matter most: views that
-differ from step to step and from image to image, more weight on the coarse levels of the pyramid, and gradients
-that flow through a network's shortcuts rather than its residual branches.
+`sweeps/tune_recipe.py` searches the numbers in `PyramidSettings`; `default` and `fast` are two choices of them.
+Three things matter most if an image must convince networks that did not make it: views that differ between
+steps and images, more weight on the coarse levels of the pyramid, and gradients that flow through a network's
+shortcuts more than through its residual branches.
 """
 
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from attrib_core.generation.transforms import ColorShift, RandomView, Transform
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidSettings:
-    """Numbers of a pyramid recipe; sizes are shares of the image's side length."""
+    """The numbers of a pyramid recipe; sizes are shares of the image's side length."""
 
     num_steps: int = 128
     step_size: float = 0.08
     final_step_size: float = 0.01
-    momentum: float = 0.3  # Adam's decay of the mean gradient: little, since every view is another one
+    momentum: float = 0.3  # Adam's β₁: small, since every step sees another view
     coarse_weight: float = 3.0
     fine_weight: float = 0.25
     num_levels: int = 6
     noise: float = 0.1
     coarse_share: float = 0.875  # of the steps, on an image rendered at `coarse_size`
     coarse_size: float = 0.5
-    fine_size: float = 5 / 7  # of the views of the remaining steps, whose image is rendered at its full size
+    fine_size: float = 5 / 7  # of the views in the other steps, which render the image at full size
     smallest_crop: float = 0.4
     largest_crop: float = 1.1
     rotation: float = 20.0  # degrees
@@ -43,7 +43,7 @@ class PyramidSettings:
 
 
 def pyramid_recipe(settings: PyramidSettings) -> Recipe:
-    """The recipe of these settings."""
+    """Return the recipe of these settings."""
     coarse_steps = round(settings.num_steps * settings.coarse_share)
     schedule = partial(Schedule, settings.step_size, settings.final_step_size, "cosine")
     border = coarse_steps / settings.num_steps
@@ -68,13 +68,13 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
 
 
 def _level_weights(settings: PyramidSettings) -> tuple[float, ...]:
-    """Weights that fall geometrically from the coarsest level to the finest."""
+    """Return weights that fall geometrically from the coarsest level to the finest."""
     ratio = (settings.fine_weight / settings.coarse_weight) ** (1 / max(settings.num_levels - 1, 1))
     return tuple(settings.coarse_weight * ratio**level for level in range(settings.num_levels))
 
 
 def _views(settings: PyramidSettings, size: float) -> tuple[Transform, ...]:
-    """An independent view of each image at each step; `size` is its share of the rendered image."""
+    """Return transforms that draw a view for each image and step; `size` is its share of the rendered image."""
     view = RandomView(
         crop=(settings.smallest_crop, settings.largest_crop),
         rotation=settings.rotation,

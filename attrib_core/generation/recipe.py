@@ -1,4 +1,4 @@
-"""What a recipe consists of: a parameterisation, an objective, an optimiser and stages of steps."""
+"""A recipe and its parts: a parameterisation, an objective, an optimiser and stages of steps."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from attrib_core.generation.transforms import Transform
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that moves from `start` to `end`; `span` is the part of that way that one stage covers."""
+    """A number that moves from `start` to `end`; one stage covers the part `span` of the way."""
 
     start: float
     end: float
@@ -24,7 +24,7 @@ class Schedule:
     span: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, progress: float) -> float:
-        """The value at the stage's `progress` in [0, 1]."""
+        """Return the value at the stage's `progress` in [0, 1]."""
         first, last = self.span
         way = first + (last - first) * progress
         weight = way if self.shape == "linear" else (1 - math.cos(math.pi * way)) / 2
@@ -32,13 +32,13 @@ class Schedule:
 
 
 def constant(value: float) -> Schedule:
-    """A schedule that does not move."""
+    """Return a schedule of one constant value."""
     return Schedule(value, value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A run of steps under the same priors and views.
+    """Consecutive steps with the same priors and views.
 
     `zoom` enlarges and crops the pixels at the start; `resolution` is the size at which the image is rendered for
     the views, as a share of its final size.
@@ -54,7 +54,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How an image is made.
+    """A complete description of how an image is made.
 
     Priors and zooms act on pixels, so they need the `Pixels` parameterisation. `residual_gradient` scales the
     gradient that flows back through the network's residual branches, where it has any.
@@ -73,11 +73,11 @@ class Recipe:
 
     @property
     def num_steps(self) -> int:
-        """Updates over all stages."""
+        """Number of updates of all stages."""
         return sum(stage.num_steps for stage in self.stages)
 
     def with_num_steps(self, num_steps: int) -> "Recipe":
-        """The same recipe in another number of steps, shared over the stages in proportion."""
+        """Return the recipe with another number of steps; each stage keeps its share of them."""
         ends, total = [0], self.num_steps
         for stage in self.stages:
             ends.append(ends[-1] + stage.num_steps)

@@ -1,4 +1,4 @@
-"""Recipes of the user's own: the settings of a pyramid recipe as YAML, and digests to tell recipes apart."""
+"""Users' own recipes: the settings of a pyramid recipe as YAML, and digests that identify recipes."""
 
 import dataclasses
 import hashlib
@@ -16,22 +16,22 @@ from attrib_core.generation.recipe import Recipe
 SUFFIXES = (".yaml", ".yml")
 DIGEST_LENGTH = 8
 
-# A ratio of 0, a crop of nothing or a view without pixels cannot be computed with.
+# With 0, these would give a ratio of 0, an empty crop or a view without pixels.
 _ABOVE_ZERO = ("coarse_weight", "fine_weight", "coarse_size", "fine_size", "smallest_crop", "largest_crop")
 _AT_MOST_ONE = ("coarse_share",)
 _BELOW_ONE = ("momentum",)
 
 
 def write_settings(settings: PyramidSettings, comment: str = "") -> str:
-    """The settings as YAML, below the comment's lines; `read_settings` gives equal settings back."""
+    """Return the settings as YAML, below the comment's lines; `read_settings` reads them back."""
     lines = [f"# {line}".rstrip() + "\n" for line in comment.splitlines()]
     return "".join(lines) + yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
 
 
 def read_settings(text: str, source: str) -> PyramidSettings:
-    """The settings that a YAML text holds: every field, once.
+    """Return the settings in a YAML text, which must have every field once.
 
-    ValueError names `source` (the file), the field, its value and what would be accepted.
+    ValueError names `source` (the file), the field, its value and what is accepted.
     """
     content = _parse(text, source)
     fields = {field.name: field for field in dataclasses.fields(PyramidSettings)}
@@ -44,23 +44,23 @@ def read_settings(text: str, source: str) -> PyramidSettings:
 
 
 def settings_digest(settings: PyramidSettings) -> str:
-    """Eight hex digits that stand for the settings."""
+    """Return eight hexadecimal digits that identify the settings."""
     return hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode()).hexdigest()[
         :DIGEST_LENGTH
     ]
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Sixteen hex digits that stand for what a recipe consists of, the same in every process."""
+    """Return sixteen hexadecimal digits that identify a recipe's content, the same in every process."""
     definition = repr(recipe)
     assert " at 0x" not in definition, f"a part of the recipe is known by its address alone: {definition}"
     return hashlib.sha256(definition.encode()).hexdigest()[:16]
 
 
 def custom_recipe(text: str, source: str) -> tuple[str, Recipe]:
-    """A recipe from the text of a YAML file, and its name: `<stem of the source>-<digest of its settings>`.
+    """Return a name and a recipe from the text of a YAML file; the name is `<stem of source>-<settings' digest>`.
 
-    Another content under the same file name is so another recipe.
+    Changing the content changes the name, and so the recipe's identity.
     """
     settings = read_settings(text, source)
     stem = re.sub(r"[^A-Za-z0-9_]+", "_", PurePosixPath(source).stem).strip("_") or "recipe"
@@ -78,7 +78,7 @@ def _parse(text: str, source: str) -> dict[Any, Any]:
 
 
 def _number(value: Any, field: "dataclasses.Field[Any]", source: str) -> Any:
-    """The value as the field's own type, so that 20 and 20.0 have the same digest."""
+    """Return the value in the field's type, so that 20 and 20.0 have the same digest."""
     whole = field.type in (int, "int")
     accepted, fits = _accepted(field.name, whole)
     is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Named recipes: what users choose with `--recipes`.
+"""The named recipes, which users choose with `--recipes`.
 
 A recipe is data: a parameterisation, an objective, an optimiser and stages of steps, each with its step size,
 its priors and its random views. A new recipe is one more entry in `RECIPES`.
@@ -31,13 +31,13 @@ _JITTER = ColorJitter(brightness=0.0001)
 def _original(
     *priors: Prior, objective: Objective = _LOGIT_AND_L1, transforms: tuple[Transform, ...] = ()
 ) -> Recipe:
-    """The original work's descent: 100 steps of 0.15 on pixels from U(0, 1)/25 + 0.5."""
+    """Return the original work's descent: 100 steps of 0.15 on pixels from U(0, 1)/25 + 0.5."""
     stage = Stage(num_steps=100, step_size=constant(0.15), priors=priors, transforms=transforms)
     return Recipe(parameterization=Pixels(), objective=objective, optimizer=gradient_descent, stages=(stage,))
 
 
 def _octaves() -> Recipe:
-    """Coarse to fine: each stage enlarges and crops the image of the one before it."""
+    """Return a recipe from coarse to fine: each stage enlarges and crops the image of the one before."""
 
     def stage(num_steps: int, step_size: float, *priors: Prior, zoom: float = 1.0) -> Stage:
         return Stage(num_steps=num_steps, step_size=constant(step_size), priors=priors, zoom=zoom)
@@ -56,7 +56,7 @@ def _octaves() -> Recipe:
 
 
 def _from_noise(optimizer: Callable[[list[Tensor]], torch.optim.Optimizer], stage: Stage) -> Recipe:
-    """The original work's first attempts: cross-entropy from uniform noise."""
+    """Return one of the original work's first attempts: cross-entropy from uniform noise."""
     return Recipe(
         parameterization=Pixels(divisor=1.0, offset=0.0),
         objective=CrossEntropy(),
@@ -66,7 +66,7 @@ def _from_noise(optimizer: Callable[[list[Tensor]], torch.optim.Optimizer], stag
 
 
 def _lucid() -> Recipe:
-    """lucid's defaults (Olah et al. 2017), its transforms drawn per image instead of once a batch.
+    """Return lucid's defaults (Olah et al. 2017); transforms are drawn per image, not once a batch.
 
     Twelve pixels of grey around a 224-pixel image make views of 248; the two jitters add up to 12 pixels.
     """
@@ -104,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name; ValueError names the recipes that exist."""
+    """Return the recipe of that name; ValueError names the recipes that exist."""
     if name in RECIPES:
         return RECIPES[name]
     near = difflib.get_close_matches(name, RECIPES, n=1)

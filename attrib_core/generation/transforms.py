@@ -1,7 +1,7 @@
-"""Random views of an image before the network: what a step sees, while the image itself stays as it is.
+"""Random views of an image: the network sees the view, and the image itself does not change.
 
-Unlike a prior, a transform is differentiated through, and it is drawn for each image on its own, never once
-for a batch.
+The gradient flows through a transform to the image, unlike through a prior. Each image of a batch gets a view
+of its own.
 """
 
 import math
@@ -19,12 +19,12 @@ class Transform(Protocol):
     """A random, differentiable view of images `[B, C, H, W]`."""
 
     def __call__(self, images: Tensor, randomness: Randomness) -> Tensor:
-        """Views `[B, C, H', W']`."""
+        """Return views `[B, C, H', W']`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomView:
-    """An independent random crop, rotation, stretch, shift and flip of each image, in one interpolation.
+    """A random crop, rotation, stretch, shift and flip, drawn for each image, in one interpolation.
 
     `crop` is the range of the view's side length as a share of the image's, drawn log-uniformly: 0.5 sees a
     quarter of the image's area, 2 sees it at half its size. `rotation` is in degrees, to either side; `aspect`
@@ -45,11 +45,11 @@ class RandomView:
         size = round(images.shape[-1] * self.size)
         shape = [images.shape[0], images.shape[1], size, size]
         grid = F.affine_grid(self._matrices(randomness), shape, align_corners=False).to(images.dtype)
-        # Centred on grey: grid_sample's padding is zero.
+        # grid_sample pads with zeros, so grey is shifted to zero: outside the image lies grey.
         return F.grid_sample(images - 0.5, grid, align_corners=False) + 0.5
 
     def _matrices(self, randomness: Randomness) -> Tensor:
-        """Affine matrices `[B, 2, 3]` in grid_sample's coordinates, in which the image spans [-1, 1]."""
+        """Draw affine matrices `[B, 2, 3]` in grid_sample's coordinates, in which the image spans [-1, 1]."""
         low, high = self.crop
         crop = randomness.uniform(math.log(low), math.log(high)).exp()
         stretch = randomness.uniform(-self.aspect, self.aspect).exp()

@@ -9,9 +9,7 @@ from attrib_core.classifiers import Preprocessing
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
-from attrib_core.tape import TapeHeader
-from attrib_core.training import Trainer, initial_network
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import TapeHeader, Trainer, TrainingSettings, initial_network
 
 
 @dataclass(frozen=True, kw_only=True)

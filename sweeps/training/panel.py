@@ -13,8 +13,7 @@ from attrib_core.attribution import Attributions, AttributionSettings, Target, a
 from attrib_core.classifiers import Classifier
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
-from attrib_core.gradient_sums import SUMMED_METHODS, GradientSums
-from attrib_core.training import Trainer, Update
+from attrib_core.training import SUMMED_METHODS, GradientSums, Trainer, Update
 from sweeps.attribute.columns import attribution_columns
 
 LOSS_GRADIENT = "loss_gradient"

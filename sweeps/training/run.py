@@ -12,9 +12,14 @@ import torch
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset, load_dataset, subset
 from attrib_core.execution import choose_execution
-from attrib_core.training import DivergedError, Trainer, accuracy, initial_network
-from attrib_core.training_data import NormalizedImages
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import (
+    DivergedError,
+    NormalizedImages,
+    Trainer,
+    TrainingSettings,
+    accuracy,
+    initial_network,
+)
 from sweeps.ranges import parse_names
 from sweeps.training.weights_output import WeightsOutput
 

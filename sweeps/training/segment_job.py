@@ -9,9 +9,7 @@ import torch
 
 from attrib_core.classifiers import Classifier
 from attrib_core.execution import Precision, choose_execution
-from attrib_core.live_classifier import live_classifier
-from attrib_core.tape import Tape, TapeError
-from attrib_core.training import Trainer
+from attrib_core.training import Tape, TapeError, Trainer, live_classifier
 from sweeps.plan import Shard
 from sweeps.store import RunDirectory
 from sweeps.training.grid import TrainingInputs, Trial

@@ -10,7 +10,7 @@ import torch
 
 from attrib_core.attribution import METHODS
 from attrib_core.datasets import Dataset
-from attrib_core.gradient_sums import GradientSums
+from attrib_core.training import GradientSums
 from sweeps.attribute.columns import attribution_columns
 from sweeps.images.png import encode_png
 from sweeps.plan import Shard

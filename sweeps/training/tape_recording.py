@@ -7,8 +7,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from attrib_core.gradient_sums import SUMMED_METHODS
-from attrib_core.tape import Tape
+from attrib_core.training import SUMMED_METHODS, Tape
 from cluster.pool import PoolOptions, headline
 from sweeps.plan import Shard
 from sweeps.runner import Preparation

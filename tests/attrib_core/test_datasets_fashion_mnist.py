@@ -21,12 +21,6 @@ IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
 @pytest.fixture(scope="session")
-def test_split() -> Dataset:
-    """The real one: from the system, the cache or the network."""
-    return load_dataset("fashion_mnist")
-
-
-@pytest.fixture(scope="session")
 def real_folder(test_split: Dataset) -> Path:
     return fashion_mnist_files.find_folder(None, (IMAGES, LABELS))
 
@@ -240,12 +234,20 @@ def test_two_processes_that_fetch_at_once_both_get_the_set(
         assert hashlib.sha256(real_bytes(cache / "fashion-mnist", name)).hexdigest() == digest
 
 
-def test_a_download_that_is_not_the_set_is_kept_out_of_the_cache(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in fashion_mnist_files.SHA256:
-        (source / name).write_bytes(idx(np.zeros((2, 28, 28), np.uint8)))
-    _, errors = start_fetching(source, tmp_path / "cache").communicate(timeout=60)
-    assert errors.count("is missing or not what it should be") == 2  # by either way
+def test_a_download_that_is_not_the_set_is_kept_out_of_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong_files(scratch: Path) -> Path:
+        for name in fashion_mnist_files.SHA256:
+            (scratch / name).write_bytes(idx(np.zeros((2, 28, 28), np.uint8)))
+        return scratch
+
+    monkeypatch.setattr(fashion_mnist_files, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for way in ("_from_debian", "_from_torchvision"):
+        monkeypatch.setattr(fashion_mnist_files, way, wrong_files)
+    with pytest.raises(ValueError, match="is missing or not what it should be") as caught:
+        load_dataset("fashion_mnist")
+    assert str(caught.value).count("is missing or not what it should be") == 2  # by either way
     kept = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert kept == []

@@ -116,21 +116,27 @@ def test_any_change_of_the_content_changes_the_digest(change: str, tmp_path: Pat
     assert load_folder(tmp_path).digest != before
 
 
-def test_a_text_file_called_png_is_refused_before_work_starts(birds: Path) -> None:
-    (birds / "wren" / "fake.png").write_text("not an image")
-    with pytest.raises(ValueError, match=r"'wren/fake\.png': no image"):
-        load_folder(birds)
+POSTSCRIPT = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+REFUSED = {
+    "text called png": (
+        lambda wren: (wren / "fake.png").write_text("not an image"),
+        r"'wren/fake\.png': no image",
+    ),
+    "empty file": (lambda wren: (wren / "empty.jpg").touch(), r"'wren/empty\.jpg': no image"),
+    "PostScript": (lambda wren: (wren / "run.jpg").write_text(POSTSCRIPT), r"'wren/run\.jpg': no image"),
+    "link to nowhere": (
+        lambda wren: (wren / "lost.png").symlink_to(wren.parent / "nowhere"),
+        r"'wren/lost\.png': cannot be read",
+    ),
+    "empty class": (lambda wren: (wren.parent / "yeti").mkdir(), r"class folder .*yeti' has no images"),
+}
 
 
-def test_an_empty_file_is_refused_before_work_starts(birds: Path) -> None:
-    (birds / "wren" / "empty.jpg").touch()
-    with pytest.raises(ValueError, match=r"'wren/empty\.jpg': no image"):
-        load_folder(birds)
-
-
-def test_postscript_in_disguise_is_no_image(birds: Path) -> None:
-    (birds / "wren" / "run.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(ValueError, match=r"'wren/run\.jpg': no image"):
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_image_is_refused_before_work_starts(kind: str, birds: Path) -> None:
+    damage, message = REFUSED[kind]
+    damage(birds / "wren")
+    with pytest.raises(ValueError, match=message):
         load_folder(birds)
 
 
@@ -153,12 +159,6 @@ def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
         dataset.images([0], VIEW)
 
 
-def test_an_empty_class_is_an_error(birds: Path) -> None:
-    (birds / "yeti").mkdir()
-    with pytest.raises(ValueError, match=r"class folder .*yeti' has no images"):
-        load_folder(birds)
-
-
 @pytest.mark.parametrize("path", ["missing", "empty", "file"])
 def test_a_path_without_classes_is_an_error(path: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
@@ -170,12 +170,6 @@ def test_a_path_without_classes_is_an_error(path: str, tmp_path: Path) -> None:
 def test_a_path_that_the_system_refuses_is_a_users_mistake() -> None:
     with pytest.raises(ValueError, match=r"dataset='imagefolder:xxx.*too long"):
         load_folder(Path("x" * 300))
-
-
-def test_a_link_that_leads_nowhere_is_named(birds: Path) -> None:
-    (birds / "wren" / "lost.png").symlink_to(birds / "nowhere")
-    with pytest.raises(ValueError, match=r"'wren/lost\.png': cannot be read"):
-        load_folder(birds)
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

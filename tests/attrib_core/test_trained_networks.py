@@ -1,5 +1,7 @@
 """The networks that this project trains itself, and the weights that come with it."""
 
+import copy
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from attrib_core.classifiers import Classifier, load_classifier, trained_here
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.classifiers.trained_here import shipped_file
-from attrib_core.datasets import Dataset, View, load_dataset
+from attrib_core.datasets import Dataset, View
 
 FLOWER_CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 UNSHIPPED = ["fashion_alexnet", "flower_deep", "flower_deep_grey"]
@@ -23,8 +25,13 @@ FASHION_STAGES = "16p 16p 16p 32p 32 32 64 64 64"
 FLOWER_STAGES = "16p 16p 16p 32p 32p 32p 64p 64p 64"
 
 
+@functools.cache
+def untrained_classifier(name: str) -> Classifier:
+    return load_classifier(name, weights="untrained")
+
+
 def untrained(name: str) -> nn.Module:
-    return load_classifier(name, weights="untrained").network
+    return untrained_classifier(name).network
 
 
 def num_trainable(network: nn.Module) -> int:
@@ -32,7 +39,7 @@ def num_trainable(network: nn.Module) -> int:
 
 
 def some_images(name: str, batch_size: int = 3) -> Tensor:
-    classifier = load_classifier(name, weights="untrained")
+    classifier = untrained_classifier(name)
     shape = (batch_size, classifier.channels, classifier.image_size, classifier.image_size)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
@@ -90,11 +97,6 @@ def fashion_deep() -> Classifier:
     return load_classifier("fashion_deep")
 
 
-@pytest.fixture(scope="module")
-def test_split() -> Dataset:
-    return load_dataset("fashion_mnist")
-
-
 @pytest.mark.parametrize(
     ("name", "count"),
     [("fashion_deep", 179_728), ("fashion_alexnet", 10_040_714), ("flower_deep", 179_761)],
@@ -119,7 +121,7 @@ def test_alexnet_has_704_statistics_beside_its_trainable_parameters() -> None:
     ],
 )
 def test_images_become_logits(name: str, shape: tuple[int, ...], num_classes: int) -> None:
-    logits = load_classifier(name, weights="untrained")(torch.rand(2, *shape))
+    logits = untrained_classifier(name)(torch.rand(2, *shape))
     assert logits.shape == (2, num_classes)
     assert not torch.allclose(logits.sum(1), torch.ones(2))  # no probabilities
 
@@ -136,7 +138,7 @@ def test_relu_after_the_pooling_is_the_textbooks_network(name: str, stages: str)
 
 
 def test_alexnet_is_the_textbooks_network() -> None:
-    network, images = untrained("fashion_alexnet"), some_images("fashion_alexnet")
+    network, images = copy.deepcopy(untrained("fashion_alexnet")), some_images("fashion_alexnet")
     for norm in (each for each in network.modules() if isinstance(each, nn.BatchNorm2d)):
         norm.running_mean.fill_(0.01)  # type: ignore[union-attr]
     logits, gradient = logits_and_gradient(network, images)
@@ -152,7 +154,7 @@ def test_the_signal_of_an_untrained_network_neither_fades_nor_explodes() -> None
 
 def test_classes_have_their_names(fashion_deep: Classifier, test_split: Dataset) -> None:
     assert fashion_deep.class_names == test_split.class_names
-    assert load_classifier("flower_deep", weights="untrained").class_names == FLOWER_CLASSES
+    assert untrained_classifier("flower_deep").class_names == FLOWER_CLASSES
 
 
 def test_weights_of_two_classes_make_a_network_of_two_numbered_classes(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from attrib_core.attribution import AttributionSettings, attribute
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 from attrib_core.execution import choose_execution
-from attrib_core.training_state import digest
+from attrib_core.training.state import digest
 from sweeps.attribute_training import AttributeTrainingOptions, main, read_inputs
 from sweeps.schemas import IDENTITY, training_results
 from sweeps.store import RunDirectory

@@ -16,8 +16,8 @@ from analysis import load
 from attrib_core.classifiers import read_checkpoint
 from attrib_core.datasets import load_dataset
 from attrib_core.execution import choose_execution
-from attrib_core.tape import FACTS, FOLDERS, HEADER, OPTIMIZER, WEIGHTS, Tape, TapeError
-from attrib_core.training import Trainer
+from attrib_core.training import Tape, TapeError, Trainer
+from attrib_core.training.tape import FACTS, FOLDERS, HEADER, OPTIMIZER, WEIGHTS
 from sweeps.attack_all import main as attack
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs
 from sweeps.store import RunDirectory

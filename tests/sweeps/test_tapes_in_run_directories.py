@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from attrib_core.execution import choose_execution
-from attrib_core.tape import Tape
-from attrib_core.training_state import digest, weights_of
+from attrib_core.training import Tape
+from attrib_core.training.state import digest, weights_of
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs
 from sweeps.store import RunDirectory
 from sweeps.training.grid import TrainingInputs

@@ -2,8 +2,7 @@
 
 import torch
 
-from attrib_core.live_classifier import live_classifier
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import TrainingSettings, live_classifier
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=16, optimizer="sgd", learning_rate=0.01)
 CLASS_NAMES = tuple("0123456789")

@@ -8,21 +8,30 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
-from attrib_core.training import DivergedError, Trainer, accuracy, initial_network
-from attrib_core.training_data import NormalizedImages, augment
-from attrib_core.training_settings import (
+from attrib_core.training import (
+    DivergedError,
+    NormalizedImages,
+    Trainer,
     TrainingSettings,
-    original_settings,
-    recommended_settings,
+    accuracy,
+    initial_network,
     with_changes,
 )
 
 SETTINGS = TrainingSettings(epochs=3, batch_size=16, horizontal_flip=True, max_shift=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def plain_network(make_trainer: Callable[..., Trainer]) -> nn.Module:
+    """A network trained with `SETTINGS`."""
+    trainer = make_trainer(SETTINGS)
+    losses(trainer)
+    return trainer.network
 
 
 def losses(trainer: Trainer) -> list[float]:
@@ -123,11 +132,12 @@ def test_updates_tell_where_the_training_is(make_trainer: Callable[..., Trainer]
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_each_setting_matters(make_trainer: Callable[..., Trainer], change: dict[str, object]) -> None:
-    plain, changed = make_trainer(SETTINGS), make_trainer(with_changes(SETTINGS, **change))
-    losses(plain)
+def test_each_setting_matters(
+    make_trainer: Callable[..., Trainer], plain_network: nn.Module, change: dict[str, object]
+) -> None:
+    changed = make_trainer(with_changes(SETTINGS, **change))
     losses(changed)
-    assert not same_weights(plain.network, changed.network)
+    assert not same_weights(plain_network, changed.network)
 
 
 def test_losses_are_those_of_logits_and_of_probabilities_taken_for_logits(
@@ -146,74 +156,6 @@ def test_losses_are_those_of_logits_and_of_probabilities_taken_for_logits(
         assert found == pytest.approx(value.item(), rel=1e-5)
 
 
-def test_inputs_are_normalized_as_the_classifier_normalizes_them(
-    stripes: Dataset, execution: Execution
-) -> None:
-    images = NormalizedImages(stripes, find_architecture("fashion_deep").preprocessing(None), execution)
-    inputs, labels = images.batch(torch.tensor([3, 11]))
-    pixels = torch.from_numpy(stripes.source.pixels[[3, 11]])[:, None]
-    torch.testing.assert_close(inputs, (pixels.float() / 255 - 0.2860) / 0.3530)
-    assert labels.tolist() == [3, 1]
-    assert inputs.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "step", "expected"),
-    [
-        ("constant", 70, 0.01),
-        ("cosine", 0, 0.01),
-        ("cosine", 50, 0.005),
-        ("cosine", 100, 0.0),
-        ("inverse_time", 0, 0.01),
-        ("inverse_time", 10, 0.01 / 4),
-    ],
-)
-def test_schedules(schedule: str, step: int, expected: float) -> None:
-    settings = TrainingSettings(epochs=1, learning_rate=0.01, schedule=schedule)
-    assert settings.learning_rate_at(step, 100) == pytest.approx(expected)
-
-
-def test_warm_up_rises_to_the_schedule() -> None:
-    settings = TrainingSettings(epochs=1, learning_rate=0.01, schedule="constant", warmup_steps=4)
-    rates = [settings.learning_rate_at(step, 100) for step in range(6)]
-    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
-
-
-def coordinates(batch_size: int) -> Tensor:
-    """Images `[B, 1, 6, 6]` whose every pixel differs."""
-    return torch.arange(1, 37, dtype=torch.uint8).view(1, 1, 6, 6).repeat(batch_size, 1, 1, 1)
-
-
-def test_about_half_of_the_images_are_mirrored_and_nothing_else() -> None:
-    images = coordinates(200)
-    settings = TrainingSettings(epochs=1, horizontal_flip=True)
-    flipped = augment(images, settings, step=0)
-    is_flipped = (flipped == images.flip(-1)).all((1, 2, 3))
-    assert ((flipped == images).all((1, 2, 3)) ^ is_flipped).all()
-    assert 70 < is_flipped.sum() < 130
-
-
-def test_images_are_shifted_by_all_offsets_up_to_the_largest_with_black_moving_in() -> None:
-    images = coordinates(200)
-    shifted = augment(images, TrainingSettings(epochs=1, max_shift=1), step=0)
-    found = set()
-    for image in shifted[:, 0]:
-        for down in (-1, 0, 1):
-            for right in (-1, 0, 1):
-                padded = F.pad(images[0, 0], (1, 1, 1, 1))
-                if torch.equal(image, padded[1 - down : 7 - down, 1 - right : 7 - right]):
-                    found.add((down, right))
-    assert len(found) == 9
-
-
-def test_augmentation_follows_from_seed_and_step() -> None:
-    settings = TrainingSettings(epochs=1, horizontal_flip=True, max_shift=2)
-    images = coordinates(20)
-    assert torch.equal(augment(images, settings, 3), augment(images, settings, 3))
-    assert not torch.equal(augment(images, settings, 3), augment(images, settings, 4))
-    assert torch.equal(images, coordinates(20))
-
-
 def test_a_loss_that_is_no_number_ends_the_training_with_the_weights_of_before(
     make_trainer: Callable[..., Trainer],
 ) -> None:
@@ -227,32 +169,3 @@ def test_a_loss_that_is_no_number_ends_the_training_with_the_weights_of_before(
     assert trainer.step == step
     for found, kept in zip(trainer.network.parameters(), before.parameters(), strict=True):
         assert torch.equal(found.isnan(), kept.isnan())
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "accepted"),
-    [
-        ("epochs", -1, "0 and more"),
-        ("batch_size", 0, "1 and more"),
-        ("learning_rate", 0.0, "positive numbers"),
-        ("learning_rate", float("nan"), "positive numbers"),
-        ("momentum", 1.0, r"\[0, 1\)"),
-        ("weight_decay", -0.1, "0 and more"),
-        ("max_shift", -1, "0 and more"),
-        ("warmup_steps", -1, "0 and more"),
-        ("seed", -1, "0 and more"),
-        ("optimizer", "lion", "adam, adamw, sgd"),
-        ("schedule", "step", "constant, cosine, inverse_time"),
-        ("loss", "mse", "cross_entropy, double_softmax"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(field: str, value: object, accepted: str) -> None:
-    with pytest.raises(ValueError, match=f"{field}=.*: accepted are {accepted}"):
-        with_changes(SETTINGS, **{field: value})
-
-
-def test_the_original_schedule_is_known_of_alexnet_alone() -> None:
-    assert original_settings("fashion_alexnet").schedule == "inverse_time"
-    assert recommended_settings("fashion_alexnet").schedule != "inverse_time"
-    with pytest.raises(ValueError, match="recipe='original': fashion_deep has none"):
-        original_settings("fashion_deep")

@@ -1,4 +1,4 @@
-"""What a training feeds its network: minibatches of a data set, augmented and normalised."""
+"""Minibatches of a data set for training: augmented and normalised."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,11 @@ from attrib_core.classifiers import Preprocessing
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
 from attrib_core.seeding import generator
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training.settings import TrainingSettings
 
 
 class NormalizedImages:
-    """A data set as a network takes it, on the device and in the memory format of `execution`."""
+    """A data set's images, normalised for a network, on the device and in the memory format of `execution`."""
 
     def __init__(self, dataset: Dataset, preprocessing: Preprocessing, execution: Execution) -> None:
         self._dataset, self._execution = dataset, execution
@@ -29,11 +29,11 @@ class NormalizedImages:
         return self._execution.device
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images `[B, C, H, W]` and labels `[B]`."""
+        """Return normalised images `[B, C, H, W]` and labels `[B]`."""
         return self._normalize(self._read(indices)), self._labels[indices].to(self.device)
 
     def augmented(self, indices: Tensor, settings: TrainingSettings, step: int) -> tuple[Tensor, Tensor]:
-        """As `batch`, flipped and shifted at random as the settings and the step have it."""
+        """Return the same as `batch`, with the random flips and shifts of this step."""
         images = augment(self._read(indices), settings, step)
         return self._normalize(images), self._labels[indices].to(self.device)
 
@@ -41,12 +41,12 @@ class NormalizedImages:
         return torch.from_numpy(self._dataset.images(indices.tolist(), self._view))
 
     def _normalize(self, images: Tensor) -> Tensor:
-        """Images `[B, C, H, W]` of 8 bits as numbers of mean 0 and standard deviation 1."""
+        """Convert 8-bit images `[B, C, H, W]` to floats and scale them by the model's mean and std."""
         return (self._execution.images(images).float() / 255 - self._mean) / self._std
 
 
 def augment(images: Tensor, settings: TrainingSettings, step: int) -> Tensor:
-    """Images `[B, C, H, W]`, each flipped and shifted on its own; the same for the same seed and step."""
+    """Flip and shift each image `[B, C, H, W]` on its own; the same seed and step give the same result."""
     keyed = generator("augmentation", settings.seed, step)
     if settings.horizontal_flip:
         is_flipped = torch.rand(len(images), generator=keyed) < 0.5
@@ -58,6 +58,8 @@ def augment(images: Tensor, settings: TrainingSettings, step: int) -> Tensor:
 
 def _shift(images: Tensor, max_shift: int, keyed: torch.Generator) -> Tensor:
     batch, _, height, width = images.shape
+    # A shift is a crop at a random offset of the image padded with black. Indexing with one row and one column
+    # index per pixel crops every image at an offset of its own in one operation.
     padded = F.pad(images, (max_shift,) * 4)
     offsets = torch.randint(2 * max_shift + 1, (2, batch, 1), generator=keyed)
     rows = (offsets[0] + torch.arange(height))[:, :, None]  # [B, H, 1]

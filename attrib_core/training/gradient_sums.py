@@ -1,4 +1,4 @@
-"""The loss gradient added up over a training, and its square: what a path integral over the weights needs.
+"""Sums of the loss gradient and of its square over a training: a path integral over the weights.
 
 The proposal is g = Σₙ ∇ₐ J(O(a; θₙ), y) over all states θₙ of a training, for one image a of label y.
 """
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Along training only: what each adds up.
+# Methods that need all states of a training: the first is the sum, the second its variance.
 SUMMED_METHODS = ("training_integrated_gradient", "gradient_variance")
 
 
 @dataclass
 class GradientSums:
-    """Sums over states, in float64: of two stretches of a training they add up to those of the whole."""
+    """Sums over states, in float64; the sums of all segments of a training add up to those of the whole."""
 
     gradient: Tensor  # [B, C, H, W]
     square: Tensor  # [B, C, H, W]
@@ -22,11 +22,11 @@ class GradientSums:
 
     @classmethod
     def zeros(cls, *shape: int) -> "GradientSums":
-        """Of no states yet."""
+        """Return empty sums."""
         return cls(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
 
     def add(self, gradient: Tensor) -> None:
-        """One more state's loss gradient `[B, C, H, W]`."""
+        """Add one state's loss gradient `[B, C, H, W]`."""
         precise = gradient.double()
         self.gradient += precise
         self.square.addcmul_(precise, precise)

@@ -1,4 +1,4 @@
-"""A trainer's whole state as tensors by name, and back."""
+"""A trainer's state, converted to tensors by name and back."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,26 +7,26 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers.checkpoint import state_digest
-from attrib_core.training import Trainer
+from attrib_core.training.loop import Trainer
 
 
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:
-    """The network's weights and buffers, on the CPU."""
+    """Return the network's weights and buffers, on the CPU."""
     return _contiguous(trainer.network.state_dict())
 
 
 def optimizer_state_of(trainer: Trainer) -> dict[str, Tensor]:
-    """What the optimiser remembers, by the parameter's number and the optimiser's name: `3.exp_avg`."""
+    """Return the optimiser's state, by the parameter's number and the optimiser's own name: `3.exp_avg`."""
     state: dict[str, Tensor] = {}
     for number, parameter in enumerate(trainer.network.parameters()):
         for name, value in trainer.optimizer.state.get(parameter, {}).items():
-            if value is not None:  # momentum before the first update
+            if value is not None:  # SGD's momentum before the first update is None
                 state[f"{number}.{name}"] = value
     return _contiguous(state)
 
 
 def set_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
-    """Copies weights into the network; ValueError where they are another network's."""
+    """Copy weights into the network; ValueError if they are another network's."""
     own = {name: tensor.shape for name, tensor in trainer.network.state_dict().items()}
     if {name: tensor.shape for name, tensor in weights.items()} != own:
         raise ValueError("weights of another network than the one to be trained")
@@ -34,7 +34,7 @@ def set_weights(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:
 
 
 def set_optimizer_state(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
-    """Makes the optimiser remember this, and nothing else; ValueError where it is another network's."""
+    """Replace the optimiser's whole state; ValueError if it is another network's."""
     parameters = list(trainer.network.parameters())
     trainer.optimizer.state.clear()
     for key, value in state.items():
@@ -43,18 +43,21 @@ def set_optimizer_state(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
             raise ValueError(f"the optimiser's state {key!r} belongs to no parameter of the network")
         parameter = parameters[int(number)]
         if value.shape == parameter.shape:
-            # A moment lies in memory as its parameter does, which fused kernels count on.
+            # Fused kernels need a moment in the same memory format as its parameter.
             value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         trainer.optimizer.state[parameter][name] = value.to(parameter.device)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes: of weights, the one that a classifier made of them has."""
+    """Return the SHA-256 of names, types, shapes and bytes; of weights, it is their classifier's digest."""
     return state_digest({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def order_digest(trainer: Trainer) -> str:
-    """SHA-256 of the next minibatch's indices, a piece of the epoch's order; "" after the last update."""
+    """Return the SHA-256 of the next minibatch's indices; "" after the last update.
+
+    The indices are a slice of the epoch's permutation, so another order of the data shows here.
+    """
     if trainer.step >= trainer.num_steps:
         return ""
     return hashlib.sha256(trainer.minibatch(trainer.step).numpy().tobytes()).hexdigest()

@@ -1,6 +1,8 @@
 """A tape plays as it was recorded, bit for bit, and whatever is wrong with it is found and said."""
 
+import functools
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +11,7 @@ import pytest
 import torch
 
 from attrib_core.classifiers import load_classifier
-from attrib_core.tape import Tape, TapeError, TapeHeader
-from attrib_core.training import Trainer
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training import Tape, TapeError, TapeHeader, Trainer, TrainingSettings
 from sweeps.store.local_files import LocalFiles
 
 SEGMENT = 3
@@ -38,20 +38,33 @@ def files(tmp_path: Path) -> LocalFiles:
     return LocalFiles(tmp_path)
 
 
-@pytest.fixture
-def record(make_trainer, files) -> Callable[..., tuple[Tape, Trainer]]:
-    """A complete tape, and the trainer at its end."""
+@pytest.fixture(scope="session")
+def recordings(make_trainer, tmp_path_factory) -> Callable[[TrainingSettings, str], tuple[Path, Trainer]]:
+    """Recorded once: the root of a complete tape, and the trainer at its end."""
 
-    def run(settings: TrainingSettings = SETTINGS, model: str = "fashion_deep") -> tuple[Tape, Trainer]:
-        trainer = make_trainer(settings, model)
-        tape = Tape.begin(files, FOLDER, header(settings, model=model))
+    @functools.cache
+    def record(settings: TrainingSettings, model: str) -> tuple[Path, Trainer]:
+        root, trainer = tmp_path_factory.mktemp("recording"), make_trainer(settings, model)
+        tape = Tape.begin(LocalFiles(root), FOLDER, header(settings, model=model))
         tape.write(trainer)
         for update in trainer.updates():
             if update.step % SEGMENT == 0 or update.step == trainer.num_steps:
                 tape.write(trainer)
-        return tape, trainer
+        return root, trainer
 
-    return run
+    return record
+
+
+@pytest.fixture
+def record(recordings, tmp_path, files) -> Callable[..., tuple[Tape, Trainer]]:
+    """A complete tape, as a copy of the test's own, and the trainer at its end, to be looked at only."""
+
+    def copied(settings: TrainingSettings = SETTINGS, model: str = "fashion_deep") -> tuple[Tape, Trainer]:
+        root, trainer = recordings(settings, model)
+        shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+        return Tape(files, FOLDER, header(settings, model=model)), trainer
+
+    return copied
 
 
 def state(trainer: Trainer) -> list[torch.Tensor]:

@@ -1,9 +1,21 @@
-"""A training as a tape: its state every K updates, from which any stretch of it can be played again, bit for bit.
+"""A training recorded as a tape: its state every K updates. Any segment between two states can be played again.
 
-A checkpoint is two safetensors files. The weights, written last, are a file that `load_classifier(weights=...)`
-takes; its metadata hold the digests of both and of the data's order. Everything random follows from the settings
-and the step (`attrib_core.training`). `tape.json` says which network, data and settings these are, and on what
-they ran, since other threads round otherwise.
+A checkpoint is two safetensors files: the optimiser's state, then the weights. The weights file can be given to
+`load_classifier(weights=...)`; its metadata hold the digests of both files and of the data's order. `tape.json`
+says which network, data and settings were trained, and on what: another number of threads rounds differently.
+
+Why segments that are played apart are the recorded training, bit for bit:
+
+1. The state is the weights, the optimiser's state and the step. Everything else that an update uses (data
+   order, augmentation, dropout, learning rate) is computed from the settings and the step (see `loop.py`). So
+   one update is a function: state n + 1 = F(state n).
+2. `restore` loads a recorded state and compares digests, so the first state of a segment is the recorded one. It
+   also compares the order of the data before any update is made.
+3. `check` compares the state at the end of a segment with the recorded one, which is the first state of the
+   next segment. If every segment arrives there, the segments join without a gap, whoever played them and in
+   which order. A deviation inside would show at the end, since each state is computed from the one before.
+
+So sums over the states of all segments are the sums over the whole training.
 """
 
 import json
@@ -17,9 +29,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from attrib_core.training import Trainer
-from attrib_core.training_settings import TrainingSettings
-from attrib_core.training_state import (
+from attrib_core.training.loop import Trainer
+from attrib_core.training.settings import TrainingSettings
+from attrib_core.training.state import (
     digest,
     optimizer_state_of,
     order_digest,
@@ -37,18 +49,18 @@ FACTS = "tape"  # the key of a weights file's metadata
 
 
 class TapeError(ValueError):
-    """A tape that is damaged, cut short, or that does not play as it was recorded."""
+    """A tape is damaged, incomplete, or does not play as it was recorded."""
 
 
 class Entry(Protocol):
-    """A stored file, by its path below the tape's files."""
+    """A stored file; `path` is relative to the root of the `TapeFiles`."""
 
     @property
     def path(self) -> str: ...
 
 
 class TapeFiles(Protocol):
-    """Where tapes lie. A file appears whole or not at all."""
+    """Storage of tapes. A file is written completely or not at all."""
 
     def put(self, path: str, content: bytes) -> None: ...
     def read_if_present(self, path: str) -> bytes | None: ...
@@ -57,7 +69,7 @@ class TapeFiles(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TapeHeader:
-    """What a training is and what it ran on. `segment` is the number of updates between two checkpoints."""
+    """Description of a training and of what it ran on; `segment` is the number of updates between checkpoints."""
 
     model: str
     dataset: str
@@ -71,12 +83,12 @@ class TapeHeader:
     torch_version: str = torch.__version__
 
     def to_json(self) -> bytes:
-        """The header as it is stored."""
+        """Return the content of the header's file."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, where: str) -> Self:
-        """TapeError for what is no header of a tape."""
+        """Parse a header's file, which messages call `where`; TapeError if it is not a tape's header."""
         try:
             stored = json.loads(content)
             return cls(**(stored | {"settings": TrainingSettings(**stored["settings"])}))
@@ -84,8 +96,10 @@ class TapeHeader:
             raise TapeError(f"{where}: it is no tape's header: {error}") from error
 
     def difference(self, asked: Self) -> str | None:
-        """The first field in which another training is asked for, in words; what a training runs on is no such
-        field, since a tape is played as it was recorded."""
+        """Describe the first field in which `asked` is another training; None if it is the same one.
+
+        Device, threads and versions do not count, because a tape is always played on what it was recorded on.
+        """
         wanted = asked._of_the_training()
         for name, recorded in self._of_the_training().items():
             if recorded != wanted[name]:
@@ -98,12 +112,12 @@ class TapeHeader:
         return own | asdict(self.settings) | {"num_steps": self.num_steps}
 
     def checkpoint_steps(self) -> list[int]:
-        """The steps of a complete tape's checkpoints: 0, K, 2 K, ..., the last."""
+        """Return the steps of a complete tape's checkpoints: 0, K, 2 K, ..., the last."""
         return [*range(0, self.num_steps, self.segment), self.num_steps]
 
 
 class Tape:
-    """The recorded states of one training, in a folder of its own."""
+    """The recorded states of one training, in a folder of their own."""
 
     def __init__(self, files: TapeFiles, folder: str, header: TapeHeader) -> None:
         self.header = header
@@ -111,30 +125,32 @@ class Tape:
 
     @classmethod
     def open(cls, files: TapeFiles, folder: str) -> Self | None:
-        """The tape that is there; None where there is none. TapeError for a header that cannot be read."""
+        """Open the tape in a folder; None if there is none. Raises TapeError if the header cannot be read."""
         path = f"{folder}/{HEADER}"
         content = files.read_if_present(path)
         return None if content is None else cls(files, folder, TapeHeader.from_json(content, path))
 
     @classmethod
     def begin(cls, files: TapeFiles, folder: str, header: TapeHeader) -> Self:
-        """A tape without checkpoints yet; its header is stored."""
+        """Store the header and return a tape without checkpoints."""
         files.put(f"{folder}/{HEADER}", header.to_json())
         return cls(files, folder, header)
 
     def write(self, trainer: Trainer) -> str:
-        """Records the trainer's state at its present step; returns the digest of its weights."""
+        """Record the trainer's state at its current step; return the digest of its weights."""
         weights, optimizer = weights_of(trainer), optimizer_state_of(trainer)
         facts = _facts(trainer, weights, optimizer)
+        # The weights go last: they hold the digests, so a crash in between leaves no file that promises a
+        # checkpoint.
         self._files.put(self._path(OPTIMIZER, trainer.step), safetensors.torch.save(optimizer))
         content = safetensors.torch.save(weights, {FACTS: json.dumps(facts)})
         self._files.put(self._path(WEIGHTS, trainer.step), content)
         return str(facts[WEIGHTS])
 
     def restore(self, trainer: Trainer, step: int) -> str:
-        """Brings the trainer to a recorded state; returns the digest of its weights.
+        """Set the trainer to a recorded state; return the digest of its weights.
 
-        TapeError where that checkpoint is missing, damaged, or of another network or order of the data.
+        Raises TapeError if that checkpoint is missing, damaged, or of another network or order of the data.
         """
         facts, weights = self._read_weights(step)
         optimizer = self._read(OPTIMIZER, step)
@@ -154,9 +170,10 @@ class Tape:
         return str(facts[WEIGHTS])
 
     def resume(self, trainer: Trainer) -> str:
-        """Brings the trainer to the last state of the unbroken beginning, and returns the digest of its weights.
+        """Set the trainer to the last usable state before the first gap; return the digest of its weights.
 
-        A damaged checkpoint is passed over, to be recorded again; without any the present state is recorded.
+        Skips damaged checkpoints: the training goes on from the one before and records them again. If there is no
+        usable checkpoint, records the trainer's current state.
         """
         for step in reversed(self.recorded()):
             try:
@@ -166,7 +183,7 @@ class Tape:
         return self.write(trainer)
 
     def check(self, trainer: Trainer) -> None:
-        """TapeError unless the trainer's state is, bit for bit, the one recorded at its step."""
+        """Raise TapeError unless the trainer's state is, bit for bit, the one recorded at its step."""
         facts, _ = self._read_weights(trainer.step)
         found = _facts(trainer, weights_of(trainer), optimizer_state_of(trainer))
         wrong = [kind for kind in (WEIGHTS, OPTIMIZER) if found[kind] != facts[kind]]
@@ -177,7 +194,7 @@ class Tape:
             )
 
     def recorded(self) -> list[int]:
-        """The steps up to which the tape is unbroken, in order: all checkpoints before the first missing one."""
+        """Return the steps of all checkpoints before the first missing one, in order."""
         found = {entry.path for entry in self._files.list(self._folder)}
         steps: list[int] = []
         for step in self.header.checkpoint_steps():
@@ -188,7 +205,7 @@ class Tape:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last state is recorded, and all before it."""
+        """True if every checkpoint up to the last is recorded."""
         return len(self.recorded()) == len(self.header.checkpoint_steps())
 
     def _path(self, kind: str, step: int) -> str:
@@ -243,6 +260,7 @@ def _parse(content: bytes, path: str) -> dict[str, Tensor]:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
+    # A safetensors file begins with the length of its JSON header (8 bytes), then the header.
     end = 8 + int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8:end]).get("__metadata__", {})
     return metadata

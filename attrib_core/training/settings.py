@@ -1,4 +1,4 @@
-"""What a training is: its optimiser, schedule, loss and augmentation, and sensible values by model."""
+"""Settings of a training: optimiser, schedule, loss and augmentation, with recommended values by model."""
 
 import math
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ INVERSE_TIME_DECAY = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """Everything that decides the weights, but the data and the network. ValueError names a field that cannot be.
+    """Everything that decides the weights, except data and network. ValueError names a field with a wrong value.
 
     `weight_decay` is L2 in the gradient for adam and sgd, decoupled for adamw (Loshchilov and Hutter 2019,
     arXiv:1711.05101). `double_softmax` feeds probabilities to a cross-entropy that takes logits.
@@ -25,10 +25,10 @@ class TrainingSettings:
     momentum: float = 0.9  # of sgd
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
-    warmup_steps: int = 0  # updates over which the learning rate rises from almost nothing
+    warmup_steps: int = 0  # updates over which the learning rate rises to its full value
     loss: Loss = "cross_entropy"
-    horizontal_flip: bool = False  # half of the images, each time
-    max_shift: int = 0  # pixels up, down, left and right; what moves in is black
+    horizontal_flip: bool = False  # of a random half of each minibatch
+    max_shift: int = 0  # pixels in each direction; the uncovered border is black
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class TrainingSettings:
             raise ValueError(f"{name}={getattr(self, name)!r}: accepted are {accepted}")
 
     def learning_rate_at(self, step: int, num_steps: int) -> float:
-        """The learning rate of the update after `step` updates, of `num_steps` in all."""
+        """Return the learning rate of update number `step` (from 0) of `num_steps`."""
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return self.learning_rate * warmup * self._decay(step, num_steps)
 
@@ -58,7 +58,7 @@ class TrainingSettings:
         return 1.0
 
 
-# Of the few that were tried, judged by the test accuracy of single runs: its last digit is luck.
+# The best of the few that were tried, by the test accuracy of single runs, whose last digit is chance.
 RECOMMENDED = {
     "fashion_deep": TrainingSettings(
         epochs=45,
@@ -75,7 +75,7 @@ RECOMMENDED = {
     ),
 }
 FLOWERS = TrainingSettings(epochs=40, batch_size=32, horizontal_flip=True, max_shift=16)
-# A learning rate divided by 1 + 0.3·step is down to a hundredth after 330 updates, hence the low accuracy
+# Divided by 1 + 0.3·step, the learning rate falls to a hundredth after 330 updates. This explains the low accuracy
 # that the original work reports.
 ORIGINAL = {
     "fashion_alexnet": TrainingSettings(
@@ -85,18 +85,18 @@ ORIGINAL = {
 
 
 def recommended_settings(model: str) -> TrainingSettings:
-    """What works for a model; for one that nobody has tried here, what works for photographs."""
+    """Return settings that work for a model; for a model that was not tried, those for photographs."""
     return RECOMMENDED.get(model, FLOWERS)
 
 
 def original_settings(model: str) -> TrainingSettings:
-    """What the original work used; ValueError for a model of which that is not known."""
+    """Return the settings of the original work; ValueError for a model that it did not train."""
     if model not in ORIGINAL:
         raise ValueError(f"recipe='original': {model} has none; accepted are {', '.join(ORIGINAL)}")
     return ORIGINAL[model]
 
 
 def with_changes(settings: TrainingSettings, **changes: Any) -> TrainingSettings:
-    """The settings with those changes that are not None."""
+    """Return the settings with all changes that are not None."""
     given = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return TrainingSettings(**(given | {name: value for name, value in changes.items() if value is not None}))

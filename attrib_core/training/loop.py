@@ -1,8 +1,8 @@
-"""The training loop: a state that one can see and set, advanced one minibatch at a time.
+"""The training loop: a state that can be read and set, advanced by one minibatch at a time.
 
-Everything random follows from the seed and the number of the step or epoch: the order of the data, the
-augmentation and dropout. So weights, optimiser state and step number are all there is to record, and a
-trainer that is given the three goes on bit for bit, with the same number of threads on the same kind of CPU.
+All randomness (data order, augmentation, dropout) is computed from the seed and the number of the step or
+epoch. So weights, optimiser state and step number are the whole state. A trainer that is set to a recorded
+state continues bit for bit, with the same number of threads on the same kind of CPU.
 """
 
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
 from attrib_core.seeding import derive_seed, generator
-from attrib_core.training_data import NormalizedImages
-from attrib_core.training_settings import TrainingSettings
+from attrib_core.training.data import NormalizedImages
+from attrib_core.training.settings import TrainingSettings
 
 EVALUATION_BATCH = 500
 
 
 class DivergedError(Exception):
-    """The loss or the weights are no numbers any more."""
+    """The loss or the weights are NaN or infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """One update of the weights: `step` counts the updates so far, this one included."""
+    """One update of the weights; `step` counts the updates so far, including this one."""
 
     step: int
     epoch: int  # from 0
@@ -40,7 +40,7 @@ class Update:
 
 
 class Trainer:
-    """A training at some step. `network`, `optimizer` and `step` are its whole state."""
+    """A training at some step; `network`, `optimizer` and `step` are its whole state."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The last minibatch of an epoch holds the images that are left."""
+        """Minibatches of an epoch; the last one holds the images that are left."""
         return -(-len(self._images) // self.settings.batch_size)
 
     @property
@@ -68,12 +68,12 @@ class Trainer:
         return self.settings.epochs * self.steps_per_epoch
 
     def updates(self) -> Iterator[Update]:
-        """Trains from the present step to the last; yields after each update."""
+        """Train from the current step to the last one; yield after each update."""
         while self.step < self.num_steps:
             yield self.advance()
 
     def advance(self) -> Update:
-        """One update; raises DivergedError, leaving the parameters as they were, where the loss is no number."""
+        """Make one update; raise DivergedError and leave the parameters unchanged if the loss is not finite."""
         epoch, learning_rate = self.step // self.steps_per_epoch, self._set_learning_rate()
         indices = self.minibatch(self.step)
         inputs, labels = self._images.augmented(indices, self.settings, self.step)
@@ -94,7 +94,7 @@ class Trainer:
         return Update(step=self.step, epoch=epoch, loss=value, learning_rate=learning_rate, indices=indices)
 
     def minibatch(self, step: int) -> Tensor:
-        """Indices `[B]` of the images that the update after `step` updates learns from."""
+        """Return the indices `[B]` of the images that update number `step` (from 0) uses."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._order_epoch:
             keyed = generator("data order", self.settings.seed, epoch)
@@ -115,14 +115,14 @@ class Trainer:
 
 
 def initial_network(model: str, num_classes: int, seed: int) -> nn.Module:
-    """The untrained network that a training with this seed starts from; ValueError for an unknown model."""
+    """Return the untrained network that a training with this seed starts from; ValueError for an unknown model."""
     with _keyed_randomness(torch.device("cpu"), derive_seed("initial weights", seed)):
         return find_architecture(model).network(num_classes, None, untrained=True)
 
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: NormalizedImages) -> float:
-    """The share of the images whose label has the largest logit; leaves the network in eval mode."""
+    """Return the share of images whose label has the largest logit; leaves the network in eval mode."""
     network.eval()
     num_correct = 0
     for indices in torch.split(torch.arange(len(images)), EVALUATION_BATCH):
@@ -133,7 +133,7 @@ def accuracy(network: nn.Module, images: NormalizedImages) -> float:
 
 def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     parameters, learning_rate, decay = network.parameters(), settings.learning_rate, settings.weight_decay
-    # Fused: one pass over all the weights instead of several over each.
+    # Fused: one pass over all weights instead of several passes over each.
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, learning_rate, weight_decay=decay, fused=True)
     if settings.optimizer == "adamw":
@@ -144,7 +144,7 @@ def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Op
 
 
 def _repeatable(device: torch.device) -> AbstractContextManager[object]:
-    """On a GPU, convolutions that add up in one order: cuDNN's fastest ones do not."""
+    """Make convolutions on a GPU deterministic; cuDNN's fastest ones add up in an order that varies."""
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
@@ -152,7 +152,7 @@ def _repeatable(device: torch.device) -> AbstractContextManager[object]:
 
 @contextmanager
 def _keyed_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Layers draw from torch's own generators: seeded within, and as they were afterwards."""
+    """Seed torch's global generators, from which layers draw, and restore them afterwards."""
     is_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if is_cuda else []):
         torch.default_generator.manual_seed(seed)
