@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 from ray import cloudpickle
 
 from cluster.pool import Event, Pool, PoolOptions
@@ -28,10 +30,26 @@ def _token() -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-@pytest.fixture(scope="module")
-def local_cluster() -> Iterator[Session]:
-    with connect("local", num_cpus=4) as session:
-        yield session
+@pytest.fixture(scope="session")
+def _connections() -> Iterator[ExitStack]:
+    with ExitStack() as connections:
+        yield connections
+
+
+@pytest.fixture
+def local_cluster(_connections: ExitStack) -> Session:
+    """The cluster of four cores that the tests of this folder share: starting one takes seconds."""
+    if not ray.is_initialized():  # in the first test, or where the one before it has disconnected
+        return _connections.enter_context(connect("local", num_cpus=4))
+    with connect() as session:  # leaves the cluster as it is
+        return session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared cluster behind this folder's last test: tests elsewhere start their own."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +117,14 @@ class Journal:
                     return line
             time.sleep(0.02)
         raise TimeoutError(f"nobody wrote {what} {shard}")
+
+    def wait_for_workers(self, count: int, seconds: float = 30.0) -> None:
+        """Return when so many workers have begun to compute a shard."""
+        deadline = time.monotonic() + seconds
+        while len({line.pid for line in self.lines("computing")}) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no {count} workers compute")
+            time.sleep(0.02)
 
 
 class ObedientJob:
