@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def our_predictions(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Predictions `[N, E]`, and how far the label or its best rival leads the other, `[N, E]`."""
+    """Return predictions `[N, E]`, and the margin between the label and its best rival `[N, E]`."""
     model = attacked_model(
         load_classifier(MODEL), "float32", AttackBatch(images=images, labels=labels), EPSILONS
     )
@@ -85,7 +85,7 @@ def predicted_by_foolbox(images: Tensor, labels: Tensor) -> Tensor:
 
 
 def nearest_kink(image: Tensor) -> float:
-    """How far an image is from another linear piece of the network, in float64.
+    """Return how far an image is from another linear piece of the network, in float64.
 
     The least distance of a ReLU's input from zero, or of a pooling window's two largest pixels from each other,
     relative to the layer's largest value. Exact ties, as of an empty background's windows, are sums of the same

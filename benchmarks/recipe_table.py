@@ -24,7 +24,7 @@ WANTED = 0.88  # of `default`, by every judge
 
 
 def sweep(options: argparse.Namespace) -> None:
-    """Completes the run directory; ends this program with the sweep's status if it does not."""
+    """Complete the run directory; exit with the sweep's status if it fails."""
     command = [sys.executable, str(SCRIPT)]
     for name in ("classes", "seeds", "recipes", "judges", "num_steps", "image_size"):
         if (value := getattr(options, name)) is not None:
@@ -36,7 +36,7 @@ def sweep(options: argparse.Namespace) -> None:
 
 
 def rows(frame: pd.DataFrame) -> list[Row]:
-    """A row a recipe and judge, with Wilson's 95 % interval; `seconds` an image, in its worker."""
+    """Return a row for each recipe and judge, with Wilson's 95 % interval and seconds per image in its worker."""
     seconds = frame.groupby("recipe", observed=True)["seconds"].mean()
     steps = frame.groupby("recipe", observed=True)["num_steps"].first()
     return [

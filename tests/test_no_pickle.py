@@ -57,8 +57,11 @@ REQUIRED = {
 }
 
 
-def files() -> list[Path]:
-    return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.AST]:
+    """Every module of the packages as a syntax tree, by its path."""
+    files = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
 def imported_names(tree: ast.AST) -> dict[str, str]:
@@ -125,17 +128,12 @@ def without_arguments(tree: ast.AST) -> Iterator[str]:
                     yield f"{name} without {argument}={value}"
 
 
-def test_what_could_run_code_is_used_where_it_is_named_here_and_nowhere_else() -> None:
-    found = {
-        (str(file.relative_to(ROOT)), danger)
-        for file in files()
-        for danger in dangers(ast.parse(file.read_text(encoding="utf-8")))
-    }
+def test_what_could_run_code_is_used_where_it_is_named_here_and_nowhere_else(trees) -> None:
+    found = {(path, danger) for path, tree in trees.items() for danger in dangers(tree)}
     assert found == ALLOWED.keys()
 
 
-def test_weights_are_read_as_tensors_only() -> None:
-    trees = {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files()}
+def test_weights_are_read_as_tensors_only(trees) -> None:
     assert {path: wrong for path, tree in trees.items() if (wrong := list(without_arguments(tree)))} == {}
 
 

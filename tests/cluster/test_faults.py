@@ -153,8 +153,8 @@ def test_a_lost_device_context_costs_the_worker_and_not_the_shard_behind(
     assert journal.shards("computing").count("behind") == 1, "nothing runs on a broken device"
 
 
-# With one worker the number of failures is certain. Of two workers that are asked for together, the second may have
-# a machine already when the first one fails: the pool then waits for it, rightly, and counts one failure more.
+# One worker makes the number of failures certain. Of two that start together, the second may already have a
+# machine when the first one fails: the pool then waits for it, as it should, and counts one failure more.
 def test_a_job_that_cannot_be_built_is_an_error_with_its_traceback(make_pool, shard):
     def missing_weights(_shared):
         raise FileNotFoundError("no weights at /nowhere")

@@ -25,20 +25,33 @@ QUICK_HEALTH_CHECKS = {
 }
 
 
-@pytest.fixture
-def machines(monkeypatch):
+@pytest.fixture(scope="module")
+def cluster():
     """A cluster whose head takes no work; the driver is connected to it."""
     ray.shutdown()
-    for name, value in QUICK_HEALTH_CHECKS.items():
-        monkeypatch.setenv(name, value)
     # The cluster leaves its address there, where other programs of this machine would look for theirs.
-    monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(prefix="ray"))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    with connect(cluster.address) as session:
-        assert not session.is_local
-        yield cluster
-    cluster.shutdown()
-    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="ray")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (QUICK_HEALTH_CHECKS | {"RAY_TMPDIR": folder}).items():
+            patch.setenv(name, value)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        with connect(cluster.address) as session:
+            assert not session.is_local
+            yield cluster
+        cluster.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def machines(cluster):
+    """The cluster with its head alone; the machines that a test adds leave it with the test."""
+    yield cluster
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node, allow_graceful=False)
+    deadline = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) > 1:
+        assert time.monotonic() < deadline, "a machine that was removed is still counted"
+        time.sleep(0.1)
 
 
 def test_a_pool_that_waits_for_machines_uses_them_as_they_join(machines, make_pool, shard):

@@ -2,7 +2,8 @@
 
 Several faults and what they befall have commas between them.
 
-crash           the actor dies in its first commit, at the crash point FAULT_AT; its driver does not
+crash           the actor dies in its first commit, at the crash point FAULT_AT; its driver does not. Of several
+                points, with + between them, each attempt at a shard dies at the next one
 raise           computing a shard whose id holds FAULT_AT raises, always
 kill            computing it kills the actor, always
 hang            computing it never ends
@@ -57,7 +58,7 @@ class FaultyJob:
 
     def commit(self, computed: Any, attempt: int) -> dict[str, Any]:
         if "crash" in self._faults:
-            os.environ[VARIABLE] = self._faults["crash"]
+            os.environ[VARIABLE] = self._faults["crash"].split("+")[attempt - 1]
         return self._job.commit(computed, attempt)
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from sweeps.store import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 
 @pytest.fixture(params=["503 after", "reset after"])
 def forgetful_run(request, gateway, s3_url) -> RunDirectory:
