@@ -34,7 +34,7 @@ EPSILONS = np.array([0, 0.25, 0.5, 1, 2, 2.55, 4, 8, 16, 25.5, 32, 64]) / 255
 ROWS_PER_IMAGE = len(CHECKPOINTS) * (len(METHODS) * len(EPSILONS) + len(MINIMUM_METHODS))
 IMAGES_PER_SHARD = 1000
 
-# What follows the run on the command line of each module.
+# The arguments after the run on the command line of each module.
 COMMANDS = {
     "success_rates": ("--output", "rates.csv"),
     "attack_curves": ("--output", "figures"),
@@ -141,7 +141,7 @@ def measure(command: list[str], folder: Path) -> Measured:
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         message = process.stderr.read() if process.stderr else ""
-        # Of this child alone, where getrusage gives the largest of all that ended.
+        # The peak of this child alone; getrusage would give the largest of all children that ended.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{command}: {message}"

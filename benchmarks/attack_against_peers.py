@@ -35,7 +35,7 @@ MORE_EPSILONS = (*EPSILONS, *(step / 100 for step in range(2, 10)), *(step / 10 
 PRECISIONS: tuple[AttackPrecision, ...] = ("float32", "bfloat16", "mixed")
 PEERS, PEER_BATCHES = ("foolbox", "torchattacks"), (200, 500)
 
-# A batch of images `[B, C, H, W]` and labels `[B]` to an answer for each ε.
+# Maps a batch of images `[B, C, H, W]` and labels `[B]` to an answer for each ε.
 Run = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -32,7 +32,7 @@ HANDED_OVER = 50  # ... which may not be less than the images that it is given
 OCCLUSION_BATCHES = ((1, 100), (1, 200), (4, 50), (8, 25))  # windows × images in one forward pass of captum's
 PANEL = 16  # images explained after every minibatch
 
-# Images `[B, C, H, W]` and classes `[B]` to attributions.
+# Maps images `[B, C, H, W]` and classes `[B]` to attributions.
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--minibatches", type=int, default=300, help="calls for a panel")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as in an actor; captum gains by it too
+    keep_freed_memory()  # as in an actor; it makes captum faster too
     images, labels = (part[: 40 if options.quick else options.images] for part in test_images())
     execution = choose_execution("cpu")
     classifier = execution.prepare(load_classifier(MODEL))

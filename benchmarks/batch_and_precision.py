@@ -1,4 +1,4 @@
-"""Which micro-batch and which precision are fast? Image-steps a second of the ascent on this machine.
+"""Which micro-batch and which precision are fast? Image-steps per second of the ascent on this machine.
 
 `plain` has no transforms, so it times the network's forward and backward pass to the input; other recipes
 add their own work, and `--recipe default` says what suits that one. All combinations take turns, several
@@ -29,7 +29,7 @@ class Setting:
     image_size: int
     batch_size: int
     precision: str
-    run: Callable[[int], object]  # so many steps
+    run: Callable[[int], object]  # runs so many steps
     rates: list[float] = field(default_factory=list)
 
     @property

@@ -1,4 +1,4 @@
-"""How many images a minute are made that another network names rightly? Recipes against torch-lucent.
+"""How many images per minute does another network classify correctly? Recipes against torch-lucent.
 
 lucent at its defaults; the same classifier, classes and threads for all; a judge that took no part in
 making the images. All take turns at a few classes at a time, since the pace of a shared machine drifts.
@@ -39,9 +39,9 @@ class Side:
     name: str
     make: Callable[[Sequence[int]], Tensor]
     batch_size: int
-    seconds: list[float] = field(default_factory=list)  # a chunk
+    seconds: list[float] = field(default_factory=list)  # per chunk
     images: list[Tensor] = field(default_factory=list)  # uint8, in the order of the classes
-    hits: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # a class
+    hits: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # per class
 
     def work(self, classes: Sequence[int]) -> None:
         """Make a chunk's images, batch by batch, and note the seconds."""
@@ -80,7 +80,7 @@ def our_side(name: str, options: argparse.Namespace) -> Side:
 
 def lucent_side(options: argparse.Namespace) -> Side:
     """Return the side of lucent's defaults, one image at a time as in its documentation, or in batches."""
-    # Weights in channels_last like ours: a step that lucent's own user would not take, in its favour.
+    # Weights in channels_last as ours are. lucent's users would not do that; it makes lucent faster.
     execution = choose_execution()
     classifier = execution.prepare(load_classifier(MODEL))
 

@@ -1,4 +1,4 @@
-"""How foolbox and torchattacks are asked for accuracy at every ε, as their documentation has it.
+"""Calls of foolbox and torchattacks for the accuracy at every ε, as their documentation shows them.
 
 Run as a script it is what a user of foolbox would write: the model, all test images, a table as CSV.
 """
@@ -17,13 +17,13 @@ from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what SciPy 2 will drop
+    warnings.simplefilter("ignore")  # about functions that SciPy 2 will remove
     import foolbox
 import torchattacks
 
 EPSILONS = (0.0, *(level / 255 for level in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)), 0.01, 0.1)
 
-# Images `[B, C, H, W]` and labels `[B]` to predictions `[B, E]`.
+# Maps images `[B, C, H, W]` and labels `[B]` to predictions `[B, E]`.
 Predict = Callable[[Tensor, Tensor, Sequence[float]], Tensor]
 
 

@@ -1,4 +1,4 @@
-"""Does a large plan cost anything? A million shards to begin with, and to come back to.
+"""Does a large plan cost anything? A million shards, at the first start and when a run continues.
 
 Drivers in processes of their own (`plan_scale_driver.py`) call `run_sweep` with jobs that do nothing, and
 are interrupted (Ctrl-C) after some shards, as by a user. Seconds count from the call, with Ray started, to
@@ -31,7 +31,7 @@ from sweeps.runner import record
 from sweeps.store import RunDirectory
 
 DRIVER = Path(__file__).with_name("plan_scale_driver.py")
-LINKS_PER_FILE = 10_000  # file systems limit the names of a file
+LINKS_PER_FILE = 10_000  # file systems limit the number of hard links to a file
 MEBIBYTE = 1 << 20
 
 
@@ -52,7 +52,7 @@ class Observed:
     seconds_to_ray: float = 0.0
     seconds_to_first: float = 0.0
     first_shards: set[str] = field(default_factory=set)
-    # (shards done, bytes resident), each time that progress.json was written anew
+    # (shards done, bytes resident), each time that progress.json was rewritten
     memory: list[tuple[int, int]] = field(default_factory=list)
 
 

@@ -75,7 +75,7 @@ class Round:
 
     start_up: float
     steady: float
-    commit: float = 0.0  # of all shards, in threads beside the computation
+    commit: float = 0.0  # all shards together, in threads beside the computation
 
     @property
     def whole(self) -> float:
@@ -115,7 +115,7 @@ def warm_up(pool: Pool, work: Work) -> None:
     """Run shards of a few steps until every worker has finished one."""
     seen: set[str] = set()
     while len(seen) < work.num_workers:
-        # Two for each at once: the pool may give the first worker that is ready two before another has one.
+        # Two per worker: the pool may give two to the first ready worker before another has one.
         shards = work.shards(WARM_UP, 2 * work.num_workers)
         seen |= {event.worker for event in pool.run(shards) if isinstance(event, Committed)}
 
@@ -226,7 +226,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the plain processes, as the pool sets it in its actors
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the plain processes, as the pool sets it in its actors
     judges = tuple(name for name in options.judges.split(",") if name != "none")
     work = Work(
         recipe=options.recipe,

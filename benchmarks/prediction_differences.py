@@ -1,4 +1,4 @@
-"""Why do float32 predictions differ from foolbox's, where they do? Each difference, explained and counted.
+"""Why do some float32 predictions differ from foolbox's? Each difference, explained and counted.
 
 Two orders of adding up the same numbers agree to seven digits. They tell predictions apart where the two largest
 logits are tied, and gradients where an activation lies on the kink of a ReLU or two pixels of a pooling window are
@@ -109,7 +109,7 @@ def _distances(layer: nn.Module, values: Tensor) -> Iterator[Tensor]:
     if isinstance(layer, nn.MaxPool2d):
         windows = nn.functional.unfold(values, 2, stride=2).unflatten(1, (-1, 4))
         top = windows.topk(2, dim=2).values
-        # A window that the ReLU behind it sets to zero has no say.
+        # A window that the ReLU behind it sets to zero does not count.
         yield torch.where(top[:, :, 0] > 0, top[:, :, 0] - top[:, :, 1], torch.inf)
 
 

@@ -1,4 +1,4 @@
-"""How good are the recipes? The share of each one's images that judges name rightly, on the same classes.
+"""How good are the recipes? The share of their images that judges classify correctly, on the same classes.
 
 This is a sweep, so it is run as one: `sweeps/generate_all.py` into `--run`, which may be interrupted and
 goes on when called again, then `analysis.generation.judge_accuracy`. Its images are there to be looked at:
@@ -20,7 +20,7 @@ from sweeps.ranges import format_integers
 
 SCRIPT = Path(__file__).parent.parent / "sweeps" / "generate_all.py"
 CLASSES = format_integers(range(3, 1000, 10))
-WANTED = 0.88  # of `default`, by every judge
+WANTED = 0.88  # the share of `default` that every judge should reach
 
 
 def sweep(options: argparse.Namespace) -> None:

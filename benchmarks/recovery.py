@@ -170,7 +170,7 @@ def end_machine(cluster: Cluster, how: signal.Signals, ended: list[int], victim:
 def machines(number: int) -> Iterator[Cluster]:
     """Yield a cluster of so many machines with a CPU each, and a head without."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    # The cluster leaves its address there, where other programs of this machine would look for theirs.
+    # The cluster writes its address there. In the usual folder other programs of this machine would find it.
     os.environ["RAY_TMPDIR"] = folder
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(number):
@@ -220,7 +220,7 @@ def machine_row(how: signal.Signals, work: Work) -> Row:
         try:
             return run_case(Case(lost=lost, num_workers=2, repetitions=1, lose=lose), work)
         finally:
-            for pid in ended:  # what is stopped would never hear of the cluster's end
+            for pid in ended:  # a stopped process would not notice the cluster's end
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-NARROWEST = 110  # characters; a log file has no width of its own, and a table cut off is of no use
+NARROWEST = 110  # characters; a log file has no width, and a table must not be cut off
 
 Row = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Does an actor's device wait for the object store? Real sweeps into an S3 server that answers late.
+"""Does an actor's device wait for the object store? Real sweeps into a slow S3 server.
 
 One actor of one thread; its job notes when it computes and when it commits. *Idle* is the share of the time
 between the first and the last computation in which none ran. The server is moto's, in a process of its own,

@@ -43,8 +43,8 @@ QUICK: RetryConfig = {
 }
 
 _NUM_UPDATES = 100
-# obstore's words for a connection that broke before or during the answer. `NoSuchUpload` appears when the answer to
-# the end of a multipart upload was lost: the upload is complete, and obstore's own repetition finds none open.
+# obstore's words for a connection that broke before or during the answer. `NoSuchUpload` appears when the answer
+# to the end of a multipart upload was lost: the upload is complete, and obstore's own repetition finds none open.
 _BROKEN = ("error sending request", "response body error", "NoSuchUpload")
 # The variables in which obstore looks for a store's address, by the URL's scheme. It aborts if one is no URL.
 _ENDPOINTS = {
