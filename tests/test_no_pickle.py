@@ -59,13 +59,13 @@ REQUIRED = {
 
 @pytest.fixture(scope="module")
 def trees() -> dict[str, ast.AST]:
-    """Every module of the packages as a syntax tree, by its path."""
+    """Return the syntax tree of every module of the packages, by its path."""
     files = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
     return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
 def imported_names(tree: ast.AST) -> dict[str, str]:
-    """What each imported name stands for, in full."""
+    """Return the full name of each imported name."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -78,7 +78,7 @@ def imported_names(tree: ast.AST) -> dict[str, str]:
 
 
 def full_name(node: ast.AST, imported: dict[str, str]) -> str | None:
-    """`np.load` as `numpy.load`; a method of something that is no module as `.method`."""
+    """Return `numpy.load` for `np.load`; for a method of something that is no module, `.method`."""
     if isinstance(node, ast.Name):
         return imported.get(node.id, node.id)
     if isinstance(node, ast.Attribute):
@@ -95,7 +95,7 @@ def is_imported(node: ast.AST, imported: dict[str, str]) -> bool:
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:
-    """The full names of all that is dangerous in a module, once for each use."""
+    """Yield the full names of all that is dangerous in a module, once for each use."""
     imported = imported_names(tree)
     parts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
@@ -116,7 +116,7 @@ def is_below(name: str, names: tuple[str, ...]) -> bool:
 
 
 def without_arguments(tree: ast.AST) -> Iterator[str]:
-    """Calls that lack an argument which must stand there literally."""
+    """Yield the calls that lack an argument which must be given literally."""
     imported = imported_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""A private Ray cluster, jobs that do what their shards tell them and keep a journal of it, and a real sweep."""
+"""A private Ray cluster, jobs that do what their shards say and keep a journal, and a real sweep."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ from cluster.session import Session, connect
 
 @pytest.fixture(scope="session", autouse=True)
 def _token() -> None:
-    """Ray reads its token once a process: all tests share one, and none is written into the home folder."""
+    """Set one token for all tests: Ray reads it once per process, and none is written into the home folder."""
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
@@ -38,7 +38,7 @@ def _connections() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def local_cluster(_connections: ExitStack) -> Session:
-    """The cluster of four cores that the tests of this folder share: starting one takes seconds."""
+    """Return the cluster of four cores that this folder's tests share, because starting one takes seconds."""
     if not ray.is_initialized():  # in the first test, or where the one before it has disconnected
         return _connections.enter_context(connect("local", num_cpus=4))
     with connect() as session:  # leaves the cluster as it is
@@ -54,7 +54,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(autouse=True)
 def _ship_test_functions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Workers cannot import test modules: their functions travel by value."""
+    """Pickle this folder's functions by value: workers cannot import test modules."""
     modules = [request.module, _this_module()]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
@@ -157,7 +157,7 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def make_pool(journal: Journal) -> Iterator[Callable[..., Pool]]:
-    """Pools of obedient jobs (or of another factory) on zero-CPU workers, closed at the end of the test."""
+    """Yield a maker of pools of obedient jobs (or another factory) on zero-CPU workers; close them at the end."""
     pools = []
 
     def make(factory: Callable[[Any], Any] = ObedientJob, shared: Any = journal, **options: Any) -> Pool:
@@ -182,7 +182,7 @@ def work_through(make_pool: Callable[..., Pool]) -> Callable[..., list[Event]]:
 
 @pytest.fixture
 def is_gone() -> Callable[[int], bool]:
-    """Whether a process ends within ten seconds."""
+    """Return a check whether a process ends within ten seconds."""
 
     def check(pid: int) -> bool:
         deadline = time.monotonic() + 10
@@ -214,7 +214,7 @@ OF_THE_RUN = ["attempt", "image_file", "perturbation_file", "clean_file"]
 
 @pytest.fixture(scope="session")
 def attack_command() -> Callable[..., list[str]]:
-    """The command of an adversarial sweep of many small shards."""
+    """Return the maker of a command: an adversarial sweep of many small shards."""
 
     def command(output: Path, *options: str) -> list[str]:
         return [sys.executable, *ATTACK, "--output", str(output), *options]
@@ -224,7 +224,7 @@ def attack_command() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, attack_command: Callable[..., list[str]]) -> Path:
-    """The run directory of that sweep when nothing happens to it, on a cluster of its own."""
+    """Return the run directory of that sweep if nothing disturbs it, on a cluster of its own."""
     output = tmp_path_factory.mktemp("undisturbed")
     ray_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # Ray's sockets want a short path
     done = subprocess.run(
@@ -241,7 +241,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, attack_command: Callab
 
 @pytest.fixture
 def check_undisturbed(undisturbed: Path) -> Callable[[Path], None]:
-    """That a run directory holds the rows and images of the undisturbed one, once, and nothing else after `gc`."""
+    """Return a check that a run has the undisturbed one's rows and images, once, and nothing else after `gc`."""
 
     def check(run: Path) -> None:
         assert (run / "_SUCCESS").exists()
@@ -260,13 +260,13 @@ def check_undisturbed(undisturbed: Path) -> Callable[[Path], None]:
 
 
 def rows(run: Path) -> pa.Table:
-    """All rows in the order of their cells, without what may differ."""
+    """Return all rows in the order of their cells, without the columns that may differ."""
     table = pq.read_table(run / "results").drop(OF_THE_RUN)
     return table.sort_by([(name, "ascending") for name in ("method", "image_index", "epsilon")])
 
 
 def stored_images(run: Path) -> dict[str, bytes]:
-    """The images that rows name, by key, as they are stored."""
+    """Return the images that rows name, by key, as they are stored."""
     stored: dict[str, bytes] = {}
     for name in set(pq.read_table(run / "results")["perturbation_file"].to_pylist()) - {None}:
         for row in pq.read_table(run / "images" / name).to_pylist():
@@ -282,7 +282,7 @@ def maintain(*arguments: str) -> str:
 
 @pytest.fixture
 def wait_for_commits() -> Callable[..., None]:
-    """Waits until so many shards are committed, for as long as the driver runs."""
+    """Return a wait until so many shards are committed, which fails if the driver ends."""
 
     def wait(count: int, run: Path, driver: "subprocess.Popen[bytes]", said: Callable[[], str]) -> None:
         deadline = time.monotonic() + 300

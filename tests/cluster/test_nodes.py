@@ -27,7 +27,7 @@ QUICK_HEALTH_CHECKS = {
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A cluster whose head takes no work; the driver is connected to it."""
+    """Yield a cluster whose head takes no work; the driver is connected to it."""
     ray.shutdown()
     # The cluster leaves its address there, where other programs of this machine would look for theirs.
     folder = tempfile.mkdtemp(prefix="ray")
@@ -44,7 +44,7 @@ def cluster():
 
 @pytest.fixture
 def machines(cluster):
-    """The cluster with its head alone; the machines that a test adds leave it with the test."""
+    """Yield the cluster with only its head, and remove the machines that a test has added."""
     yield cluster
     for node in list(cluster.worker_nodes):
         cluster.remove_node(node, allow_graceful=False)
@@ -92,13 +92,13 @@ def test_the_shards_of_a_vanished_machine_are_done_elsewhere_and_blame_nobody(ma
 
 
 def where():
-    """The node and the GPUs that this worker was given, and its process."""
+    """Return the node and the GPUs that this worker was given, and its process."""
     time.sleep(0.2)
     return ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()
 
 
 def places(pool, shard, num_workers):
-    """Node, device and process of every worker; shards are handed out until so many workers have had some."""
+    """Return node, device and process of every worker, once so many workers have had a shard."""
     seen, after = set(), 10
     for event in pool.run(shard(f"{number}", where) for number in range(2000)):
         assert isinstance(event, Committed), event
@@ -156,7 +156,7 @@ def test_a_raylet_that_is_killed_blames_no_shard(machines, make_pool, shard):
 
 
 def nodes_of_actors():
-    """Every node that has had an actor of any driver, as the cluster's head remembers it."""
+    """Return every node that has had an actor of any driver, as the cluster's head remembers it."""
     actors = ray._private.state.actors()
     return {actor["Address"]["NodeID"] for actor in actors.values()}
 

@@ -33,7 +33,7 @@ JOIN = """
 
 
 def listening_addresses() -> dict[str, str]:
-    """Address and port of each listening socket by its inode, as the kernel has them."""
+    """Return address and port of each listening socket by its inode, from the kernel."""
     found = {}
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -44,14 +44,14 @@ def listening_addresses() -> dict[str, str]:
 
 
 def address_of(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The kernel writes words of four bytes, each in the machine's own order."""
+    """Return an address from the kernel's words of four bytes, each in the machine's own byte order."""
     words = [digits[start : start + 8] for start in range(0, len(digits), 8)]
     address = ipaddress.ip_address(b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words))
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def family() -> list[int]:
-    """This process and all that it has started, and these."""
+    """Return this process and all its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has just ended
@@ -63,7 +63,7 @@ def family() -> list[int]:
 
 
 def sockets_of(pid: int) -> Iterator[str]:
-    """Inodes of a process's sockets."""
+    """Yield the inodes of a process's sockets."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             target = str(link.readlink())
@@ -72,7 +72,7 @@ def sockets_of(pid: int) -> Iterator[str]:
 
 
 def listeners(seconds: float = 5.0) -> dict[str, str]:
-    """The addresses on which this process and its children listen, and the program of each.
+    """Return the addresses on which this process and its children listen, with the program of each.
 
     Ray's agents come up after the first actor; one of them is not there in every installation.
     """
@@ -157,7 +157,7 @@ def test_a_cluster_that_another_account_names_is_not_joined_unasked(tmp_path, mo
 class TestTokenFile:
     @pytest.fixture(autouse=True)
     def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A home without a token, and no token in the environment."""
+        """Return a home without a token; the environment has no token either."""
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
         monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
@@ -200,7 +200,7 @@ class TestTokenFile:
 
 
 def write_for_everyone(home: Path) -> None:
-    """A token as Ray writes it, or as others could have changed it."""
+    """Write a token as Ray does, or as others could have changed it."""
     (home / ".ray").mkdir()
     (home / ".ray").chmod(0o777)
     (home / ".ray/auth_token").write_text("mine")

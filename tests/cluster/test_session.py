@@ -20,7 +20,7 @@ from cluster.session import ClusterAddressError, Session, connect
 
 @pytest.fixture
 def environment(tmp_path):
-    """A home, a token and a place for `ray start`'s record of their own; `MARK` finds every process again."""
+    """Return an environment with its own home and token. `MARK` identifies its processes."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     home = tmp_path / "home"
     home.mkdir()
@@ -46,7 +46,7 @@ def run_python(program, environment):
 
 
 def processes_left(environment, seconds=10.0):
-    """The pids of the processes that carry this environment's mark after at most so many seconds."""
+    """Return the pids of processes with this environment's mark; waits so many seconds for their end."""
     deadline = time.monotonic() + seconds
     mark = f"MARK={environment['MARK']}".encode()
     while True:

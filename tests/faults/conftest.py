@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them: processes of their own that may be killed, and what they must leave behind."""
+"""Sweeps as a user starts them, in processes that tests kill, and checks of what they leave behind."""
 
 import os
 import secrets
@@ -107,7 +107,7 @@ class Driver:
         return self.process.wait(SECONDS_TO_FINISH)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Waits for a condition for as long as the driver runs."""
+        """Wait for a condition, or for the driver's end."""
         deadline = time.monotonic() + SECONDS_TO_FINISH
         while not condition() and self.process.poll() is None:
             assert time.monotonic() < deadline, self.said()
@@ -122,15 +122,15 @@ class Driver:
         self.process.wait()
 
     def interrupt(self) -> None:
-        """What Ctrl-C in a terminal does."""
+        """Send SIGINT to the process group, as Ctrl-C in a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self, title: str = "") -> list[int]:
-        """The living processes of this driver, its own among them, whose command line holds `title`."""
+        """Return this driver's living processes, its own included, whose command line holds `title`."""
         return _processes(self.ray_folder, title)
 
     def is_gone(self, seconds: float = 60.0) -> bool:
-        """Whether all its processes end by themselves in this time."""
+        """Return whether all its processes end by themselves in this time."""
         deadline = time.monotonic() + seconds
         while self.processes():
             if time.monotonic() > deadline:
@@ -162,13 +162,13 @@ def _processes(ray_folder: str, title: str) -> list[int]:
 
 @pytest.fixture(scope="session")
 def find_processes() -> Callable[[str, str], list[int]]:
-    """The living processes of the cluster in a RAY_TMPDIR whose command line holds a title."""
+    """Return a finder of a cluster's living processes, by its RAY_TMPDIR and a part of their command lines."""
     return _processes
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Driver]]:
-    """Starts a sweep's script, or another in its place; at the end of the test no process may be left."""
+    """Yield a starter of a sweep's script, or of another in its place. No process may outlive the test."""
     drivers: list[Driver] = []
 
     def run(sweep: str, output: Path, *options: str, **changed: Any) -> Driver:
@@ -182,7 +182,7 @@ def start() -> Iterator[Callable[..., Driver]]:
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a line whether pytest captures the output or not: what a suite reports of itself."""
+    """Return a printer whose lines appear even if pytest captures the output."""
 
     def line(text: str) -> None:
         with capsys.disabled():
@@ -193,13 +193,13 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def described() -> dict[str, Described]:
-    """The sweeps that are killed, by name."""
+    """Return the sweeps that are killed, by name."""
     return SWEEPS
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The run directory of a sweep, by name, to which nothing happened; made when first asked for."""
+    """Return a maker of undisturbed run directories, by the sweep's name; each is made once, when needed."""
     made: dict[str, Path] = {}
 
     def run(sweep: str) -> Path:
@@ -216,13 +216,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.fixture
 def num_committed() -> Callable[[Path], int]:
-    """How many shards are committed, at any moment."""
+    """Return a counter of a run's committed shards."""
     return lambda run: sum(1 for _ in (run / "results").glob("*.parquet"))
 
 
 @pytest.fixture
 def lost_and_doubled(undisturbed: Callable[[str], Path]) -> Callable[[str, Path], tuple[int, int]]:
-    """How many rows of the undisturbed run a run directory lacks, and how many it has too often."""
+    """Return a counter of the rows that a run lacks, and of those that it has too often."""
 
     def count(sweep: str, run: Path) -> tuple[int, int]:
         expected, found = keys(sweep, undisturbed(sweep)), keys(sweep, run)
@@ -236,7 +236,7 @@ def lost_and_doubled(undisturbed: Callable[[str], Path]) -> Callable[[str, Path]
 def check_complete(
     undisturbed: Callable[[str], Path], lost_and_doubled: Callable[[str, Path], tuple[int, int]]
 ) -> Callable[..., None]:
-    """That a run directory holds what the undisturbed one holds, once, and after `gc` nothing else."""
+    """Return a check that a run holds what the undisturbed one holds, once, and nothing else after `gc`."""
 
     def check(sweep: str, run: Path, *, but_for: tuple[str, ...] = ()) -> None:
         assert (run / "_SUCCESS").exists()
@@ -258,27 +258,27 @@ def check_complete(
 
 
 def keys(sweep: str, run: Path) -> Counter[tuple[Any, ...]]:
-    """How often each row is there, by what tells rows apart."""
+    """Count each row, by its identity columns."""
     table = pq.read_table(run / "results", columns=list(SWEEPS[sweep].identity))
     return Counter(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def rows(sweep: str, run: Path) -> pa.Table:
-    """All results in the order of their cells, without what may differ."""
+    """Return all rows in the order of their cells, without the columns that may differ."""
     table = pq.read_table(run / "results")
     table = table.sort_by([(name, "ascending") for name in SWEEPS[sweep].identity])
     return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
 
 
 def named_files(run: Path) -> set[str]:
-    """The image files that rows name."""
+    """Return the image files that rows name."""
     table = pq.read_table(run / "results")
     columns = [table[name].to_pylist() for name in table.column_names if name.endswith("_file")]
     return {name for column in columns for name in column if name is not None}
 
 
 def images(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The images, as they are stored, of the files that rows name, by shard and key."""
+    """Return the stored images of the files that rows name, by shard and key."""
     stored: dict[tuple[str, str], dict[str, Any]] = {}
     for name in named_files(run):
         for row in pq.read_table(run / "images" / name).to_pylist():
@@ -292,7 +292,7 @@ def images(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def tape(run: Path) -> dict[str, bytes]:
-    """All checkpoints of all trainings, if there are any."""
+    """Return all checkpoints of all trainings, if there are any."""
     return {str(path.relative_to(run)): path.read_bytes() for path in (run / "tapes").rglob("*.safetensors")}
 
 

@@ -83,7 +83,7 @@ def _refuse(limit: int, module: nn.Module, arguments: tuple[Any, ...]) -> None:
 
 
 def main() -> int:
-    """The command line of the sweep, whose job has the fault."""
+    """Run the sweep's command line with a job that has the fault."""
     options_type, sweep_of = SWEEPS[os.environ["FAULTY_SWEEP"]]
 
     def run(options: Any) -> int:

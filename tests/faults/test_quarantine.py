@@ -68,7 +68,7 @@ def batch_sizes(run: Path) -> set[int]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Room for the check that a run directory is writable, and not for much more."""
+    """Yield a folder with room for the check that a run directory is writable, and not for much more."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1100k", "tmpfs", str(folder)]

@@ -92,7 +92,7 @@ def test_what_obstore_has_sent_often_enough_is_not_sent_again(s3_url, hurried, m
 
 
 def patience(*, seconds: float):
-    """As PATIENT, with its minutes in so many seconds."""
+    """Return PATIENT with its minutes scaled to so many seconds."""
     scale = timedelta(seconds=seconds) / PATIENT["retry_timeout"]
     pauses = {name: scale * PATIENT["backoff"][name] for name in ("init_backoff", "max_backoff")}
     return PATIENT | {

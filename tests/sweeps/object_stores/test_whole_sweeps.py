@@ -39,7 +39,7 @@ NUM_ROWS = 2 * 3 * 96
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts the sweep in a process of its own."""
+    """Yield a starter of the sweep in a process of its own."""
     started: list[tuple[subprocess.Popen, str]] = []
 
     def run(epsilons: str, output: str | Path) -> subprocess.Popen:
@@ -75,7 +75,7 @@ def said(process: Any) -> str:
 
 
 def now_and_then() -> Callable[[str, str], str | None]:
-    """One request in a few fails, in one way or another, though not too many one after the other.
+    """Return a choice of faults: a share of all requests fails in various ways, but few in a row.
 
     Of each commit the first answer is lost.
     """
@@ -95,7 +95,7 @@ def now_and_then() -> Callable[[str, str], str | None]:
 
 
 def rows(url: str | Path) -> pa.Table:
-    """All rows of a run in the order of their cells, without what may differ between two runs."""
+    """Return all rows of a run in the order of their cells, without the columns that may differ."""
     run = RunDirectory(url)
     table = pa.concat_tables(pq.read_table(run.files.open(entry.path)) for entry in run.results())
     table = table.sort_by([(column, "ascending") for column in IDENTITY["attack"]])
@@ -103,7 +103,7 @@ def rows(url: str | Path) -> pa.Table:
 
 
 def named_files(url: str) -> set[str]:
-    """The image files that rows name."""
+    """Return the image files that rows name."""
     run, columns = RunDirectory(url), ["image_file", "perturbation_file", "clean_file"]
     tables = (pq.read_table(run.files.open(entry.path), columns=columns) for entry in run.results())
     return {name for table in tables for column in table.columns for name in column.to_pylist()} - {None}
