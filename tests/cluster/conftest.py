@@ -14,14 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import ray
 from ray import cloudpickle
 
 from cluster.pool import Event, Pool, PoolOptions
 from cluster.session import Session, connect
+from sweeps.schemas import IDENTITY
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -208,8 +207,6 @@ ATTACK = (
     ),
     *("--num-steps", "20", "--batch-size", "4", "--epsilons", "0,1/255,0.1", "--threads-per-worker", "1"),
 )
-# What may differ between two runs of the same cells.
-OF_THE_RUN = ["attempt", "image_file", "perturbation_file", "clean_file"]
 
 
 @pytest.fixture(scope="session")
@@ -240,44 +237,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, attack_command: Callab
 
 
 @pytest.fixture
-def check_undisturbed(undisturbed: Path) -> Callable[[Path], None]:
+def check_undisturbed(undisturbed: Path, stored: Callable[[Path], Any]) -> Callable[[Path], None]:
     """Return a check that a run has the undisturbed one's rows and images, once, and nothing else after `gc`."""
 
     def check(run: Path) -> None:
         assert (run / "_SUCCESS").exists()
         assert not list((run / "failures").glob("*"))
-        found = rows(run)
+        quiet, disturbed = stored(undisturbed), stored(run)
+        found = disturbed.rows(IDENTITY["attack"])
         assert len(found) == 2 * 3 * NUM_ATTACKED
-        assert found.equals(rows(undisturbed))
-        assert stored_images(run) == stored_images(undisturbed)
-        assert "0 problems" in maintain("verify", str(run))
-        maintain("gc", str(run), "--older-than", "0")
-        named = pq.read_table(run / "results")
-        files = {*named["image_file"].to_pylist(), *named["perturbation_file"].to_pylist()} - {None}
-        assert {file.name for file in (run / "images").iterdir()} == files
+        assert found.equals(quiet.rows(IDENTITY["attack"]))
+        assert disturbed.images() == quiet.images()
+        disturbed.check_tidy()
 
     return check
-
-
-def rows(run: Path) -> pa.Table:
-    """Return all rows in the order of their cells, without the columns that may differ."""
-    table = pq.read_table(run / "results").drop(OF_THE_RUN)
-    return table.sort_by([(name, "ascending") for name in ("method", "image_index", "epsilon")])
-
-
-def stored_images(run: Path) -> dict[str, bytes]:
-    """Return the images that rows name, by key, as they are stored."""
-    stored: dict[str, bytes] = {}
-    for name in set(pq.read_table(run / "results")["perturbation_file"].to_pylist()) - {None}:
-        for row in pq.read_table(run / "images" / name).to_pylist():
-            assert row["key"] not in stored
-            stored[row["key"]] = row["image"]["bytes"]
-    return stored
-
-
-def maintain(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sweeps.store", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sweeps.schemas import IDENTITY
 
 REPOSITORY = Path(__file__).parents[2]
-# What may differ between two runs of the same cells.
-OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 SECONDS_TO_FINISH = 400.0  # a minute on an idle machine is many on a busy one
 
 
@@ -234,7 +231,9 @@ def lost_and_doubled(undisturbed: Callable[[str], Path]) -> Callable[[str, Path]
 
 @pytest.fixture
 def check_complete(
-    undisturbed: Callable[[str], Path], lost_and_doubled: Callable[[str, Path], tuple[int, int]]
+    undisturbed: Callable[[str], Path],
+    lost_and_doubled: Callable[[str, Path], tuple[int, int]],
+    stored: Callable[[Path], Any],
 ) -> Callable[..., None]:
     """Return a check that a run holds what the undisturbed one holds, once, and nothing else after `gc`."""
 
@@ -242,15 +241,16 @@ def check_complete(
         assert (run / "_SUCCESS").exists()
         assert not list((run / "failures").glob("*"))
         assert lost_and_doubled(sweep, run) == (0, 0)
-        expected, found = (rows(sweep, folder).drop(list(but_for)) for folder in (undisturbed(sweep), run))
+        quiet, disturbed = stored(undisturbed(sweep)), stored(run)
+        expected, found = (
+            each.rows(SWEEPS[sweep].identity).drop(list(but_for)) for each in (quiet, disturbed)
+        )
         assert len(found) == SWEEPS[sweep].num_rows
         for name in expected.column_names:
             assert found[name].equals(expected[name]), name
-        assert images(run) == images(undisturbed(sweep))
+        assert disturbed.images() == quiet.images()
         assert tape(run) == tape(undisturbed(sweep))
-        assert "0 problems" in maintain("verify", str(run))
-        maintain("gc", str(run), "--older-than", "0")
-        assert {file.name for file in (run / "images").iterdir()} == named_files(run)
+        disturbed.check_tidy()
         assert not list((run / "_staging").glob("*"))
         assert len(list((run / "results").iterdir())) == SWEEPS[sweep].num_shards
 
@@ -263,39 +263,6 @@ def keys(sweep: str, run: Path) -> Counter[tuple[Any, ...]]:
     return Counter(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def rows(sweep: str, run: Path) -> pa.Table:
-    """Return all rows in the order of their cells, without the columns that may differ."""
-    table = pq.read_table(run / "results")
-    table = table.sort_by([(name, "ascending") for name in SWEEPS[sweep].identity])
-    return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
-
-
-def named_files(run: Path) -> set[str]:
-    """Return the image files that rows name."""
-    table = pq.read_table(run / "results")
-    columns = [table[name].to_pylist() for name in table.column_names if name.endswith("_file")]
-    return {name for column in columns for name in column if name is not None}
-
-
-def images(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the stored images of the files that rows name, by shard and key."""
-    stored: dict[tuple[str, str], dict[str, Any]] = {}
-    for name in named_files(run):
-        for row in pq.read_table(run / "images" / name).to_pylist():
-            key = (
-                name.rsplit("-", 2)[0],
-                row["key"],
-            )  # behind the shard: the attempt, and a number of its own
-            assert key not in stored
-            stored[key] = row
-    return stored
-
-
 def tape(run: Path) -> dict[str, bytes]:
     """Return all checkpoints of all trainings, if there are any."""
     return {str(path.relative_to(run)): path.read_bytes() for path in (run / "tapes").rglob("*.safetensors")}
-
-
-def maintain(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sweeps.store", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
