@@ -154,7 +154,7 @@ def bare_round(work: Work) -> Round:
 
 
 def bare_loop(work: Work, shards: Any, barrier: Any) -> None:
-    """Make images in memory of the shards in the queue, in a process of its own; nobody reads them."""
+    """Make the images of the shards in the queue, in a process of its own, and throw them away."""
     torch.set_num_threads(1)
     execution = choose_execution()
     classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it

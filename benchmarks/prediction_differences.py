@@ -2,7 +2,7 @@
 
 Two orders of adding up the same numbers agree to seven digits. They tell predictions apart where the two largest
 logits are tied, and gradients where an activation lies on the kink of a ReLU or two pixels of a pooling window are
-tied but for roundings: there the gradient is that of one side or of the other, and either is right.
+tied up to rounding: there the gradient is that of one side or of the other, and both are right.
 """
 
 import warnings

@@ -15,7 +15,7 @@ class Task:
     """A shard and its history. `attempt` counts its tries from 1; `failures` are certainly its own.
 
     If a worker dies or hangs with two shards in flight, nobody knows which of them is the cause. Both become
-    suspects and run `alone` from then on. A worker that dies with one shard alone was killed by that shard.
+    suspects and run `alone` from then on. A shard with which a worker dies while it runs alone is the cause.
     """
 
     shard: HasId

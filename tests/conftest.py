@@ -51,7 +51,7 @@ class StoredRun:
         return stored
 
     def check_tidy(self) -> None:
-        """Check that `verify` finds no problem before and after `gc`, which leaves only the images that rows name."""
+        """Check that `verify` finds no problem, and that `gc` leaves only the images that rows name."""
         assert "\n0 problems" in self.maintain("verify")
         self.maintain("gc", "--older-than", "0")
         assert {entry.name for entry in self.run.images()} == self.named_files()

@@ -31,7 +31,7 @@ def measure():
     passes(10)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-for name in ("as it is", "keep"):
+for name in ("default", "keep"):
     child = os.fork()
     if child == 0:
         if name == "keep":
@@ -43,15 +43,15 @@ for name in ("as it is", "keep"):
 
 
 def num_page_faults() -> dict[str, int]:
-    """Return the page faults of ten passes with freed memory kept and as it is without."""
+    """Return the page faults of ten passes, with freed memory kept and by default."""
     repository = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", CODE], cwd=repository, capture_output=True, text=True, check=True
     )
-    as_it_is, keep = map(json.loads, done.stdout.splitlines())
-    return as_it_is | keep
+    default, keep = map(json.loads, done.stdout.splitlines())
+    return default | keep
 
 
 def test_passes_of_a_network_use_freed_blocks_again() -> None:
     found = num_page_faults()
-    assert found["keep"] < 0.1 * found["as it is"]
+    assert found["keep"] < 0.1 * found["default"]

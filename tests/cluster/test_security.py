@@ -1,4 +1,4 @@
-"""What a local cluster shows to others: its sockets to this machine alone, its token to its owner alone."""
+"""A local cluster's sockets are reachable only from this machine, and only its owner can read its token."""
 
 import ipaddress
 import os

@@ -14,7 +14,7 @@ from sweeps.store import CRASH_POINTS
 pytestmark = pytest.mark.long
 FAULTY = "tests/faults/faulty_sweep.py"
 ACTOR = "ray::Worker"  # the title that Ray gives an actor's process
-# The first shard alone, whose actor dies in the commit.
+# Only the first shard, whose actor dies in the commit.
 ONE_SHARD = {
     "generate": ("fast-seed0-class0-", "--classes", "0"),
     "attack": ("fgsm-trained-untargeted-image0_11-", "--images", "0-11", "--methods", "fgsm"),

@@ -34,7 +34,9 @@ def test_poison_shards_are_quarantined_until_the_code_is_repaired(
     for poisoned, reason in POISONS.values():
         [shard] = [name for name in failures if name.startswith(f"fast-seed0-{poisoned}")]
         record = failures[shard]
-        assert record["attempts"] >= 2, "an actor that dies with two shards in flight tells not which did it"
+        assert record["attempts"] >= 2, (
+            "an actor that dies with two shards in flight does not show which of them killed it"
+        )
         assert reason in record["traceback"]
         assert f"quarantined {shard} after {record['attempts']} attempts: " in said
     # Ray's own words about a dead worker may follow.

@@ -1,4 +1,4 @@
-"""A storm of kills on a cluster of several machines: whichever workers, raylets and drivers die, nothing is lost.
+"""Many random kills on a cluster of several machines. Workers, raylets and drivers die, and nothing is lost.
 
 FAULT_KILLS says how many (some if it does not), over the runs of four sweeps.
 """

@@ -36,7 +36,7 @@ class Request:
 
 @dataclass
 class Gateway:
-    """Passes requests on to an S3 server, but for those with a fault.
+    """A proxy that passes requests on to an S3 server, except those with a fault.
 
     `choose` names a request's fault by its method and path, None for none; it may be replaced. Faults:
 
