@@ -98,9 +98,7 @@ class Worker:
 
     def _compute(self, shard: Any) -> tuple[Any, float]:
         assert self._job is not None
-        if (
-            self._broken
-        ):  # the next shard is not to blame: it waits for this process's end, then runs elsewhere
+        if self._broken:  # the next shard is not to blame: it waits for the end here, then runs elsewhere
             time.sleep(2 * SECONDS_TO_LIVE_WHEN_BROKEN)
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(self._num_threads)
