@@ -34,7 +34,7 @@ EPSILONS = np.array([0, 0.25, 0.5, 1, 2, 2.55, 4, 8, 16, 25.5, 32, 64]) / 255
 ROWS_PER_IMAGE = len(CHECKPOINTS) * (len(METHODS) * len(EPSILONS) + len(MINIMUM_METHODS))
 IMAGES_PER_SHARD = 1000
 
-# What follows the run on the command line of each module.
+# The arguments after the run on the command line of each module.
 COMMANDS = {
     "success_rates": ("--output", "rates.csv"),
     "attack_curves": ("--output", "figures"),
@@ -53,7 +53,7 @@ class Measured:
 
 
 def write_run(folder: Path, num_images: int, num_classes: int) -> int:
-    """Commits a run of attacks on so many images and returns its number of rows."""
+    """Commit a run of attacks on so many images and return its number of rows."""
     run, num_rows = RunDirectory(folder), 0
     run.update_sweep(lambda existing: {"sweep": "attack", "seed": 0})
     for number, (checkpoint, method) in enumerate(product(CHECKPOINTS, METHODS + MINIMUM_METHODS)):
@@ -71,7 +71,7 @@ def write_run(folder: Path, num_images: int, num_classes: int) -> int:
 def drawn_columns(
     images: np.ndarray, method: str, num_classes: int, generator: np.random.Generator
 ) -> dict[str, Any]:
-    """The columns of a shard: the larger ε, the more predictions are some other class."""
+    """Return the columns of a shard. The larger ε, the more predictions are another class."""
     minimum = method in MINIMUM_METHODS
     epsilons = np.array([1.0]) if minimum else EPSILONS
     index = np.repeat(images, len(epsilons))
@@ -115,7 +115,7 @@ MEASURED = (
 
 
 def constants() -> dict[str, Any]:
-    """Columns with one value, or none, in all rows."""
+    """Return the columns that have one value, or none, in all rows."""
     names = ("image", "perturbation", "clean")
     unstored = {f"{name}_{what}": None for name in names for what in ("file", "key")}
     return {
@@ -134,14 +134,14 @@ def constants() -> dict[str, Any]:
 
 
 def measure(command: list[str], folder: Path) -> Measured:
-    """Runs a command to its end in this folder. AssertionError with its message where it fails."""
+    """Run a command to its end in this folder. Raise AssertionError with its message if it fails."""
     start = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         message = process.stderr.read() if process.stderr else ""
-        # Of this child alone, where getrusage gives the largest of all that ended.
+        # The peak of this child alone; getrusage would give the largest of all children that ended.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{command}: {message}"

@@ -35,7 +35,7 @@ MORE_EPSILONS = (*EPSILONS, *(step / 100 for step in range(2, 10)), *(step / 10 
 PRECISIONS: tuple[AttackPrecision, ...] = ("float32", "bfloat16", "mixed")
 PEERS, PEER_BATCHES = ("foolbox", "torchattacks"), (200, 500)
 
-# A batch of images `[B, C, H, W]` and labels `[B]` to an answer for each ε.
+# Maps a batch of images `[B, C, H, W]` and labels `[B]` to an answer for each ε.
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -50,7 +50,7 @@ class Side:
     answers: list[Tensor] = field(default_factory=list)
 
     def take_turn(self, start: int, stop: int, *, keeps: bool) -> None:
-        """Has the images from `start` to `stop` done."""
+        """Have the images from `start` to `stop` done."""
         self.process.send((self.name, self.batch_size, start, stop))
         seconds, answers = self.process.recv()
         self.seconds.append(seconds)
@@ -58,12 +58,12 @@ class Side:
             self.answers.append(torch.from_numpy(answers))
 
     def total(self) -> float:
-        """Seconds for all chunks."""
+        """Return the seconds for all chunks."""
         return sum(self.seconds)
 
 
 def serve(connection: Connection, build: Callable[[], dict[str, Run]], num_threads: int) -> None:
-    """The loop of a process: builds its sides, then does what it is sent."""
+    """Build the sides of a process, then do what it is sent."""
     torch.set_num_threads(num_threads)
     runs, (images, labels) = build(), test_images()
     connection.send("ready")
@@ -77,7 +77,7 @@ def serve(connection: Connection, build: Callable[[], dict[str, Run]], num_threa
 
 
 def our_runs() -> dict[str, Run]:
-    """Our sides, set up as in an actor."""
+    """Return our sides, set up as in an actor."""
     keep_freed_memory()
     images, labels = test_images()
     sample = AttackBatch(images=images[::40], labels=labels[::40])
@@ -92,7 +92,7 @@ def our_runs() -> dict[str, Run]:
 
 
 def peer_runs() -> dict[str, Run]:
-    """The peers' sides, and what foolbox's images are predicted to be."""
+    """Return the peers' sides, and the predictions for foolbox's images."""
     return {
         "foolbox": partial(at_all, foolbox_successes(load_classifier(MODEL))),
         "torchattacks": partial(at_all, torchattacks_predictions(load_classifier(MODEL))),
@@ -101,30 +101,30 @@ def peer_runs() -> dict[str, Run]:
 
 
 def ours(model: AttackedModel, epsilons: Sequence[float], images: Tensor, labels: Tensor) -> Tensor:
-    """Predictions as the sweep makes them, without the look at rounded images that no peer takes."""
+    """Return predictions as the sweep makes them, without the check of rounded images that no peer does."""
     batch, settings = AttackBatch(images=images, labels=labels), AttackSettings(rounding=False)
     return attack(model, batch, "fgsm", epsilons, settings).adversarial.prediction
 
 
 def rechecked(model: AttackedModel, images: Tensor, labels: Tensor) -> Tensor:
-    """Which predictions were made twice."""
+    """Return which predictions were made twice."""
     batch, settings = AttackBatch(images=images, labels=labels), AttackSettings(rounding=False)
     return attack(model, batch, "fgsm", EPSILONS, settings).rechecked
 
 
 def bound(model: AttackedModel, images: Tensor, labels: Tensor) -> Tensor:
-    """The least that the method asks for: a gradient and a forward pass for each ε; the answers mean nothing."""
+    """Do the least that the method needs: a gradient, and a forward pass for each ε. The answers mean nothing."""
     model.gradient(images, labels)
     return forward_passes(model, len(EPSILONS), images, labels)
 
 
 def forward_passes(model: AttackedModel, count: int, images: Tensor, _labels: Tensor) -> Tensor:
-    """Forward passes alone, to have the price of one."""
+    """Do forward passes alone, to measure the cost of one."""
     return torch.stack([model.logits(images).argmax(1) for _ in range(count)], 1)
 
 
 def at_all(predict: Predict, images: Tensor, labels: Tensor) -> Tensor:
-    """A peer's answers at every ε."""
+    """Return a peer's answers at every ε."""
     return predict(images, labels, EPSILONS)
 
 
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def start(build: Callable[[], dict[str, Run]], num_threads: int) -> Connection:
-    """Starts a process that serves; returns when it is ready."""
+    """Start a process that serves, and return when it is ready."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     context.Process(target=serve, args=(there, build, num_threads), daemon=True).start()
@@ -168,7 +168,7 @@ def start(build: Callable[[], dict[str, Run]], num_threads: int) -> Connection:
 
 
 def sides_of(ours_there: Any, peers_there: Any, batch_size: int) -> dict[str, Side]:
-    """All sides that take turns; a peer once for each of its batch sizes."""
+    """Return all sides that take turns; a peer once for each of its batch sizes."""
     names = [*(f"ours {name}" for name in PRECISIONS), "bound", "ours float32, 24 ε", "12 forward passes"]
     own = {name: Side(name, batch_size * (1 + ("bfloat16" in name)), ours_there) for name in names}
     return own | {
@@ -177,7 +177,7 @@ def sides_of(ours_there: Any, peers_there: Any, batch_size: int) -> dict[str, Si
 
 
 def rows(sides: dict[str, Side]) -> list[Row]:
-    """A row a side."""
+    """Return a row for each side."""
     reference = sides["ours float32"].total()
     return [
         {
@@ -191,7 +191,7 @@ def rows(sides: dict[str, Side]) -> list[Row]:
 
 
 def findings(sides: dict[str, Side], expected: Tensor, share: float) -> list[Finding]:
-    """Ratios of times, and answers that differ."""
+    """Return the ratios of times, and the answers that differ."""
     seconds = {name: side.total() for name, side in sides.items()}
     further = (seconds["ours float32, 24 ε"] - seconds["ours float32"]) / seconds["12 forward passes"]
     return [
@@ -206,7 +206,7 @@ def findings(sides: dict[str, Side], expected: Tensor, share: float) -> list[Fin
 
 
 def ratios(seconds: dict[str, float]) -> list[Finding]:
-    """How many times as fast as each peer, at the usual batch of 500 and at the peer's best."""
+    """Return the speed relative to each peer, at the usual batch of 500 and at the peer's best."""
     targets = {
         "float32": {"foolbox": 5.0, "torchattacks": 5.0},
         "bfloat16": {"foolbox": 12.0},
@@ -228,7 +228,7 @@ def ratios(seconds: dict[str, float]) -> list[Finding]:
 
 
 def differences(sides: dict[str, Side], expected: Tensor) -> list[Finding]:
-    """How many of the predictions differ from the peers'."""
+    """Count the predictions that differ from the peers'."""
     theirs = {"foolbox": expected, "torchattacks": torch.cat(sides["torchattacks, batch 500"].answers)}
     return [
         Finding(

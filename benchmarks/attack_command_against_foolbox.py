@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def seconds(command: Sequence[str]) -> float:
-    """Wall time of a command that must succeed."""
+    """Return the wall time of a command that must succeed."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], cwd=REPOSITORY, check=True, capture_output=True)
     return time.perf_counter() - start

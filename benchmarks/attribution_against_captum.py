@@ -32,7 +32,7 @@ HANDED_OVER = 50  # ... which may not be less than the images that it is given
 OCCLUSION_BATCHES = ((1, 100), (1, 200), (4, 50), (8, 25))  # windows × images in one forward pass of captum's
 PANEL = 16  # images explained after every minibatch
 
-# Images `[B, C, H, W]` and classes `[B]` to attributions.
+# Maps images `[B, C, H, W]` and classes `[B]` to attributions.
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -48,7 +48,7 @@ class Side:
     values: list[Tensor] = field(default_factory=list)
 
     def take_turn(self, images: Tensor, classes: Tensor) -> None:
-        """Explains a chunk."""
+        """Explain a chunk."""
         size = self.batch_size or len(images)
         begin = time.perf_counter()
         parts = [self.run(*part) for part in zip(images.split(size), classes.split(size), strict=True)]
@@ -57,7 +57,7 @@ class Side:
 
 
 def our_sides(classifier: Classifier, execution: Execution) -> list[Side]:
-    """Ours, at the batch size that it chooses."""
+    """Return our sides, at the batch size that we choose."""
 
     def run(method: str, images: Tensor, classes: Tensor) -> Tensor:
         found = attribute(
@@ -69,7 +69,7 @@ def our_sides(classifier: Classifier, execution: Execution) -> list[Side]:
 
 
 def captum_sides(classifier: Classifier) -> list[Side]:
-    """captum's, as its documentation has it, at several batch sizes."""
+    """Return captum's sides, as its documentation has it, at several batch sizes."""
     integrated, occlusion = IntegratedGradients(classifier), Occlusion(classifier)
 
     def integrate(batch_size: int, images: Tensor, classes: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def captum_sides(classifier: Classifier) -> list[Side]:
 def minibatch_costs(
     classifier: Classifier, execution: Execution, images: Tensor, labels: Tensor, rounds: int
 ) -> dict[str, float]:
-    """Median seconds of gradient x input for a panel, by `attribute` and as bare passes, taking turns."""
+    """Return the median seconds of gradient x input for a panel, by `attribute` and as bare passes in turns."""
 
     def bare() -> Tensor:
         points = execution.images(images).detach().requires_grad_()
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--minibatches", type=int, default=300, help="calls for a panel")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as in an actor; captum gains by it too
+    keep_freed_memory()  # as in an actor; it makes captum faster too
     images, labels = (part[: 40 if options.quick else options.images] for part in test_images())
     execution = choose_execution("cpu")
     classifier = execution.prepare(load_classifier(MODEL))
@@ -142,7 +142,7 @@ def main() -> None:
 
 
 def take_turns(sides: list[Side], images: Tensor, labels: Tensor, chunk: int) -> None:
-    """Has all sides do all chunks, after a warm-up that does not count."""
+    """Run all chunks on all sides, after a warm-up that does not count."""
     for side in sides:
         side.take_turn(images[:8], labels[:8])
         side.seconds.clear()
@@ -153,7 +153,7 @@ def take_turns(sides: list[Side], images: Tensor, labels: Tensor, chunk: int) ->
 
 
 def rows(sides: list[Side], num_images: int) -> list[Row]:
-    """A row a side."""
+    """Return a row for each side."""
     reference = {side.method: sum(side.seconds) for side in sides if side.name == OURS}
     return [
         {
@@ -168,7 +168,7 @@ def rows(sides: list[Side], num_images: int) -> list[Row]:
 
 
 def findings(sides: list[Side], costs: dict[str, float]) -> list[Finding]:
-    """Ratios of times, differences of values, and the price of a minibatch."""
+    """Return the ratios of times, the differences of values, and the cost of a minibatch."""
     found = []
     for method in METHODS:
         ours, *peers = sorted((side for side in sides if side.method == method), key=lambda s: s.name != OURS)
@@ -187,7 +187,7 @@ def findings(sides: list[Side], costs: dict[str, float]) -> list[Finding]:
 
 
 def differences(method: str, ours: Tensor, theirs: Tensor) -> list[Finding]:
-    """How far values are from captum's; where a ReLU stands at zero, another memory format switches it."""
+    """Return distances to captum's values. Where a ReLU's input is zero, another memory format may switch it."""
     difference = (ours - theirs).abs().flatten(1).amax(1) / theirs.abs().flatten(1).amax(1)
     agreeing = (difference < 1e-5).float().mean().item()
     return [

@@ -1,4 +1,4 @@
-"""Which micro-batch and which precision are fast? Image-steps a second of the ascent on this machine.
+"""Which micro-batch and which precision are fast? Image-steps per second of the ascent on this machine.
 
 `plain` has no transforms, so it times the network's forward and backward pass to the input; other recipes
 add their own work, and `--recipe default` says what suits that one. All combinations take turns, several
@@ -29,23 +29,23 @@ class Setting:
     image_size: int
     batch_size: int
     precision: str
-    run: Callable[[int], object]  # so many steps
+    run: Callable[[int], object]  # runs so many steps
     rates: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Image-steps a second: the median turn."""
+        """Image-steps per second in the median turn."""
         return statistics.median(self.rates)
 
     def take_turn(self, num_steps: int) -> None:
-        """Runs some steps and notes the rate."""
+        """Run some steps and note the rate."""
         start = time.perf_counter()
         self.run(num_steps)
         self.rates.append(self.batch_size * num_steps / (time.perf_counter() - start))
 
 
 def setting(recipe_name: str, image_size: int, batch_size: int, precision: str) -> Setting:
-    """One combination, with a network of its own."""
+    """Return one combination, with a network of its own."""
     execution = choose_execution(precision=precision)
     classifier = execution.prepare(load_classifier(MODEL))
     recipe = find_recipe(recipe_name)
@@ -65,7 +65,7 @@ def setting(recipe_name: str, image_size: int, batch_size: int, precision: str) 
 
 
 def rows(settings: Sequence[Setting]) -> list[Row]:
-    """A row a combination; `of float32` compares with the same size and batch."""
+    """Return a row for each combination; `of float32` compares with the same size and batch."""
     by_key = {(each.image_size, each.batch_size, each.precision): each for each in settings}
     return [
         {

@@ -1,4 +1,4 @@
-"""How many images a minute are made that another network names rightly? Recipes against torch-lucent.
+"""How many images per minute does another network classify correctly? Recipes against torch-lucent.
 
 lucent at its defaults; the same classifier, classes and threads for all; a judge that took no part in
 making the images. All take turns at a few classes at a time, since the pace of a shared machine drifts.
@@ -39,24 +39,24 @@ class Side:
     name: str
     make: Callable[[Sequence[int]], Tensor]
     batch_size: int
-    seconds: list[float] = field(default_factory=list)  # a chunk
+    seconds: list[float] = field(default_factory=list)  # per chunk
     images: list[Tensor] = field(default_factory=list)  # uint8, in the order of the classes
-    hits: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # a class
+    hits: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # per class
 
     def work(self, classes: Sequence[int]) -> None:
-        """Makes a chunk's images, batch by batch, and notes the seconds."""
+        """Make a chunk's images, batch by batch, and note the seconds."""
         start = time.perf_counter()
         for first in range(0, len(classes), self.batch_size):
             self.images.append(to_8_bits(self.make(classes[first : first + self.batch_size])))
         self.seconds.append(time.perf_counter() - start)
 
     def right_per_minute(self) -> float:
-        """Images a minute that the judge names rightly."""
+        """Return the images per minute that the judge classifies correctly."""
         return 60 * float(self.hits.sum()) / sum(self.seconds)
 
 
 def our_side(name: str, options: argparse.Namespace) -> Side:
-    """A recipe by `generate`, as an actor of the sweep calls it."""
+    """Return the side that runs a recipe by `generate`, as an actor of the sweep calls it."""
     execution = choose_execution(precision=options.precision)
     classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it
     recipe = find_recipe(name)
@@ -79,8 +79,8 @@ def our_side(name: str, options: argparse.Namespace) -> Side:
 
 
 def lucent_side(options: argparse.Namespace) -> Side:
-    """lucent's defaults; it may work at one image at a time, as its documentation does, or in batches."""
-    # Weights in channels_last like ours: a step that lucent's own user would not take, in its favour.
+    """Return the side of lucent's defaults, one image at a time as in its documentation, or in batches."""
+    # Weights in channels_last as ours are. lucent's users would not do that; it makes lucent faster.
     execution = choose_execution()
     classifier = execution.prepare(load_classifier(MODEL))
 
@@ -95,7 +95,7 @@ def lucent_side(options: argparse.Namespace) -> Side:
 
 
 def race(sides: Sequence[Side], classes: Sequence[int], chunk: int) -> None:
-    """All sides make the images of a few classes, then of the next few; who begins changes."""
+    """Have all sides make the images of a few classes, then of the next few. Another side begins each time."""
     for turn, first in enumerate(range(0, len(classes), chunk)):
         for place in range(len(sides)):
             side = sides[(turn + place) % len(sides)]
@@ -104,7 +104,7 @@ def race(sides: Sequence[Side], classes: Sequence[int], chunk: int) -> None:
 
 
 def judge(sides: Sequence[Side], classes: Sequence[int], name: str) -> None:
-    """Which images of each side the judge names rightly."""
+    """Return which images of each side the judge classifies correctly."""
     execution = choose_execution()
     model = execution.prepare(load_classifier(MODEL))
     judges = {name: execution.prepare(load_classifier(name))}
@@ -118,7 +118,7 @@ def judge(sides: Sequence[Side], classes: Sequence[int], name: str) -> None:
 
 
 def rows(sides: Sequence[Side]) -> list[Row]:
-    """A row a side; the interval of the accuracy is Wilson's, 95 %."""
+    """Return a row for each side; the interval of the accuracy is Wilson's, 95 %."""
     table: list[Row] = []
     for side in sides:
         low, high = wilson_interval(side.hits.sum(), len(side.hits))
@@ -139,7 +139,7 @@ def rows(sides: Sequence[Side]) -> list[Row]:
 
 
 def findings(sides: Sequence[Side], peer: Side) -> list[Finding]:
-    """Ratios to the peer, with a bootstrap's bounds over classes and the share that is due to speed."""
+    """Return ratios to the peer, with bootstrap bounds over classes, and the share that is due to speed."""
     found: list[Finding] = []
     for side in sides:
         low, high = bootstrap(side, peer)
@@ -156,12 +156,12 @@ def findings(sides: Sequence[Side], peer: Side) -> list[Finding]:
 
 
 def median_speed(side: Side, peer: Side) -> float:
-    """How many times as fast the side was in the median turn: a machine that stalls once moves it little."""
+    """Return the side's relative speed in the median turn, which one stall of the machine hardly changes."""
     return statistics.median(theirs / ours for ours, theirs in zip(side.seconds, peer.seconds, strict=True))
 
 
 def bootstrap(side: Side, peer: Side, num_draws: int = 2000) -> tuple[float, float]:
-    """95 % bounds of the ratio over draws of the classes, the same for both sides."""
+    """Return 95 % bounds of the ratio over draws of the classes, the same for both sides."""
     draws = np.random.default_rng(0).integers(0, len(side.hits), (num_draws, len(side.hits)))
     ours, theirs = side.hits[draws].sum(1), peer.hits[draws].sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,7 +13,7 @@ LOGITS = "network_classifier"
 
 
 def lucent_images(classifier: Classifier, classes: Sequence[int], *, num_steps: int = 128) -> Tensor:
-    """One image a class `[B, 3, H, W]` in [0, 1], by lucent's defaults, all in one batch.
+    """Return one image per class `[B, 3, H, W]` in [0, 1], by lucent's defaults, all in one batch.
 
     Its `param.image` (Fourier, decorrelated colour), standard transforms and Adam with 0.05. Each image has
     an objective of its own; the transforms are one draw a step for the whole batch, as lucent has them. The
@@ -39,6 +39,6 @@ def lucent_images(classifier: Classifier, classes: Sequence[int], *, num_steps: 
 
 
 def _remove_hooks(classifier: Classifier) -> None:
-    """lucent leaves a hook on every layer, which would slow its own next images down."""
+    """Remove the hooks that lucent leaves on every layer: they would slow its own next images down."""
     for module in classifier.modules():
         module._forward_hooks.clear()

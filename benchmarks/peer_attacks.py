@@ -1,4 +1,4 @@
-"""How foolbox and torchattacks are asked for accuracy at every ε, as their documentation has it.
+"""Calls of foolbox and torchattacks for the accuracy at every ε, as their documentation shows them.
 
 Run as a script it is what a user of foolbox would write: the model, all test images, a table as CSV.
 """
@@ -17,18 +17,18 @@ from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what SciPy 2 will drop
+    warnings.simplefilter("ignore")  # about functions that SciPy 2 will remove
     import foolbox
 import torchattacks
 
 EPSILONS = (0.0, *(level / 255 for level in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)), 0.01, 0.1)
 
-# Images `[B, C, H, W]` and labels `[B]` to predictions `[B, E]`.
+# Maps images `[B, C, H, W]` and labels `[B]` to predictions `[B, E]`.
 Predict = Callable[[Tensor, Tensor, Sequence[float]], Tensor]
 
 
 def foolbox_predictions(model: Any) -> Predict:
-    """One call for all ε; inside, foolbox runs the attack anew for each."""
+    """Predict with one call for all ε. Inside, foolbox runs the attack anew for each."""
     attack, wrapped = (
         foolbox.attacks.LinfFastGradientAttack(),
         foolbox.PyTorchModel(model, (0, 1), device="cpu"),
@@ -43,7 +43,7 @@ def foolbox_predictions(model: Any) -> Predict:
 
 
 def foolbox_successes(model: Any) -> Predict:
-    """As `foolbox_predictions`, without the last look: what foolbox itself says is whether it succeeded."""
+    """Return whether each attack succeeded, as foolbox itself says, without a prediction afterwards."""
     attack, wrapped = (
         foolbox.attacks.LinfFastGradientAttack(),
         foolbox.PyTorchModel(model, (0, 1), device="cpu"),
@@ -56,7 +56,7 @@ def foolbox_successes(model: Any) -> Predict:
 
 
 def torchattacks_predictions(model: Any) -> Predict:
-    """An attack object an ε, then a look at its images."""
+    """Predict the images of one attack object for each ε."""
 
     def predict(images: Tensor, labels: Tensor, epsilons: Sequence[float]) -> Tensor:
         columns = []
@@ -70,14 +70,14 @@ def torchattacks_predictions(model: Any) -> Predict:
 
 
 def test_images() -> tuple[Tensor, Tensor]:
-    """All 10,000 test images of Fashion-MNIST `[N, 1, 28, 28]` in [0, 1], and their labels."""
+    """Return all 10,000 test images of Fashion-MNIST `[N, 1, 28, 28]` in [0, 1], and their labels."""
     dataset = load_dataset("fashion_mnist")
     pixels = dataset.images(range(len(dataset)), View(image_size=28, channels=1))
     return torch.from_numpy(pixels).float() / 255, torch.from_numpy(dataset.labels)
 
 
 def main(output: Path, batch_size: int = 500) -> None:
-    """Accuracy at every ε over the test set, and whether each image was fooled, as CSV."""
+    """Print the accuracy at every ε over the test set, and write whether each image was misclassified, as CSV."""
     images, labels = test_images()
     succeed = foolbox_successes(load_classifier("fashion_deep"))
     parts = [

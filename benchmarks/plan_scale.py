@@ -1,4 +1,4 @@
-"""Does a large plan cost anything? A million shards to begin with, and to come back to.
+"""Does a large plan cost anything? A million shards, at the first start and when a run continues.
 
 Drivers in processes of their own (`plan_scale_driver.py`) call `run_sweep` with jobs that do nothing, and
 are interrupted (Ctrl-C) after some shards, as by a user. Seconds count from the call, with Ray started, to
@@ -31,7 +31,7 @@ from sweeps.runner import record
 from sweeps.store import RunDirectory
 
 DRIVER = Path(__file__).with_name("plan_scale_driver.py")
-LINKS_PER_FILE = 10_000  # file systems limit the names of a file
+LINKS_PER_FILE = 10_000  # file systems limit the number of hard links to a file
 MEBIBYTE = 1 << 20
 
 
@@ -52,12 +52,12 @@ class Observed:
     seconds_to_ray: float = 0.0
     seconds_to_first: float = 0.0
     first_shards: set[str] = field(default_factory=set)
-    # (shards done, bytes resident), each time that progress.json was written anew
+    # (shards done, bytes resident), each time that progress.json was rewritten
     memory: list[tuple[int, int]] = field(default_factory=list)
 
 
 def observe(case: Case, folder: Path) -> Observed:
-    """Runs a case and watches it; its run directory is left in `folder`."""
+    """Run a case and watch it; its run directory stays in `folder`."""
     output, notes = folder / "run", folder / "notes"
     notes.mkdir(parents=True)
     if case.num_committed:
@@ -77,7 +77,7 @@ def observe(case: Case, folder: Path) -> Observed:
 
 
 def watch(driver: subprocess.Popen[bytes], case: Case, output: Path, observed: Observed) -> None:
-    """Samples the driver's memory, and interrupts it after enough shards."""
+    """Sample the driver's memory, and interrupt it after enough shards."""
     done = 0
     while driver.poll() is None:
         time.sleep(0.1)
@@ -91,7 +91,7 @@ def watch(driver: subprocess.Popen[bytes], case: Case, output: Path, observed: O
 
 
 def shards_done(output: Path) -> int:
-    """What progress.json says of this run."""
+    """Return what progress.json says of this run."""
     try:
         return int(json.loads((output / "progress.json").read_text())["committed_by_this_run"])
     except (FileNotFoundError, KeyError):
@@ -99,7 +99,7 @@ def shards_done(output: Path) -> int:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that a process has in RAM; 0 when it has ended."""
+    """Return the resident memory of a process; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (FileNotFoundError, IndexError):
@@ -107,7 +107,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def pretend_committed(case: Case, output: Path) -> None:
-    """Results files under the right names for the plan's first shards: one real file, linked many times."""
+    """Link one real results file under the names of the plan's first shards."""
     run, results = RunDirectory(output), output / "results"
     run.commit("original", pa.table({"shard_id": ["original"]}), None)
     original = results / "original.parquet"
@@ -124,12 +124,12 @@ def pretend_committed(case: Case, output: Path) -> None:
 
 
 def recorded_plan(case: Case, run: RunDirectory) -> Plan:
-    """The plan as the driver will see it: by way of sweep.json."""
+    """Return the plan as the driver will see it: through sweep.json."""
     return plan_of(record(run, no_op_sweep(case.num_shards, Path()), 1), KINDS)
 
 
 def expected_first(case: Case, run: RunDirectory) -> set[str]:
-    """The shards that two actors may be given first: what follows the committed ones, two calls an actor."""
+    """Return the shards that two actors may get first: those behind the committed ones, two calls per actor."""
     shards: Iterator[Shard] = recorded_plan(case, run).shards()
     return {shard.id for shard in islice(shards, case.num_committed, case.num_committed + 4)}
 
@@ -149,13 +149,13 @@ def row(case: Case, observed: Observed) -> Row:
 
 
 def flat_part(observed: Observed) -> list[tuple[int, int]]:
-    """The samples after the first tenth of the shards, when imports and buffers are there."""
+    """Return the samples after the first tenth of the shards, when imports and buffers are there."""
     memory = [sample for sample in observed.memory if sample[1]]
     return [sample for sample in memory if sample[0] >= memory[-1][0] / 10]
 
 
 def bytes_per_shard(observed: Observed) -> float:
-    """The driver's growth from the first to the last of the samples that count, a shard."""
+    """Return the driver's growth per shard, from the first to the last of the samples that count."""
     memory = flat_part(observed)
     if len(memory) < 2:
         return 0.0

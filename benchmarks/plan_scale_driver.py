@@ -34,7 +34,7 @@ class NoOpJob:
 
 
 def no_op_sweep(num_shards: int, notes: Path) -> Sweep:
-    """The generation sweep's axes in shards of one cell: a thousand classes, or fewer, times seeds."""
+    """Return the generation sweep's axes in shards of one cell: a thousand classes, or fewer, times seeds."""
     num_classes = min(num_shards, 1000)
     axes: Axes = {
         "recipe": ("default",),
@@ -56,7 +56,7 @@ def no_op_sweep(num_shards: int, notes: Path) -> Sweep:
 
 
 def main(num_shards: int, output: Path, notes: Path) -> int:
-    """Ray first, then the sweep, until it is done or interrupted."""
+    """Start Ray, then run the sweep until it is done or interrupted."""
     options = SweepOptions(output=str(output), num_workers=2, threads_per_worker=1)
     with connect("local", num_cpus=2):
         (notes / "start.json").write_text(json.dumps({"time": time.time()}))

@@ -49,7 +49,7 @@ class Work:
     num_workers: int
 
     def recipes(self) -> dict[str, Recipe]:
-        """The recipe, and a few steps of it to warm up with."""
+        """Return the recipe, and a few steps of it to warm up with."""
         recipe = find_recipe(self.recipe)
         warm_up = recipe.with_num_steps(2 * len(recipe.stages))
         return {
@@ -58,14 +58,14 @@ class Work:
         }
 
     def shards(self, recipe: str, num_shards: int) -> Iterator[Shard]:
-        """Shards of consecutive classes."""
+        """Return shards of consecutive classes."""
         classes = tuple(range(self.shard_size * num_shards))
         axes = {"recipe": (recipe,), "seed": (0,), "class_index": classes}
         return Plan(fingerprint="benchmark", kinds=KINDS).grow(axes, self.shard_size).shards()
 
     @property
     def num_images(self) -> int:
-        """Images a round."""
+        """Images per round."""
         return self.shard_size * self.num_shards
 
 
@@ -75,16 +75,16 @@ class Round:
 
     start_up: float
     steady: float
-    commit: float = 0.0  # of all shards, in threads beside the computation
+    commit: float = 0.0  # all shards together, in threads beside the computation
 
     @property
     def whole(self) -> float:
-        """Seconds with the start-up."""
+        """Seconds, start-up included."""
         return self.start_up + self.steady
 
 
 def pool_round(work: Work, weights: Weights) -> Round:
-    """The pool, from the start of Ray to the last commit."""
+    """Run the pool, from the start of Ray to the last commit."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         settings = GenerateSettings(
@@ -112,16 +112,16 @@ def pool_round(work: Work, weights: Weights) -> Round:
 
 
 def warm_up(pool: Pool, work: Work) -> None:
-    """A few steps, again and again, until every worker has finished a shard of them."""
+    """Run shards of a few steps until every worker has finished one."""
     seen: set[str] = set()
     while len(seen) < work.num_workers:
-        # Two for each at once: the pool may give the first worker that is ready two before another has one.
+        # Two per worker: the pool may give two to the first ready worker before another has one.
         shards = work.shards(WARM_UP, 2 * work.num_workers)
         seen |= {event.worker for event in pool.run(shards) if isinstance(event, Committed)}
 
 
 def run_shards(pool: Pool, work: Work, run: RunDirectory) -> float:
-    """All shards, with the runner's book-keeping; returns the seconds that the actors spent on committing."""
+    """Run all shards with the runner's bookkeeping. Return the seconds that the actors spent on committing."""
     seconds = 0.0
     with Progress("pool", work.num_shards, run.write_progress) as progress:
         for event in pool.run(work.shards(work.recipe, work.num_shards)):
@@ -133,7 +133,7 @@ def run_shards(pool: Pool, work: Work, run: RunDirectory) -> float:
 
 
 def bare_round(work: Work) -> Round:
-    """Plain processes, from their start to the last image."""
+    """Run plain processes, from their start to the last image."""
     context = multiprocessing.get_context("spawn")
     barrier, shards = context.Barrier(work.num_workers + 1), context.SimpleQueue()
     for shard in [*work.shards(work.recipe, work.num_shards), *[None] * work.num_workers]:
@@ -154,7 +154,7 @@ def bare_round(work: Work) -> Round:
 
 
 def bare_loop(work: Work, shards: Any, barrier: Any) -> None:
-    """A process: shards from the queue to images in memory, which nobody looks at."""
+    """Make the images of the shards in the queue, in a process of its own, and throw them away."""
     torch.set_num_threads(1)
     execution = choose_execution()
     classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it
@@ -180,7 +180,7 @@ def bare_loop(work: Work, shards: Any, barrier: Any) -> None:
 
 
 def report(work: Work, pool: Sequence[Round], bare: Sequence[Round]) -> tuple[list[Row], list[Finding]]:
-    """A row a round and side; ratios of images a minute over all rounds."""
+    """Report a row for each round and side, and ratios of images per minute over all rounds."""
     rows = [
         {
             "side": name,
@@ -226,7 +226,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the plain processes, as the pool sets it in its actors
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the plain processes, as the pool sets it in its actors
     judges = tuple(name for name in options.judges.split(",") if name != "none")
     work = Work(
         recipe=options.recipe,

@@ -52,7 +52,7 @@ class Case:
 
 
 def run_case(case: Case) -> Row:
-    """One row: what the actors did in the time that the shards took."""
+    """Return one row: what the actors did in the time that the shards took."""
     workers = PoolOptions(num_workers=case.num_workers, cpus_per_worker=0.0)
     with Pool(SleepJob, None, workers) as pool:
         wait_for_all(pool, case.num_workers)
@@ -74,7 +74,7 @@ def run_case(case: Case) -> Row:
 
 
 def wait_for_all(pool: Pool, num_workers: int) -> None:
-    """Naps until every actor has had one."""
+    """Send naps until every actor has had one."""
     seen: set[str] = set()
     for turn in range(1000):
         naps = [Nap(f"warm-up-{turn}-{number}", 0.05) for number in range(2 * num_workers)]

@@ -1,8 +1,8 @@
-"""Why do float32 predictions differ from foolbox's, where they do? Each difference, explained and counted.
+"""Why do some float32 predictions differ from foolbox's? Each difference, explained and counted.
 
 Two orders of adding up the same numbers agree to seven digits. They tell predictions apart where the two largest
 logits are tied, and gradients where an activation lies on the kink of a ReLU or two pixels of a pooling window are
-tied but for roundings: there the gradient is that of one side or of the other, and either is right.
+tied up to rounding: there the gradient is that of one side or of the other, and both are right.
 """
 
 import warnings
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def our_predictions(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Predictions `[N, E]`, and how far the label or its best rival leads the other, `[N, E]`."""
+    """Return predictions `[N, E]`, and the margin between the label and its best rival `[N, E]`."""
     model = attacked_model(
         load_classifier(MODEL), "float32", AttackBatch(images=images, labels=labels), EPSILONS
     )
@@ -85,7 +85,7 @@ def predicted_by_foolbox(images: Tensor, labels: Tensor) -> Tensor:
 
 
 def nearest_kink(image: Tensor) -> float:
-    """How far an image is from another linear piece of the network, in float64.
+    """Return how far an image is from another linear piece of the network, in float64.
 
     The least distance of a ReLU's input from zero, or of a pooling window's two largest pixels from each other,
     relative to the layer's largest value. Exact ties, as of an empty background's windows, are sums of the same
@@ -109,7 +109,7 @@ def _distances(layer: nn.Module, values: Tensor) -> Iterator[Tensor]:
     if isinstance(layer, nn.MaxPool2d):
         windows = nn.functional.unfold(values, 2, stride=2).unflatten(1, (-1, 4))
         top = windows.topk(2, dim=2).values
-        # A window that the ReLU behind it sets to zero has no say.
+        # A window that the ReLU behind it sets to zero does not count.
         yield torch.where(top[:, :, 0] > 0, top[:, :, 0] - top[:, :, 1], torch.inf)
 
 

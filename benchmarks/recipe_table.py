@@ -1,4 +1,4 @@
-"""How good are the recipes? The share of each one's images that judges name rightly, on the same classes.
+"""How good are the recipes? The share of their images that judges classify correctly, on the same classes.
 
 This is a sweep, so it is run as one: `sweeps/generate_all.py` into `--run`, which may be interrupted and
 goes on when called again, then `analysis.generation.judge_accuracy`. Its images are there to be looked at:
@@ -20,11 +20,11 @@ from sweeps.ranges import format_integers
 
 SCRIPT = Path(__file__).parent.parent / "sweeps" / "generate_all.py"
 CLASSES = format_integers(range(3, 1000, 10))
-WANTED = 0.88  # of `default`, by every judge
+WANTED = 0.88  # the share of `default` that every judge should reach
 
 
 def sweep(options: argparse.Namespace) -> None:
-    """Completes the run directory; ends this program with the sweep's status if it does not."""
+    """Complete the run directory; exit with the sweep's status if it fails."""
     command = [sys.executable, str(SCRIPT)]
     for name in ("classes", "seeds", "recipes", "judges", "num_steps", "image_size"):
         if (value := getattr(options, name)) is not None:
@@ -36,7 +36,7 @@ def sweep(options: argparse.Namespace) -> None:
 
 
 def rows(frame: pd.DataFrame) -> list[Row]:
-    """A row a recipe and judge, with Wilson's 95 % interval; `seconds` an image, in its worker."""
+    """Return a row for each recipe and judge, with Wilson's 95 % interval and seconds per image in its worker."""
     seconds = frame.groupby("recipe", observed=True)["seconds"].mean()
     steps = frame.groupby("recipe", observed=True)["num_steps"].first()
     return [

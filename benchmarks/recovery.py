@@ -83,7 +83,7 @@ class Start:
 
 
 def starts(journal: Path) -> list[Start]:
-    """All that were written so far."""
+    """Return all that were written so far."""
     lines = journal.read_text().splitlines() if journal.exists() else []
     rows = [line.split() for line in lines]
     return [Start(float(row[0]), int(row[1]), row[2], row[3]) for row in rows if len(row) == 4]
@@ -110,7 +110,7 @@ class Case:
 
 
 def run_case(case: Case, work: Work) -> Row:
-    """Runs shards for as long as it takes to lose and find again so many of them."""
+    """Run shards until so many workers were lost and replaced."""
     folder = Path(tempfile.mkdtemp(prefix="recovery"))
     factory = partial(JournalJob, folder / "journal", work.factory)
     found: list[float] = []
@@ -142,7 +142,7 @@ def _lose_and_time(case: Case, journal: Path, found: list[float]) -> None:
 
 
 def _steady(journal: Path, num_workers: int) -> Start:
-    """The latest start once every worker has computed two more shards, so that none is still starting."""
+    """Return the latest start once every worker has computed two more shards, so that none is still starting."""
     begin, deadline = time.monotonic(), time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         recent = [each for each in starts(journal) if each.when > begin]
@@ -154,12 +154,12 @@ def _steady(journal: Path, num_workers: int) -> Start:
 
 
 def end_actor(victim: Start) -> None:
-    """SIGKILL, as the kernel's out-of-memory killer would."""
+    """Send an actor SIGKILL, as the kernel's out-of-memory killer would."""
     os.kill(victim.pid, signal.SIGKILL)
 
 
 def end_machine(cluster: Cluster, how: signal.Signals, ended: list[int], victim: Start) -> None:
-    """The raylet and its worker at once; their pids go to `ended`."""
+    """Kill the raylet and its worker at once; their pids go to `ended`."""
     [node] = [each for each in cluster.worker_nodes if each.node_id == victim.node]
     ended += [node.all_processes["raylet"][0].process.pid, victim.pid]
     for pid in ended:
@@ -168,9 +168,9 @@ def end_machine(cluster: Cluster, how: signal.Signals, ended: list[int], victim:
 
 @contextmanager
 def machines(number: int) -> Iterator[Cluster]:
-    """A cluster of so many machines with a CPU each, and a head without."""
+    """Yield a cluster of so many machines with a CPU each, and a head without."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    # The cluster leaves its address there, where other programs of this machine would look for theirs.
+    # The cluster writes its address there. In the usual folder other programs of this machine would find it.
     os.environ["RAY_TMPDIR"] = folder
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(number):
@@ -185,7 +185,7 @@ def machines(number: int) -> Iterator[Cluster]:
 
 
 def nap_work() -> Work:
-    """Shards without end."""
+    """Return shards without end."""
     return Work(
         name="at once",
         factory=NapJob,
@@ -195,7 +195,7 @@ def nap_work() -> Work:
 
 
 def attack_work(folder: Path) -> Work:
-    """The adversarial sweep, of 2,500 shards of a second or so."""
+    """Return the adversarial sweep, of 2,500 shards of about a second."""
     options = AttackOptions(output=str(folder), methods="bim", num_steps=40, epsilons="0.01", batch_size=4)
     sweep = attack_sweep(options)
     plan = plan_of(merge(None, sweep, 8), sweep.kinds)
@@ -203,7 +203,7 @@ def attack_work(folder: Path) -> Work:
 
 
 def actor_rows(work: Work, repetitions: int) -> list[Row]:
-    """An actor of two, and the only one."""
+    """Return a row for the loss of one actor of two, and one for the only one."""
     with connect("local", num_cpus=2):
         return [
             run_case(Case(lost="actor", num_workers=number, repetitions=repetitions, lose=end_actor), work)
@@ -212,7 +212,7 @@ def actor_rows(work: Work, repetitions: int) -> list[Row]:
 
 
 def machine_row(how: signal.Signals, work: Work) -> Row:
-    """One of two machines."""
+    """Return a row for the loss of one of two machines."""
     lost = "machine, killed" if how == signal.SIGKILL else "machine, silent"
     with machines(2) as cluster:
         ended: list[int] = []
@@ -220,13 +220,13 @@ def machine_row(how: signal.Signals, work: Work) -> Row:
         try:
             return run_case(Case(lost=lost, num_workers=2, repetitions=1, lose=lose), work)
         finally:
-            for pid in ended:  # what is stopped would never hear of the cluster's end
+            for pid in ended:  # a stopped process would not notice the cluster's end
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
 
 def findings(rows: list[Row]) -> list[Finding]:
-    """Against the target: all that does not wait for Ray's health checks."""
+    """Compare all that does not wait for Ray's health checks with the target."""
     return [
         Finding(
             name=f"{row['lost']} of {row['workers']}, job {row['job']}: slowest",

@@ -27,7 +27,7 @@ METHODS = "occlusion,integrated_gradients"
 
 
 def record(folder: str, inputs: TrainingInputs, num_steps: int) -> None:
-    """The beginning of a tape."""
+    """Record the beginning of a tape."""
     [trial] = inputs.trials.values()
     torch.set_num_threads(1)
     trainer = inputs.trainer(trial, choose_execution())
@@ -41,14 +41,14 @@ def record(folder: str, inputs: TrainingInputs, num_steps: int) -> None:
 
 
 def shards(label: str, inputs: TrainingInputs, panel: int, segments: range) -> Iterator[Shard]:
-    """A shard a segment."""
+    """Return a shard for each segment."""
     [name] = inputs.trials
     axes = {"trial": name, "method": tuple(METHODS.split(",")), "image_index": tuple(range(panel))}
     return (Shard(f"{label}-{segment}", axes, ((segment,),)) for segment in segments)
 
 
 def play(folder: str, options: argparse.Namespace, num_workers: int, label: str) -> float:
-    """Seconds for all segments, once every actor is warm."""
+    """Return the seconds for all segments, once every actor is warm."""
     sweep = training_sweep(sweep_options(folder, options))
     workers = PoolOptions(num_workers=num_workers, threads_per_worker=1)
     with Pool(sweep.factory, sweep.shared, workers) as pool:

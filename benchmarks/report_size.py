@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> Row:
-    """Writes the run, builds the report and weighs it."""
+    """Write the run, build the report and measure its size."""
     run, site = folder / "run", folder / "report"
     write_run(RunDirectory(run), options, pictures(options.pictures))
     command = [sys.executable, "-m", "analysis.report", str(run), "--output", str(site)]
@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Row:
 
 
 def usable_after(index: Path) -> float:
-    """Seconds from opening the page in Chromium to a gallery that answers, the median of a few times.
+    """Return the median seconds from opening the page in Chromium to a gallery that answers.
 
     NaN where there is no Chromium.
     """
@@ -121,7 +121,7 @@ def findings(row: Row) -> list[Finding]:
 
 
 def pictures(run: str | None) -> list[bytes]:
-    """PNG files: those of a run, or noise."""
+    """Return PNG files: those of a run, or noise."""
     if run is not None:
         rows = load.results(run, ["image_file", "image_key"]).head(NUM_PICTURES)
         return load.encoded_images(run, rows["image_key"], rows=rows)
@@ -137,7 +137,7 @@ def png(pixels: Any) -> bytes:
 
 
 def write_run(run: RunDirectory, options: argparse.Namespace, images: Sequence[bytes]) -> None:
-    """Commits the run, shard by shard, with its sweep.json and _SUCCESS."""
+    """Commit the run, shard by shard, with its sweep.json and _SUCCESS."""
     recipes = [f"recipe_{number}" for number in range(options.recipes)]
     axes = {"recipe": recipes, "seed": f"0-{options.seeds - 1}", "class_index": f"0-{options.classes - 1}"}
     run.update_sweep(

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-NARROWEST = 110  # characters; a log file has no width of its own, and a table cut off is of no use
+NARROWEST = 110  # characters; a log file has no width, and a table must not be cut off
 
 Row = dict[str, Any]
 
@@ -39,14 +39,14 @@ class Finding:
 
     @property
     def wanted(self) -> str:
-        """The target in words."""
+        """Target in words."""
         if self.target is None:
             return ""
         return f"{'at most' if self.at_most else 'at least'} {show(self.target)} {self.unit}".rstrip()
 
 
 def command_line(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that every benchmark has."""
+    """Return a parser with the options that every benchmark has."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,7 +58,7 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
 def publish(
     options: argparse.Namespace, rows: Sequence[Row], findings: Sequence[Finding], note: str = ""
 ) -> None:
-    """Prints both tables, and writes them with the options and the machine where `--output` says."""
+    """Print both tables, and write them with the options and the machine to `--output`."""
     console = Console()
     console.width = max(console.width, NARROWEST)
     console.print(_table(rows))
@@ -80,7 +80,7 @@ def publish(
 
 
 def machine() -> dict[str, Any]:
-    """What numbers depend on: cores, how busy they are, and the versions of what is measured."""
+    """Describe what numbers depend on: cores, how busy they are, and the versions of what is measured."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "cpus": os.cpu_count(),
@@ -91,7 +91,7 @@ def machine() -> dict[str, Any]:
 
 
 def show(value: Any) -> str:
-    """A cell of a table: three significant digits of a fraction."""
+    """Return a table cell: three significant digits of a fraction."""
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

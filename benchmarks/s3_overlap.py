@@ -1,4 +1,4 @@
-"""Does an actor's device wait for the object store? Real sweeps into an S3 server that answers late.
+"""Does an actor's device wait for the object store? Real sweeps into a slow S3 server.
 
 One actor of one thread; its job notes when it computes and when it commits. *Idle* is the share of the time
 between the first and the last computation in which none ran. The server is moto's, in a process of its own,
@@ -59,7 +59,7 @@ def _noted(what: str, do: Callable[[], Any]) -> Any:
 
 
 def generation(output: str, num_shards: int) -> tuple[Sweep, Any]:
-    """Shards of four images, which is few: the sooner a shard is computed, the more its commit weighs."""
+    """Return shards of only four images: the shorter a shard computes, the larger the share of its commit."""
     options = GenerateOptions(
         output=output,
         classes=f"0-{4 * num_shards - 1}",
@@ -72,7 +72,7 @@ def generation(output: str, num_shards: int) -> tuple[Sweep, Any]:
 
 
 def attack(output: str, num_shards: int) -> tuple[Sweep, Any]:
-    """FGSM at twelve ε, with the shards and the stored files of a default run."""
+    """Return FGSM at twelve ε, with the shards and the stored files of a default run."""
     images = f"0-{SMALL_SHARD * num_shards - 1}"
     options = AttackOptions(output=output, images=images, methods="fgsm", **EVERYWHERE)
     return attack_sweep(options), options
@@ -82,7 +82,7 @@ SWEEPS = {"generate": generation, "attack": attack}
 
 
 def run_case(name: str, output: str, num_shards: int) -> Row:
-    """One sweep from an empty directory, and what its actor's notes say."""
+    """Run one sweep from an empty directory, and return what its actor's notes say."""
     with tempfile.NamedTemporaryFile("r") as notes:
         os.environ[NOTES] = notes.name
         sweep, options = SWEEPS[name](output, num_shards)
@@ -103,7 +103,7 @@ def run_case(name: str, output: str, num_shards: int) -> Row:
 
 @contextmanager
 def s3_server() -> Iterator[int]:
-    """The port of moto's server in a process of its own."""
+    """Yield the port of moto's server in a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -116,7 +116,7 @@ def s3_server() -> Iterator[int]:
 
 @contextmanager
 def late_answers(port: int, milliseconds: int) -> Iterator[int]:
-    """The port of a proxy that passes requests on at once and answers this much later."""
+    """Yield the port of a proxy that passes requests on at once and answers this much later."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
         while chunk := await reader.read(1 << 16):
@@ -161,7 +161,7 @@ def wait_for(port: int) -> None:
 
 
 def use_store(port: int, bucket: str) -> str:
-    """Has this process and its actors find a new bucket at the port; returns its URL."""
+    """Point this process and its actors to a new bucket at the port; return its URL."""
     os.environ |= {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ALLOW_HTTP": "true",

@@ -62,7 +62,7 @@ class Following:
         self._digest = self._tape.write(self.trainer)
 
     def train(self, until: int) -> None:
-        """A segment: followed, recorded, committed."""
+        """Follow, record and commit a segment."""
         shard = Shard(f"segment-{until:08d}", self._axes, ((until,),))
         follower = self._job.follower(shard, self._classifier)
         follow(self.trainer, until, [follower])
@@ -71,7 +71,7 @@ class Following:
 
 
 def begin_tape(folder: Path, inputs: TrainingInputs, trial: Trial) -> Tape:
-    """An empty tape."""
+    """Return an empty tape."""
     header = inputs.header(trial, device="cpu", threads=1)
     return Tape.begin(LocalFiles(folder), trial.tape_folder, header)
 
@@ -87,7 +87,7 @@ def recorded(trainer: Trainer, tape: Tape, until: int) -> None:
 
 
 def measure(folder: Path, inputs: TrainingInputs, num_steps: int) -> tuple[list[Row], dict[str, float]]:
-    """A row a segment, and the seconds of each side in all."""
+    """Return a row for each segment, and the total seconds of each side."""
     [trial] = inputs.trials.values()
     execution = Following(folder / "unused", inputs, trial, "gradient_x_input")._job.training_execution
     trainers = {name: inputs.trainer(trial, execution) for name in ("plain", "recorded")}
@@ -114,7 +114,7 @@ def measure(folder: Path, inputs: TrainingInputs, num_steps: int) -> tuple[list[
 
 
 def whole_commands(folder: Path) -> dict[str, float]:
-    """Seconds of the command on all cores, and of a script that only trains, with one thread and with all."""
+    """Return the seconds of the command on all cores, and of a bare training on one and on all threads."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     script = ["sweeps/attribute_training.py", "--output", str(folder / "command"), "--address", "local"]
     commands = {

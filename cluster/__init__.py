@@ -1,1 +1,1 @@
-"""Everything that touches Ray: connecting to a cluster and the pool of actors."""
+"""All code that uses Ray: the connection to a cluster and the pool of actors."""

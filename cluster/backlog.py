@@ -1,4 +1,4 @@
-"""The shards that wait for a worker: the plan's, pulled one by one, and those that must run again."""
+"""The queue of shards for the workers: new ones, pulled from the plan one by one, and those that run again."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cluster.events import HasId, Quarantined
 
-# Machines come and go without a shard's fault. One that outlives this many of them takes them down.
+# Machines come and go, and no shard is to blame. A shard that has lost this many of them may be the cause.
 MAX_NODES_LOST = 10
 
 
@@ -14,8 +14,8 @@ MAX_NODES_LOST = 10
 class Task:
     """A shard and its history. `attempt` counts its tries from 1; `failures` are certainly its own.
 
-    A worker that dies or hangs with two shards in flight tells not which of them did it: both are suspects
-    and run `alone` from then on, where the next death is certain.
+    If a worker dies or hangs with two shards in flight, nobody knows which of them is the cause. Both become
+    suspects and run `alone` from then on. A shard with which a worker dies while it runs alone is the cause.
     """
 
     shard: HasId
@@ -27,7 +27,7 @@ class Task:
 
 
 class Backlog:
-    """Hands out tasks, those that run again first, and decides when a shard has failed for good."""
+    """A queue of tasks, those that run again first. It decides when a shard has failed for good."""
 
     def __init__(self, shards: Iterable[HasId], max_attempts: int) -> None:
         self._shards = iter(shards)
@@ -35,22 +35,22 @@ class Backlog:
         self._again: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
         self._exhausted = False
-        # Known at once, before any worker is ready: whether there is work at all.
+        # Pull one shard now, so that an empty plan ends at once, before any worker is ready.
         if (first := self._pull()) is not None:
             self.put_back(first)
 
     @property
     def has_suspects(self) -> bool:
-        """Whether a shard waits for a worker of its own, so that workers should run empty."""
+        """True if a suspect waits for an idle worker; other workers should then finish their calls first."""
         return bool(self._suspects)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits, as far as the plan has been pulled."""
+        """True if no task waits and the plan is at its end."""
         return self._exhausted and not self._again and not self._suspects
 
     def take(self, *, idle: bool) -> Task | None:
-        """The next task for a worker, begun; None if there is none. Only an `idle` one is sent a suspect."""
+        """Return the next task and count the attempt, or None. Only an `idle` worker gets a suspect."""
         if idle and self._suspects:
             task = self._suspects.popleft()
         elif self._again:
@@ -63,22 +63,24 @@ class Backlog:
         return task
 
     def holds(self, count: int) -> bool:
-        """Whether at least `count` tasks wait; no more of the plan is pulled than it takes to know."""
+        """Return whether at least `count` tasks wait. Pulls no more of the plan than it needs to know."""
         while len(self._again) + len(self._suspects) < count and (pulled := self._pull()) is not None:
             self._again.append(pulled)
         return len(self._again) + len(self._suspects) >= count
 
     def put_back(self, task: Task) -> None:
-        """Run a task again that is not to blame."""
+        """Queue a task again that is not to blame."""
         (self._suspects if task.alone else self._again).append(task)
 
     def fail(self, task: Task, error: str) -> Quarantined | None:
-        """Count a failure of the task's own: run it again, or give it up."""
+        """Count a failure of the task itself, then queue it again or give it up."""
         task.failures += 1
         return self._again_or_quarantine(task, task.failures, error)
 
     def lose_worker(self, tasks: list[Task], error: str) -> list[Quarantined]:
-        """Count the death, or the hanging, of the worker that had `tasks` in flight."""
+        """Count the death or the hanging of the worker that had `tasks` in flight."""
+        # With one task, that task is the cause. With two, both are only suspected: neither is quarantined for
+        # this death, but each suspicion counts once the task runs alone.
         certain = len(tasks) == 1
         for task in tasks:
             task.alone = True
@@ -91,7 +93,7 @@ class Backlog:
         return [verdict] if verdict else []
 
     def lose_node(self, tasks: list[Task], error: str) -> list[Quarantined]:
-        """Count the loss of a whole machine, which is rarely a shard's doing."""
+        """Count the loss of a whole machine, for which a shard is rarely to blame."""
         verdicts = []
         for task in tasks:
             task.nodes_lost += 1

@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from cluster.backlog import Task
 from cluster.worker import Failed, Worker
 
-# One shard computes while the one before it is written, or while the next one waits in the worker.
+# With two calls, a worker computes one shard while it writes the one before, or while the next one waits there.
 MAX_CALLS_PER_WORKER = 2
 MAX_SECONDS_BETWEEN_STARTS = 60.0
 
@@ -21,7 +21,7 @@ Ref = ray.ObjectRef[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerResources:
-    """What each of `num_workers` actors asks of Ray, and the CPU threads that it computes with."""
+    """The resources that each of `num_workers` actors asks of Ray, and the CPU threads that it computes with."""
 
     num_workers: int
     gpus_per_worker: float = 0.0
@@ -40,14 +40,14 @@ class WorkerResources:
             raise ValueError(f"gpus_per_worker must be a fraction below 1 or a whole number, not {gpus!r}")
 
     def request(self) -> dict[str, float]:
-        """The resources of one actor under the names that the cluster uses."""
+        """Return the resources of one actor under the names that the cluster uses."""
         asked = {"GPU": self.gpus_per_worker, "CPU": self.cpus_per_worker, **self.resources}
         return {name: amount for name, amount in asked.items() if amount}
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker that does not answer any more; `node_lost` says that its machine went with it."""
+    """A worker that no longer answers; `node_lost` is true if its machine was lost too."""
 
     error: str
     node_lost: bool = False
@@ -55,9 +55,10 @@ class Lost:
 
 @dataclass(eq=False)
 class Member:
-    """One actor. `since` is when it was asked for, or when its oldest call had no other before it.
+    """One actor. `since` is when it was asked for, or when its oldest call became the first in its queue.
 
-    `placing` is answered when a machine has room for it, `starting` when its job is built; then each is None.
+    `placing` is the call that returns once a machine has room for the actor, `starting` the one that returns
+    once its job is built. Each becomes None when it has returned.
     """
 
     name: str
@@ -69,14 +70,14 @@ class Member:
     calls: dict[Ref, Task] = field(default_factory=dict)
 
     def accepts(self, *, suspects_wait: bool) -> bool:
-        """Whether it may be sent a task now; while suspects wait, workers are left to run empty."""
+        """Return whether it may be sent a task now. While suspects wait, a worker gets no second call."""
         if self.starting is not None or any(task.alone for task in self.calls.values()):
             return False
         return len(self.calls) < (1 if suspects_wait else MAX_CALLS_PER_WORKER)
 
 
 class Crew:
-    """Keeps `num_workers` actors asked for; those the cluster cannot hold yet are its autoscaling demand."""
+    """The actors of a pool. Those that the cluster cannot place yet are its demand for autoscaling."""
 
     def __init__(self, factory_ref: Ref, shared_ref: Ref, resources: WorkerResources) -> None:
         self._payload = (factory_ref, shared_ref)
@@ -97,7 +98,7 @@ class Crew:
         self.owners: dict[Ref, Member] = {}
 
     def recruit(self) -> None:
-        """Ask for the actors that are missing; after failures to start, only every so often."""
+        """Ask for the actors that are missing. After failed starts it waits, longer after each."""
         now = time.monotonic()
         if now < self._next_start:
             return
@@ -110,13 +111,13 @@ class Crew:
             self.owners[placing] = self.owners[starting] = member
 
     def place(self, member: Member) -> None:
-        """A worker has a machine, and builds its job there."""
+        """Record that a worker has a machine, on which it now builds its job."""
         assert member.placing is not None
         del self.owners[member.placing]
         member.placing = None
 
     def admit(self, member: Member) -> None:
-        """A worker has built its job."""
+        """Record that a worker has built its job and is ready."""
         for ref in (member.placing, member.starting):
             if ref is not None:
                 del self.owners[ref]
@@ -125,14 +126,14 @@ class Crew:
         self.failed_starts = 0
 
     def reject(self, member: Member) -> None:
-        """A worker could not build its job: the more in a row, the later the next is asked for."""
+        """Remove a worker that could not build its job. Each failure in a row doubles the pause before a start."""
         self.dismiss(member)
         self.failed_starts += 1
         delay = min(2.0 ** (self.failed_starts - 1), MAX_SECONDS_BETWEEN_STARTS)
         self._next_start = time.monotonic() + delay
 
     def send(self, member: Member, task: Task) -> None:
-        """Give a worker a task, behind the one that it may have."""
+        """Send a worker a task; it queues behind the one that the worker may have."""
         if not member.calls:
             member.since = time.monotonic()
         ref: Ref = member.actor.work.remote(task.shard, task.attempt, member.turn)
@@ -141,13 +142,13 @@ class Crew:
         self.owners[ref] = member
 
     def complete(self, ref: Ref) -> Task:
-        """Forget a call that has answered; the one behind it has the worker to itself from now on."""
+        """Forget a call that has answered, and return its task. The clock of the call behind it starts now."""
         member = self.owners.pop(ref)
         member.since = time.monotonic()
         return member.calls.pop(ref)
 
     def dismiss(self, member: Member) -> list[Task]:
-        """Kill a worker and forget it; returns the tasks that it had in flight, oldest first."""
+        """Kill a worker and forget it. Return the tasks that it had in flight, oldest first."""
         self.members.remove(member)
         for ref in [*member.calls, member.placing, member.starting]:
             if ref is not None:
@@ -156,7 +157,7 @@ class Crew:
         return list(member.calls.values())
 
     def wait(self, timeout: float) -> list[tuple[Ref, Any]]:
-        """Every answer that is there, after at most `timeout` seconds of waiting for a first one."""
+        """Return all answers that have arrived. Waits at most `timeout` seconds for the first one."""
         refs = list(self.owners)
         if not refs:
             time.sleep(timeout)
@@ -168,16 +169,16 @@ class Crew:
 
     @property
     def has_hope(self) -> bool:
-        """Whether a worker is ready, or has a machine on which it builds its job."""
+        """True if a worker is ready, or has a machine and is building its job there."""
         return any(member.starting is None or member.placing is None for member in self.members)
 
     @property
     def num_without_calls(self) -> int:
-        """Workers that have nothing to do, starting ones included."""
+        """Number of workers without a call, those that are still starting included."""
         return sum(not member.calls for member in self.members)
 
     def describe(self) -> str:
-        """What the crew waits for, in words."""
+        """Describe in words what the crew waits for."""
         now = time.monotonic()
         busy = [member for member in self.members if member.calls]
         if busy:
@@ -192,7 +193,7 @@ class Crew:
         return state + (f"; {self.failed_starts} could not start" if self.failed_starts else "")
 
     def close(self) -> None:
-        """Kill every actor; what they had in flight is lost. After Ray's own end there is nothing to kill."""
+        """Kill every actor; their tasks in flight are lost. Does nothing if Ray has been shut down."""
         for member in list(self.members) if ray.is_initialized() else []:
             self.dismiss(member)
 
@@ -205,7 +206,7 @@ def _describe_calls(member: Member, now: float) -> str:
 def _fetch(refs: list[Ref]) -> list[Any]:
     try:
         return list(ray.get(refs))
-    except RayError:  # at least one of them; ask each, which costs a call apiece
+    except RayError:  # at least one failed: fetch one by one, which is slower
         return [_fetch_one(ref) for ref in refs]
 
 
@@ -214,7 +215,7 @@ def _fetch_one(ref: Ref) -> Any:
         return ray.get(ref)
     except RayTaskError as error:  # the shard, or what the job returned, could not be pickled
         return Failed(str(error))
-    except RayActorError as error:  # dead, or out of reach: given up alike, its tasks run elsewhere
+    except RayActorError as error:  # dead or unreachable: both are given up, and their tasks run elsewhere
         return Lost(str(error), node_lost="node has died" in str(error))
     except RayError as error:
         return Failed(str(error))

@@ -1,4 +1,4 @@
-"""What a pool tells its caller while it works."""
+"""Events that a pool yields to its caller while it works."""
 
 import textwrap
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class HasId(Protocol):
 class Committed:
     """A shard was computed and written. `summary` is what the job's commit returned.
 
-    `attempt` counts from 1; `seconds` is the time that the shard took in its worker, computing and writing,
-    without the time it queued there.
+    `attempt` counts from 1. `seconds` is the time that the worker took to compute and write the shard, without
+    the time that the shard queued there.
     """
 
     shard: HasId
@@ -29,7 +29,7 @@ class Committed:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A shard was given up after `attempts` tries; `error` is the last one's traceback, or death."""
+    """A shard was given up after `attempts` tries. `error` is the last traceback, or Ray's report of a death."""
 
     shard: HasId
     attempts: int
@@ -46,7 +46,7 @@ class WorkerLost:
 
 @dataclass(frozen=True)
 class Stalled:
-    """Nothing has happened for `seconds`; `waiting_for` names what the pool waits for, in words."""
+    """Nothing has happened for `seconds`. `waiting_for` says in words what the pool waits for."""
 
     waiting_for: str
     seconds: float
@@ -56,7 +56,7 @@ Event = Committed | Quarantined | WorkerLost | Stalled
 
 
 def headline(error: str) -> str:
-    """The line of an event's `error` that says what happened, at most 200 characters of it.
+    """Return the line of an event's `error` that says what happened, at most 200 characters of it.
 
     In a traceback that is the first line below the stack: messages may run on for many lines, such as the
     debug source that obstore appends. Without a stack, as in Ray's account of a dead actor, it is the last.

@@ -1,4 +1,4 @@
-"""Works through shards with actors that each pin a job, and survives the death of any of them."""
+"""A pool of actors that works through shards. Each actor holds a job; the death of any of them loses no shard."""
 
 import logging
 import time
@@ -39,11 +39,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions(WorkerResources):
-    """How a pool is staffed, and its patience.
+    """The workers of a pool, and its time limits.
 
-    A shard is quarantined after `max_attempts` tries. `shard_timeout` is how long, in seconds, a worker may
-    take for one shard, computing and writing; None is for ever. `stall_timeout` is how long nothing may
-    happen before a `Stalled` event says what the pool waits for.
+    A shard is quarantined after `max_attempts` tries. A worker may take `shard_timeout` seconds to compute and
+    write one shard; None sets no limit. After `stall_timeout` seconds in which nothing happened, a `Stalled`
+    event says what the pool waits for.
     """
 
     max_attempts: int = 3
@@ -61,14 +61,14 @@ class PoolOptions(WorkerResources):
 
 
 class NoWorkerStartedError(RuntimeError):
-    """No worker is ready, and the last few failed one after the other to build their job."""
+    """No worker is ready or building its job, and the last few could not build theirs."""
 
 
 class Pool:
-    """A crew of actors and the dispatcher that feeds them. Close it, or use it in a `with` statement.
+    """A crew of actors and the dispatcher that sends them shards. Close it, or use it in a `with` statement.
 
-    `factory` is called in each actor with `shared`, which travels there through the object store once a node.
-    `log` hears of what is no event: shards that failed and are tried again.
+    Each actor calls `factory(shared)`. Ray's object store copies `shared` once to each node. `log` gets a line
+    for each shard that failed and is tried again, which is no event.
     """
 
     def __init__(
@@ -84,9 +84,8 @@ class Pool:
     def run(self, shards: Iterable[HasId]) -> Iterator[Event]:
         """Yield an event for every shard, and for what goes wrong, in the order in which they happen.
 
-        Shards are pulled one by one, as workers can take them, and each is committed or quarantined, once.
-        Raises NoWorkerStartedError when the job cannot be built. Whoever leaves the iterator before its end
-        closes the pool.
+        Shards are pulled one by one, when workers can take them. Each is committed or quarantined exactly once.
+        Raises NoWorkerStartedError when the job cannot be built. Leaving the iterator early closes the pool.
         """
         backlog = Backlog(shards, self._options.max_attempts)
         finished = False
@@ -130,8 +129,14 @@ class Pool:
         return sum(member.starting is None for member in self._crew.members)
 
     def _assign(self, backlog: Backlog) -> None:
-        # In rounds, empty workers first. A second shard waits behind the first only where those that have none,
-        # or are still starting, will find one too: the last shards of a sweep are shared out.
+        """Send tasks to the workers that can take one.
+
+        The first round gives each idle worker a task, the second round gives busy workers one that queues
+        behind the first. At the end of a sweep the second round must not take what another worker could begin
+        at once: a slow shard in front would delay it while that worker is idle. So a task queues only if the
+        backlog holds one more than there are workers without a task. Workers that are still starting count
+        here, because they will be idle soon.
+        """
         for num_calls in range(MAX_CALLS_PER_WORKER):
             for member in self._crew.members:
                 if len(member.calls) != num_calls or not member.accepts(suspects_wait=backlog.has_suspects):
@@ -146,7 +151,7 @@ class Pool:
         events: list[Event] = []
         for ref, answer in self._crew.wait(SECONDS_BETWEEN_CHECKS):
             member = self._crew.owners.get(ref)
-            if member is None:  # dismissed for what an answer before this one said
+            if member is None:  # an answer before this one had its worker dismissed
                 continue
             if ref == member.placing and answer is None:
                 self._crew.place(member)

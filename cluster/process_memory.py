@@ -1,4 +1,4 @@
-"""How a worker's process deals with memory that it has freed."""
+"""Settings of the C library's allocator in a worker's process."""
 
 import ctypes
 import sys
@@ -10,11 +10,11 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Lets the process keep large blocks that it has freed; whether that could be arranged.
+    """Make the process keep large blocks that it has freed; return whether the C library agreed.
 
-    A forward pass allocates the same blocks of a few megabytes over and over. glibc gives each back to the kernel,
-    which hands it out again page by page, zeroed: a fifth of the time of a small network on a CPU. Other C
-    libraries are left alone.
+    A forward pass allocates the same blocks of a few megabytes over and over. By default glibc returns each one
+    to the kernel, which zeroes every page before it hands it out again. On a CPU that takes a fifth of a small
+    network's time. Other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""Connects to a Ray cluster, or starts one on this machine for as long as the session lasts."""
+"""The connection to a Ray cluster, or to a local one that ends with the session."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from ray._private import ray_constants
 
 from cluster.auth_token import ensure_token, keep_token_private
 
-# Ray itself tries a dead address for minutes, and then aborts the process; it is asked only after this.
+# Ray tries a dead address for minutes and then aborts the process. So an address must answer us first.
 SECONDS_TO_ANSWER = 10.0
 DEFAULT_CLIENT_PORT = 10001
 # The opening of HTTP/2, which gRPC speaks, and an empty SETTINGS frame. Its answer is a SETTINGS frame.
@@ -29,7 +29,7 @@ class ClusterAddressError(ValueError):
 
 @dataclass(frozen=True)
 class Session:
-    """A connection to Ray. `num_cpus` and `num_gpus` are what the whole cluster has as the session begins."""
+    """A connection to Ray. `num_cpus` and `num_gpus` count the whole cluster when the session begins."""
 
     address: str
     is_local: bool
@@ -38,11 +38,11 @@ class Session:
 
     @property
     def default_gpus_per_worker(self) -> float:
-        """A whole GPU where there are any."""
+        """1 if the cluster has a GPU, else 0."""
         return 1.0 if self.num_gpus >= 1 else 0.0
 
     def default_workers(self, gpus_per_worker: float) -> int:
-        """How many workers fill the cluster's GPUs, or its cores if they use none; at least 1."""
+        """Return how many workers fill the cluster's GPUs, or its cores if they use no GPU; at least 1."""
         room = self.num_gpus / gpus_per_worker if gpus_per_worker > 0 else self.num_cpus
         return max(1, int(room + 1e-9))  # 1 / 0.1 workers are 10, whatever the rounding
 
@@ -51,10 +51,10 @@ class Session:
 def connect(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[Session]:
     """Connect to Ray for the length of a `with` statement.
 
-    `None` is the cluster that RAY_ADDRESS names, else the one that `ray start` has left on this machine, else
-    a new local one; "local" starts one in any case, with `num_cpus`, by default every core. Any other address
-    (`host:port`, `ray://host:port`, `auto`) must answer: ClusterAddressError otherwise, within half a minute.
-    A connection that the process has already is used as it is and left open.
+    `None` means the cluster that RAY_ADDRESS names, else the one that `ray start` has left on this machine,
+    else a new local one. "local" always starts one, with `num_cpus`, by default every core. Any other address
+    (`host:port`, `ray://host:port`, `auto`) must answer; otherwise ClusterAddressError is raised within half a
+    minute. If the process already has a connection, that one is used and left open.
     """
     if ray.is_initialized():
         yield _describe(address or "auto", is_local=False)
@@ -72,10 +72,10 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
 
 def _recorded_address() -> str | None:
-    """The address in RAY_ADDRESS, or in the file that `ray start` writes for the programs of its machine.
+    """Return the address in RAY_ADDRESS, or in the file that `ray start` writes on its machine; None without both.
 
-    Ray's own "auto" goes on to any Ray process that it can find: also to the private cluster of another
-    program, which ends with that program.
+    Ray's own "auto" connects to any Ray process that it can find. That may be the private cluster of another
+    program, and end with it.
     """
     if address := os.environ.get("RAY_ADDRESS"):
         return address
@@ -84,7 +84,7 @@ def _recorded_address() -> str | None:
         address, owner = record.read_text().strip(), record.stat().st_uid
     except OSError:
         return None
-    # Ray's folder in /tmp can be written by every account, and a cluster runs what it likes in its drivers.
+    # Every account can write to Ray's folder in /tmp, and a cluster can run any code in its drivers.
     if address and owner not in (0, os.getuid()):
         raise ClusterAddressError(
             f"{record} names the cluster {address!r} but belongs to another account; name a cluster that you "
@@ -94,8 +94,8 @@ def _recorded_address() -> str | None:
 
 
 def _start(num_cpus: int | None) -> None:
-    """Start a cluster of one node that only this machine reaches, and on it only holders of the user's token."""
-    # Ray says at each start that its token authentication is on, which is as it should be.
+    """Start a cluster of one node. Only programs on this machine that hold the user's token can reach it."""
+    # At each start Ray warns that its token authentication is on. That is intended.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     ensure_token()
     keep_token_private()
@@ -117,18 +117,18 @@ def _join(address: str) -> None:
 
 
 def _init(address: str, **options: Any) -> None:
-    # An address of the network is meant as it is: Ray's own way with those stays.
+    # Only loopback addresses need this; Ray handles the network's addresses correctly.
     with _loopback_as_such() if _may_be_loopback(address) else contextlib.nullcontext():
-        # The terminal belongs to the driver; what workers print is in Ray's logs, their errors come as events.
+        # Only the driver writes to the terminal. What workers print is in Ray's logs; their errors are events.
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
 
 
 @contextlib.contextmanager
 def _loopback_as_such() -> Iterator[None]:
-    """Have Ray use 127.0.0.1 where it would put the machine's address in its place.
+    """Make Ray keep 127.0.0.1 where it would replace it by the machine's address.
 
-    A new node is there then, and all its servers listen there alone; and it is found there again. Ray does so
-    by itself on macOS, by this constant; `_node_ip_address="127.0.0.1"` would mean the machine's address too.
+    A new node then has this address, all its servers listen only there, and a driver finds it there. On macOS
+    Ray does this itself, by this constant. `_node_ip_address="127.0.0.1"` does not help: Ray replaces it too.
     """
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False

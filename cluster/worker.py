@@ -1,4 +1,4 @@
-"""The side of the pool that runs in an actor: one job, which pins a model, and the shards it is sent."""
+"""The part of the pool that runs in an actor: one job, which holds a model, and the shards that it is sent."""
 
 import os
 import sys
@@ -12,21 +12,21 @@ from typing import Any, Protocol
 
 from cluster.process_memory import keep_freed_memory
 
-# The driver kills a broken worker as soon as it hears of it; a worker whose driver is away ends by itself.
+# The driver kills a broken worker as soon as it is told. Without a driver the worker ends itself after this.
 SECONDS_TO_LIVE_WHEN_BROKEN = 10.0
-# A call whose predecessor never arrives, because its shard could not be unpickled, goes ahead after this.
+# A call whose predecessor never arrives, because its shard could not be unpickled, starts after this.
 SECONDS_TO_WAIT_FOR_TURN = 1.0
 
 
 class Job(Protocol):
-    """What a worker does with its shards. It lives in one actor and pins a model."""
+    """The work that a sweep does for each shard. A job lives in one actor and holds a model."""
 
     def compute(self, shard: Any) -> Any:
-        """Do the shard's work on the device. All computations of a worker run in one and the same thread."""
+        """Do the shard's work on the device. All computations of a worker run in the same thread."""
         ...
 
     def commit(self, computed: Any, attempt: int) -> dict[str, Any]:
-        """Encode and write what `compute` returned, while the next shard computes; return a small summary."""
+        """Write what `compute` returned, and return a small summary. The next shard computes meanwhile."""
         ...
 
 
@@ -48,11 +48,11 @@ class Failed:
 
 
 class Worker:
-    """The actor. It needs `max_concurrency=2` of Ray: one shard is written as the next computes.
+    """The actor. It needs Ray's `max_concurrency=2`, so that it writes one shard while the next computes.
 
-    A thread of its own computes, since OpenMP's thread count, CUDA's current device and captured graphs all
-    belong to a thread. Ray's two threads race, so each call carries its turn: the driver, which times the
-    oldest of a worker's shards, counts on their order.
+    One thread does all computing, because OpenMP's thread count, CUDA's current device and captured graphs
+    belong to a thread. Ray's two threads may reach it in any order. So each call carries its turn: the driver
+    times the oldest of a worker's shards, and relies on their order.
     """
 
     def __init__(self, num_threads: int) -> None:
@@ -63,14 +63,14 @@ class Worker:
         self._turns = threading.Condition()
         keep_freed_memory()
         self._compute_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        # Ray's launcher sets this to the actor's CPUs, and to 1 without any; OpenMP reads it as it is loaded.
+        # Ray's launcher sets this to the actor's CPUs, or to 1. OpenMP reads it when it is loaded.
         os.environ["OMP_NUM_THREADS"] = str(num_threads)
 
     def place(self) -> None:
-        """Answers as soon as the actor has a machine, before it builds its job."""
+        """Answer as soon as the actor has a machine, before it builds its job."""
 
     def start(self, factory: JobFactory, shared: Any) -> Failed | None:
-        """Build the job; `shared` is the object store's: numpy arrays in it are read-only, not copied."""
+        """Build the job. Numpy arrays in `shared` are read-only views into Ray's object store."""
         try:
             self._job = self._compute_thread.submit(factory, shared).result()
         except Exception:
@@ -78,7 +78,7 @@ class Worker:
         return None
 
     def work(self, shard: Any, attempt: int, turn: int) -> Done | Failed:
-        """Compute and commit one shard; whatever the job raises comes back as a value."""
+        """Compute and commit one shard. What the job raises is returned as a `Failed`."""
         assert self._job is not None
         try:
             computed, begin = self._enqueue(shard, turn).result()
@@ -98,7 +98,7 @@ class Worker:
 
     def _compute(self, shard: Any) -> tuple[Any, float]:
         assert self._job is not None
-        if self._broken:  # the next shard is not to blame: it waits here for the end, and runs elsewhere
+        if self._broken:  # the next shard is not to blame: it waits for the end here, then runs elsewhere
             time.sleep(2 * SECONDS_TO_LIVE_WHEN_BROKEN)
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(self._num_threads)
@@ -106,7 +106,7 @@ class Worker:
         try:
             return self._job.compute(shard), begin
         except Exception as error:
-            if breaks_device(error):  # here, before this thread takes up the next shard
+            if breaks_device(error):  # in this thread, before it takes the next shard
                 self._retire()
             raise
 
@@ -118,10 +118,10 @@ class Worker:
 
 
 def breaks_device(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, leaves the process without a usable accelerator.
+    """Return whether an error, or one that caused it, leaves the process without a usable accelerator.
 
-    After an illegal access or a failed assertion on the device every later CUDA call of the process fails
-    too; an allocator that is out of memory (`torch.OutOfMemoryError`) is no such case.
+    After an illegal access or a failed assertion on the device, every later CUDA call of the process fails.
+    An allocator that is out of memory (`torch.OutOfMemoryError`) stays usable.
     """
     while error is not None:
         name, text = type(error).__name__, str(error)

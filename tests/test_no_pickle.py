@@ -57,12 +57,15 @@ REQUIRED = {
 }
 
 
-def files() -> list[Path]:
-    return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.AST]:
+    """Return the syntax tree of every module of the packages, by its path."""
+    files = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
 def imported_names(tree: ast.AST) -> dict[str, str]:
-    """What each imported name stands for, in full."""
+    """Return the full name of each imported name."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -75,7 +78,7 @@ def imported_names(tree: ast.AST) -> dict[str, str]:
 
 
 def full_name(node: ast.AST, imported: dict[str, str]) -> str | None:
-    """`np.load` as `numpy.load`; a method of something that is no module as `.method`."""
+    """Return `numpy.load` for `np.load`; for a method of something that is no module, `.method`."""
     if isinstance(node, ast.Name):
         return imported.get(node.id, node.id)
     if isinstance(node, ast.Attribute):
@@ -92,7 +95,7 @@ def is_imported(node: ast.AST, imported: dict[str, str]) -> bool:
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:
-    """The full names of all that is dangerous in a module, once for each use."""
+    """Yield the full names of all that is dangerous in a module, once for each use."""
     imported = imported_names(tree)
     parts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
@@ -113,7 +116,7 @@ def is_below(name: str, names: tuple[str, ...]) -> bool:
 
 
 def without_arguments(tree: ast.AST) -> Iterator[str]:
-    """Calls that lack an argument which must stand there literally."""
+    """Yield the calls that lack an argument which must be given literally."""
     imported = imported_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -125,17 +128,12 @@ def without_arguments(tree: ast.AST) -> Iterator[str]:
                     yield f"{name} without {argument}={value}"
 
 
-def test_what_could_run_code_is_used_where_it_is_named_here_and_nowhere_else() -> None:
-    found = {
-        (str(file.relative_to(ROOT)), danger)
-        for file in files()
-        for danger in dangers(ast.parse(file.read_text(encoding="utf-8")))
-    }
+def test_what_could_run_code_is_used_where_it_is_named_here_and_nowhere_else(trees) -> None:
+    found = {(path, danger) for path, tree in trees.items() for danger in dangers(tree)}
     assert found == ALLOWED.keys()
 
 
-def test_weights_are_read_as_tensors_only() -> None:
-    trees = {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files()}
+def test_weights_are_read_as_tensors_only(trees) -> None:
     assert {path: wrong for path, tree in trees.items() if (wrong := list(without_arguments(tree)))} == {}
 
 

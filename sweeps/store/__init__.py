@@ -5,10 +5,11 @@
     RUN/images/<shard_id>-<attempt>-<token>.parquet
     RUN/failures/<shard_id>.json    quarantined shards
     RUN/progress.json, RUN/_SUCCESS
-    RUN/_staging/, RUN/_lock        a local disk's writes under way, and its drivers' lock
+    RUN/_staging/, RUN/_lock        on a local disk: unfinished writes, and the drivers' lock
 
-An attempt writes its images first, then its results by put-if-absent: the first writer wins, a loser deletes
-its images. So results/ holds whole shards only, each once, at every moment.
+The commit rule: an attempt writes its images first, under a name of its own, and then its results file by
+put-if-absent. The first writer wins; a loser deletes its images. So at every moment results/ holds only whole
+shards, each of them once, and every image that a row names is there.
 """
 
 from sweeps.store.crash_points import CRASH_POINTS

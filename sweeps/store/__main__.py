@@ -1,6 +1,6 @@
 """`python -m sweeps.store verify|gc|status|export-webdataset RUN`.
 
-Exit status: 0 all well; 1 problems found; 2 a user's mistake.
+Exit status: 0 success; 1 problems found; 2 a user's mistake.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Command = Callable[[RunDirectory, argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status; argparse itself exits with 2 for unknown arguments."""
+    """Run one command and return the exit status. argparse itself exits with 2 for unknown arguments."""
     options = _parser().parse_args(arguments)
     try:
         run = open_run(options.run)
@@ -146,7 +146,7 @@ def _describe(found: Status) -> str:
 
 
 def _listed(headline: str, items: Sequence[str]) -> list[str]:
-    """The headline and the first items below it."""
+    """Return the headline and the first items below it."""
     more = [f"  and {len(items) - _MAX_LINES} more"] if len(items) > _MAX_LINES else []
     return [headline, *(f"  {item}" for item in items[:_MAX_LINES]), *more]
 
@@ -163,6 +163,6 @@ def _size(num_bytes: int) -> str:
 if __name__ == "__main__":
     exit_status = main()
     sys.stdout.flush()
-    # About once in fifty times a native thread of the Parquet or store library takes the interpreter's lock
-    # while the interpreter is being torn down, and that aborts the process after its work is done.
+    # Skip the interpreter's own shutdown. About once in fifty times a native thread of the Parquet or store
+    # library takes the interpreter's lock during it, which aborts the process after its work is done.
     os._exit(exit_status)

@@ -1,4 +1,4 @@
-"""A folder in S3, GCS or Azure: puts are atomic, and conditional where writers may meet; never a rename."""
+"""A folder in S3, GCS or Azure. Puts are atomic, and conditional where writers may meet; there are no renames."""
 
 from __future__ import annotations  # obstore's types exist for type checkers alone
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A commit outlasts an outage of minutes; credentials and the request itself last five. The time alone ends it:
-# obstore draws each pause between the first one and `base` times the last one, so that with base 2 ten of them
-# are over in five seconds as a rule.
+# A commit survives an outage of minutes. (Credentials and the request itself are valid for five.) Only the time
+# ends the retries, so `max_retries` is out of reach. obstore draws each pause at random between the first pause
+# and `base` times the last one. With base 2 the pauses hardly grow: ten of them usually take five seconds.
 PATIENT: RetryConfig = {
     "max_retries": 1000,
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=20), "base": 4},
     "retry_timeout": timedelta(minutes=4),
 }
-# Someone waits at the terminal for the answer.
+# For requests whose answer a user awaits at the terminal.
 QUICK: RetryConfig = {
     "max_retries": 4,
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2},
@@ -43,10 +43,10 @@ QUICK: RetryConfig = {
 }
 
 _NUM_UPDATES = 100
-# A connection that broke before the answer or amid it, in obstore's words; and what it then says of an upload
-# in parts, which it gives up although it is complete.
+# obstore's words for a connection that broke before or during the answer. `NoSuchUpload` appears when the answer
+# to the end of a multipart upload was lost: the upload is complete, and obstore's own repetition finds none open.
 _BROKEN = ("error sending request", "response body error", "NoSuchUpload")
-# Where obstore looks for a store's address, by the URL's scheme. It aborts where that is no URL.
+# The variables in which obstore looks for a store's address, by the URL's scheme. It aborts if one is no URL.
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
@@ -73,7 +73,7 @@ class CloudFiles(Files):
         try:
             self._sent_again(lambda: obstore.put(self.store, path, content, mode="create"))
         except AlreadyExistsError:
-            # Ours, if the answer to our first request was lost and the request was sent again.
+            # It is our own file if the answer to our first request was lost and the request was sent again.
             return self.read_if_present(path) == bytes(content)
         return True
 
@@ -130,10 +130,10 @@ class CloudFiles(Files):
             self.delete(path)
 
     def tidy(self) -> None:
-        """A store has no folders that could be left empty."""
+        """Do nothing: a store has no folders that could be left empty."""
 
     def _read_version(self, path: str) -> tuple[bytes | None, UpdateVersion | None]:
-        """The content and what identifies it; None and None where there is no such file."""
+        """Return the content and its version; None and None if there is no such file."""
         try:
             found = self._sent_again(lambda: obstore.get(self.store, path))
         except FileNotFoundError:
@@ -146,11 +146,11 @@ class CloudFiles(Files):
         return found.bytes().to_bytes(), version
 
     def _sent_again(self, request: Callable[[], T]) -> T:
-        """Makes a request, and makes it again after its connection broke.
+        """Make a request, and repeat it after its connection broke.
 
-        obstore does so itself, but neither for puts with a condition nor for deletions, nor where an answer
-        broke off, such as a 404. It is safe for all: callers who are told that a condition fails read whose
-        content is there.
+        obstore repeats requests itself, except conditional puts, deletions, and requests whose answer broke off
+        in the middle, such as a 404. Repeating is safe for these too: if the first request did take effect, the
+        second one's condition fails, and the caller then reads whose content is there.
         """
         pauses = self._pauses()
         while True:
@@ -160,7 +160,7 @@ class CloudFiles(Files):
                 self._wait_after(error, pauses)
 
     def _wait_after(self, error: Exception, pauses: Iterator[float]) -> None:
-        """Waits for the next pause; raises the error if no pause is left, or if no pause would help."""
+        """Sleep for the next pause. Raise the error if no pause is left, or if a repetition cannot help."""
         text = str(error)
         if f"after {self._retry['max_retries']} retries" in text or not any(it in text for it in _BROKEN):
             raise error
@@ -170,7 +170,7 @@ class CloudFiles(Files):
         time.sleep(pause)
 
     def _pauses(self) -> Iterator[float]:
-        """Seconds between attempts: doubled each time, and different for each of many writers."""
+        """Yield the seconds between attempts: doubled each time, and random so that writers spread out."""
         backoff = self._retry["backoff"]
         pause, longest = (backoff[name].total_seconds() for name in ("init_backoff", "max_backoff"))
         deadline = time.monotonic() + self._retry["retry_timeout"].total_seconds()
@@ -182,19 +182,19 @@ class CloudFiles(Files):
             pause = min(longest, 2 * pause)
 
     def _put_version(self, path: str, content: bytes, version: UpdateVersion | None) -> bool:
-        """Replaces this version (None: no file); False if the file is another one by now."""
+        """Replace this version (None: no file). Return False if the file has changed since."""
         if version is None:
             return self.put_if_absent(path, content)
         try:
             self._sent_again(lambda: obstore.put(self.store, path, content, mode=version))
         except (PreconditionError, FileNotFoundError):
-            # Replaced or deleted meanwhile, or replaced by our own first request, whose answer was lost.
+            # Another writer replaced or deleted it, or our own first request did and its answer was lost.
             return self.read_if_present(path) == content
         return True
 
 
 def _check_endpoints(url: str) -> None:
-    """ValueError for a variable of the environment that should hold a store's address and does not."""
+    """Raise ValueError if an environment variable for a store's address holds something else."""
     for name in _ENDPOINTS.get(urlsplit(url).scheme, ()):
         endpoint = os.environ.get(name)
         if endpoint is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", endpoint):

@@ -1,4 +1,4 @@
-"""What a disk or an object store complains about, in words that say what to do."""
+"""Explanations of a disk's or an object store's errors, with advice on what to do."""
 
 import errno
 import re
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from obstore.exceptions import BaseError
 
-# How S3, Azure and GCS say so.
+# The words of S3, Azure and GCS for a missing bucket.
 NO_BUCKET = r"NoSuchBucket|ContainerNotFound|specified bucket does not"
 
 _ELSEWHERE = "choose another place"
@@ -33,7 +33,7 @@ _BY_NUMBER = {
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
 }
 
-# The first pattern found in the error's text; the names of codes are those of S3, GCS and Azure.
+# The first pattern that the error's text matches counts. The codes are those of S3, GCS and Azure.
 _BY_TEXT = (
     (
         NO_BUCKET,
@@ -88,7 +88,7 @@ _BY_TEXT = (
 
 @contextmanager
 def explained(url: str, verb: str) -> Iterator[None]:
-    """Turns what a disk or a store raises into a ValueError: `URL cannot be VERB: reason (error); advice`."""
+    """Turn errors of a disk or a store into a ValueError: `URL cannot be VERB: reason (error); advice`."""
     try:
         yield
     except (OSError, BaseError) as error:
@@ -106,11 +106,11 @@ def _explanation(error: Exception) -> tuple[str, str]:
 
 
 def _number(error: Exception) -> int:
-    """The errno of an OSError, or the one that obstore writes into its messages; 0 if there is none."""
+    """Return the errno of an OSError, or the one in obstore's message; 0 if there is none."""
     found = re.search(r"os error (\d+)", str(error))
     return getattr(error, "errno", None) or (int(found[1]) if found else 0)
 
 
 def _first_line(error: Exception) -> str:
-    """The message without the structure that obstore appends to it."""
+    """Return the message without the structure that obstore appends to it."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(": <?xml")[0]

@@ -1,7 +1,7 @@
-"""Files of a folder by one interface, whether it is on a local disk or in an object store.
+"""One interface to the files of a folder, on a local disk or in an object store.
 
-`LocalFiles` and `CloudFiles` differ only in how a file becomes visible: a disk has rename and hard links but
-shows half-written files; a store has neither, but its puts are atomic and can be conditional.
+`LocalFiles` and `CloudFiles` differ only in how a file becomes visible. A disk has renames and hard links, but
+readers see half-written files. A store has neither, but its puts are atomic and can be conditional.
 """
 
 import io
@@ -30,54 +30,56 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
+        """Last part of the path."""
         return self.path.rpartition("/")[2]
 
 
 class Files(ABC):
-    """A folder. What is not there raises FileNotFoundError; a folder that is not there is empty."""
+    """A folder. A missing file raises FileNotFoundError; a missing folder counts as empty."""
 
     @property
     @abstractmethod
     def store(self) -> ObjectStore:
-        """The obstore object, opened when first used."""
+        """The obstore object; it is opened when first used."""
 
     @abstractmethod
     def put(self, path: str, content: Content) -> None:
-        """Writes or replaces a file: readers see the old or the new one, never a part."""
+        """Write or replace a file. Readers see the old or the new one, never a part."""
 
     @abstractmethod
     def put_if_absent(self, path: str, content: Content) -> bool:
-        """Writes a file unless there is one; of several writers exactly one gets True.
+        """Write a file unless it exists. Of several writers exactly one gets True.
 
-        The content must be unique to its writer: a request may be answered by 'exists already' because it was
-        sent twice, and only the content tells whose file it is.
+        Each writer's content must be unique. A request that was sent twice may be answered with 'exists
+        already', and only the content then shows whose file it is.
         """
 
     @abstractmethod
     def update(self, path: str, transform: Callable[[bytes | None], bytes]) -> bytes:
-        """Replaces a file by what `transform` makes of it (None: there is none); no writer's change is lost.
+        """Replace a file by `transform(content)`, `transform(None)` if it is missing. No writer's change is lost.
 
-        `transform` may be called again when another writer was faster. What it returns must be unique to the
-        call, as by a random revision in it: only so does a writer whose answer was lost know its own content.
+        `transform` may be called again when another writer was faster. Each result must be unique, for example by
+        a random revision in it. Otherwise a writer whose answer was lost could not recognise its own content.
         """
 
     @abstractmethod
     def probe(self) -> None:
-        """Writes, protects and deletes a file as a commit does; leaves nothing behind. OSError and obstore's
-        errors as they come, ValueError where the rules of a commit do not hold."""
+        """Write, protect and delete a file as a commit does, and leave nothing behind.
+
+        OSErrors and obstore's errors pass through. Raises ValueError if the rules of a commit do not hold.
+        """
 
     def read(self, path: str) -> bytes:
-        """The whole content of a file."""
+        """Return the whole content of a file."""
         return obstore.get(self.store, path).bytes().to_bytes()
 
     def open(self, path: str, size: int | None = None) -> io.RawIOBase:
-        """A seekable file that fetches only what is read; `size` (from a listing) spares a request."""
+        """Return a seekable file that fetches only what is read. A `size` from a listing saves a request."""
         store = self.store
         return _RangeFile(store, path, obstore.head(store, path)["size"] if size is None else size)
 
     def list(self, folder: str) -> Iterator[Entry]:
-        """The files below a folder in no particular order, streaming."""
+        """Yield the files below a folder in no particular order."""
         try:
             for page in obstore.list(self.store, folder, chunk_size=1000):
                 for meta in page:
@@ -86,15 +88,15 @@ class Files(ABC):
             return
 
     def staged(self) -> Iterator[Entry]:
-        """What is in the staging folder: writes that are under way, or that died on theirs."""
+        """Yield the files of the staging folder: unfinished writes, some of them by dead processes."""
         yield from self.list(STAGING)
 
     @abstractmethod
     def tidy(self) -> None:
-        """Removes what writing needed and readers do not, if no write is under way."""
+        """Remove the staging folder if no write is under way."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file of this path."""
+        """Return whether there is a file of this path."""
         try:
             obstore.head(self.store, path)
         except FileNotFoundError:
@@ -102,12 +104,12 @@ class Files(ABC):
         return True
 
     def delete(self, path: str) -> None:
-        """Deletes a file if there is one."""
+        """Delete a file if there is one."""
         with suppress(FileNotFoundError):
             obstore.delete(self.store, path)
 
     def read_if_present(self, path: str) -> bytes | None:
-        """The content, or None where there is no such file."""
+        """Return the content, or None if there is no such file."""
         try:
             return self.read(path)
         except FileNotFoundError:
@@ -115,7 +117,7 @@ class Files(ABC):
 
 
 class _RangeFile(io.RawIOBase):
-    """A stored file through the file protocol that pyarrow asks for."""
+    """A stored file with the file protocol that pyarrow needs."""
 
     def __init__(self, store: ObjectStore, path: str, size: int) -> None:
         self._store, self._path, self._size = store, path, size

@@ -1,4 +1,4 @@
-"""A folder on a local disk: files are staged under a temporary name and shown whole by a link or a rename."""
+"""A folder on a local disk. Files are written under a temporary name, then a link or a rename shows them whole."""
 
 import fcntl
 import os
@@ -15,19 +15,19 @@ from obstore.store import LocalStore
 from sweeps.store.crash_points import crash_point
 from sweeps.store.files import STAGING, Content, Entry, Files
 
-# An almost full disk takes a few bytes gladly.
+# Enough bytes to find out that a disk is almost full.
 _PROBE_BYTES = 1 << 20
 
 
 class LocalFiles(Files):
-    """A folder below `root`, made by the first write."""
+    """A folder below `root`; the first write creates it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @cached_property
     def store(self) -> LocalStore:
-        """FileNotFoundError while there is no such folder: reading makes none."""
+        """The folder as an obstore object; FileNotFoundError if it is missing, because reading creates none."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root} is not a folder")
         return LocalStore(self.root)
@@ -41,10 +41,10 @@ class LocalFiles(Files):
         staged = self._stage(path, content)
         crash_point("staged")
         try:
-            obstore.rename(self.store, staged, path, overwrite=False)  # a hard link: fails if there is one
+            obstore.rename(self.store, staged, path, overwrite=False)  # a hard link; fails if the file exists
         except AlreadyExistsError:
             self.delete(staged)
-            # A network disk may have made the link and lost its answer.
+            # A network disk may have made our link and lost the answer. Then the file has our content.
             return self.read_if_present(path) == bytes(content)
         _sync((self.root / path).parent)
         return True
@@ -52,7 +52,7 @@ class LocalFiles(Files):
     def update(self, path: str, transform: Callable[[bytes | None], bytes]) -> bytes:
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "_lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the kernel when its process dies
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it when the process dies
             content = transform(self.read_if_present(path))
             self.put(path, content)
         return content
@@ -71,11 +71,11 @@ class LocalFiles(Files):
             self._remove_empty(missing)
 
     def staged(self) -> Iterator[Entry]:
-        # obstore hides the temporary names of its own unfinished writes from its listing.
+        # obstore's listing hides the temporary names of its own unfinished writes.
         for file in (self.root / STAGING).glob("*"):
             try:
                 status = file.stat()
-            except FileNotFoundError:  # shown or deleted meanwhile
+            except FileNotFoundError:  # renamed or deleted meanwhile
                 continue
             yield Entry(
                 f"{STAGING}/{file.name}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
@@ -85,22 +85,22 @@ class LocalFiles(Files):
         self._remove_empty([self.root / STAGING])
 
     def delete(self, path: str) -> None:
-        # obstore itself refuses these for everything else that is done to a file.
+        # For all other operations obstore itself refuses such a path.
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise ValueError(f"path {path!r} leaves {self.root}")
         (self.root / path).unlink(missing_ok=True)
 
     def _stage(self, path: str, content: Content) -> str:
-        """Writes the content under a name of its own in the staging folder, and returns that."""
+        """Write the content under a unique name in the staging folder, and return its path."""
         self.root.mkdir(parents=True, exist_ok=True)
         staged = f"{STAGING}/{secrets.token_hex(8)}-{Path(path).name}"
         obstore.put(self.store, staged, content, use_multipart=False)
-        # A name that outlives a power cut must not outlive its bytes.
+        # After a power cut there must be no name without its bytes.
         _sync(self.root / staged)
         return staged
 
     def _missing_folders(self) -> list[Path]:
-        """The folders that a write would make, innermost first."""
+        """Return the folders that a write would create, innermost first."""
         folders = [self.root / STAGING, self.root, *self.root.parents]
         return [folder for folder in folders if not folder.exists()]
 
@@ -108,7 +108,7 @@ class LocalFiles(Files):
         for folder in folders:
             try:
                 folder.rmdir()
-            except OSError:  # never made, or another process uses it by now
+            except OSError:  # it was never made, or another process uses it
                 return
 
 

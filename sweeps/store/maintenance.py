@@ -1,4 +1,4 @@
-"""What an owner of a run directory does between runs: see how far it is, clear what dead attempts left."""
+"""Maintenance of a run directory: its status, and the removal of files that dead attempts left."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from sweeps.schemas import IMAGE_COLUMNS
 from sweeps.store.files import Entry
 from sweeps.store.run_directory import RunDirectory
 
-# Reading a footer waits for the disk or the network, not for the processor.
+# Reading a footer waits for the disk or the network, so many threads help.
 _NUM_READERS = 32
 
 Item = TypeVar("Item")
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How far a run directory is. `num_unreadable` results files count in bytes, not in rows."""
+    """The progress of a run directory. Unreadable results files count in `result_bytes`, not in `num_rows`."""
 
     sweep: dict[str, Any]
     num_committed: int
@@ -39,19 +39,19 @@ class Status:
 
 @dataclass
 class Garbage:
-    """What no row needs: files (paths and sizes), and how many were left alone because they are young."""
+    """Files that no row needs, and the number of those that are too young to delete."""
 
     files: list[Entry] = field(default_factory=list)
     num_too_young: int = 0
 
     @property
     def bytes(self) -> int:
-        """Their size together."""
+        """Total size of the files."""
         return sum(entry.size for entry in self.files)
 
 
 def open_run(url: str) -> RunDirectory:
-    """A run directory that is there: ValueError where there is no sweep.json."""
+    """Return an existing run directory. Raise ValueError if it has no sweep.json."""
     run = RunDirectory(url)
     if run.read_sweep() is None:
         raise ValueError(
@@ -61,7 +61,7 @@ def open_run(url: str) -> RunDirectory:
 
 
 def status(run: RunDirectory) -> Status:
-    """Counts what is committed, from listings and the files' footers."""
+    """Count what is committed, from listings and the files' footers."""
     committed = num_rows = num_unreadable = result_bytes = 0
     for entry, rows in map_in_threads(lambda entry: (entry, _num_rows(run, entry)), run.results()):
         committed += 1
@@ -84,12 +84,12 @@ def status(run: RunDirectory) -> Status:
 
 
 def collect_garbage(run: RunDirectory, *, older_than: timedelta, dry_run: bool = False) -> Garbage:
-    """Deletes images that no row names and what dead writers left in the staging folder; returns them.
+    """Delete images that no row names, and what dead writers left in the staging folder. Return these files.
 
-    Files younger than `older_than` stay: an attempt that is under way has written its images and not yet its
-    rows. ValueError when a results file cannot be read, since it might name any image.
+    Files younger than `older_than` stay, because a running attempt has written its images before its rows.
+    Raises ValueError if a results file cannot be read, because it might name any image.
     """
-    # Images before results: an attempt that commits in between is not taken for a dead one.
+    # List the images before the results. Then an attempt that commits in between is not taken for a dead one.
     candidates = list(run.images())
     named = _named_images(run)
     garbage = Garbage()
@@ -105,7 +105,7 @@ def collect_garbage(run: RunDirectory, *, older_than: timedelta, dry_run: bool =
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` with requests in parallel, in order; runs ahead of its reader by a bounded number of items."""
+    """Apply a function in parallel threads and yield in order, at most a bounded number of items ahead."""
     iterator = iter(items)
     with ThreadPoolExecutor(_NUM_READERS) as pool:
         while batch := list(islice(iterator, 4 * _NUM_READERS)):
@@ -123,13 +123,13 @@ def _image_files(run: RunDirectory, entry: Entry) -> set[str]:
     try:
         parquet = pq.ParquetFile(run.files.open(entry.path, entry.size))
         table = parquet.read(columns=[f"{column}_file" for column in IMAGE_COLUMNS])
-        # Every sweep has this one: without it, the file is none of a sweep's.
+        # Every sweep has this column; a file without it is no results file of a sweep.
         named = set(table["image_file"].unique().to_pylist())
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(
             f"{run.url}/{entry.path} cannot be read: {error}; nothing was deleted; see `verify`"
         ) from error
-    # Only the sweeps that store such images have the other columns.
+    # The other columns exist only in sweeps that store such images.
     for column in table.columns:
         named.update(column.unique().to_pylist())
     return named - {None}

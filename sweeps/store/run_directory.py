@@ -1,4 +1,4 @@
-"""The run directory: who commits what, and what is committed."""
+"""The run directory: committing shards, and listing what is committed."""
 
 import json
 import logging
@@ -32,9 +32,9 @@ _logger = logging.getLogger(__name__)
 
 
 class RunDirectory:
-    """A run directory by its path, `file://`, `s3://`, `gs://` or `az://` URL; nothing is opened or made yet.
+    """A run directory, given by its path or a `file://`, `s3://`, `gs://` or `az://` URL. It is opened lazily.
 
-    Picklable: an actor opens it anew. ValueError for another kind of URL.
+    It can be pickled: each actor opens it anew. Raises ValueError for another kind of URL.
     """
 
     def __init__(self, url: str | Path) -> None:
@@ -48,33 +48,33 @@ class RunDirectory:
 
     @cached_property
     def files(self) -> Files:
-        """The files of the directory, by a store that retries for minutes."""
+        """Files of the directory, in a store that retries for minutes."""
         return open_files(self.url)
 
     @cached_property
     def _quick_files(self) -> Files:
-        """The same files, by a store that gives up after seconds."""
+        """The same files, in a store that gives up after seconds."""
         return open_files(self.url, quick=True)
 
     def check_writable(self) -> None:
-        """ValueError that says why nothing can be committed here and what to do; leaves nothing behind."""
+        """Raise a ValueError with reason and advice if nothing can be committed here. Leaves nothing behind."""
         with explained(self.url, "written"):
             self._quick_files.probe()
 
     def read_sweep(self) -> dict[str, Any] | None:
-        """What sweep.json holds; None where there is none. ValueError where it cannot be read."""
+        """Return the content of sweep.json, None if there is none. Raise ValueError if it cannot be read."""
         with explained(self.url, "read"):
             content = self._quick_files.read_if_present("sweep.json")
         return self._parse_sweep(content)
 
     def update_sweep(self, transform: Callable[[dict[str, Any] | None], dict[str, Any]]) -> dict[str, Any]:
-        """Replaces sweep.json by what `transform` makes of it, by compare and swap; returns the new content.
+        """Replace sweep.json by `transform(content)`, by compare and swap. Return the new content.
 
-        `transform` may be called again when another driver was faster; its own ValueError ends the update.
+        `transform` may be called again when another driver was faster. Its ValueError ends the update unwritten.
         """
 
         def transform_bytes(content: bytes | None) -> bytes:
-            # The revision makes every version unique, so that a driver can tell its own from an equal one.
+            # A random revision makes every version unique, so that a driver recognises its own.
             sweep = {_REVISION: secrets.token_hex(8)} | transform(self._parse_sweep(content))
             return (json.dumps(sweep, indent=1) + "\n").encode()
 
@@ -83,9 +83,9 @@ class RunDirectory:
         return self._parse_sweep(content) or {}
 
     def check_seen(self, invocation: dict[str, Any]) -> None:
-        """ValueError unless this machine sees the sweep.json into which the driver has written its invocation.
+        """Raise ValueError unless this machine sees the sweep.json that holds the driver's invocation.
 
-        A path means another folder on each machine unless a file system is shared.
+        Unless the machines share a file system, the same path is a different folder on each of them.
         """
         sweep = self.read_sweep()
         if sweep is None or invocation not in sweep["invocations"]:
@@ -96,21 +96,21 @@ class RunDirectory:
             )
 
     def committed(self) -> Iterator[str]:
-        """The ids of the committed shards in no particular order, streaming."""
+        """Yield the ids of the committed shards in no particular order."""
         return (entry.name.removesuffix(_SUFFIX) for entry in self.results())
 
     def results(self) -> Iterator[Entry]:
-        """The committed results files, streaming."""
+        """Yield the committed results files."""
         return (entry for entry in self.files.list("results") if entry.name.endswith(_SUFFIX))
 
     def images(self) -> Iterator[Entry]:
-        """The image files, committed or not, streaming."""
+        """Yield the image files, committed or not."""
         return (entry for entry in self.files.list("images") if entry.name.endswith(_SUFFIX))
 
     def put_images(self, shard_id: str, attempt: int, table: pa.Table) -> str:
-        """Writes an attempt's images and returns the file's name in images/; its rows must name it.
+        """Write an attempt's images and return the file's name in images/; the rows must name it.
 
-        The name is random at its end: the attempts of a killed driver count from one as well.
+        The name ends at random, because after a killed driver the next one counts attempts from 1 again.
         """
         name = f"{_safe(shard_id)}-{attempt:d}-{secrets.token_hex(6)}{_SUFFIX}"
         self.files.put(f"images/{name}", images_bytes(table))
@@ -118,10 +118,12 @@ class RunDirectory:
         return name
 
     def commit(self, shard_id: str, rows: pa.Table, image_file: str | None) -> bool:
-        """Makes the rows visible, unless another attempt was first: then its images are deleted, and False.
+        """Make the rows visible and return True. If another attempt was first, delete the images and return False.
 
-        An exception leaves it open whether the shard is committed; another attempt finds out. ValueError
-        for a null where the schema allows none.
+        Two attempts may both get here: a worker that was given up for dead may still be alive. Only put-if-absent
+        decides between them, and the file that it writes is the commit. So a shard is never partly visible, and
+        never visible twice. After an exception it is unknown whether the shard is committed; another attempt
+        finds out. Raises ValueError for a null where the schema allows none.
         """
         assert image_file is None or image_file.startswith(f"{shard_id}-"), (shard_id, image_file)
         content: Content = results_bytes(rows)
@@ -133,11 +135,11 @@ class RunDirectory:
         return won
 
     def quarantine(self, shard_id: str, record: dict[str, Any]) -> None:
-        """Records why a shard was given up."""
+        """Record why a shard was given up."""
         self.files.put(f"failures/{_safe(shard_id)}.json", _json_bytes(record))
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """The records of the quarantined shards by shard id."""
+        """Return the records of the quarantined shards by shard id."""
         paths = sorted(entry.path for entry in self.files.list("failures") if entry.name.endswith(".json"))
         with ThreadPoolExecutor(_NUM_READERS) as pool:
             contents = list(pool.map(self.files.read_if_present, paths))
@@ -148,33 +150,33 @@ class RunDirectory:
         }
 
     def clear_failure(self, shard_id: str) -> None:
-        """Forgets that a shard was given up, if it was."""
+        """Delete the record of a quarantined shard, if there is one."""
         self.files.delete(f"failures/{_safe(shard_id)}.json")
 
     def write_progress(self, progress: dict[str, Any]) -> None:
-        """Replaces progress.json. Nothing depends on it: a failure is a warning, and none waits."""
+        """Replace progress.json. No result depends on it, so a failure is only a warning, after seconds."""
         try:
             self._quick_files.put("progress.json", _json_bytes(progress))
         except (OSError, BaseError) as error:
             _logger.warning("progress.json could not be written: %s", error)
 
     def read_progress(self) -> dict[str, Any] | None:
-        """What progress.json holds; None where there is none."""
+        """Return the content of progress.json; None if there is none."""
         content = self.files.read_if_present("progress.json")
         return None if content is None else json.loads(content)
 
     def mark_success(self) -> None:
-        """Writes _SUCCESS: every shard of the plan is committed."""
+        """Write _SUCCESS: every shard of the plan is committed."""
         self.files.put("_SUCCESS", b"")
 
     def clear_success(self) -> bool:
-        """Removes _SUCCESS; whether it was there."""
+        """Remove _SUCCESS; return whether it was there."""
         was_there = self.succeeded()
         self.files.delete("_SUCCESS")
         return was_there
 
     def succeeded(self) -> bool:
-        """Whether _SUCCESS is there."""
+        """Return whether _SUCCESS is there."""
         return self.files.exists("_SUCCESS")
 
     def _parse_sweep(self, content: bytes | None) -> dict[str, Any] | None:
@@ -191,9 +193,9 @@ class RunDirectory:
 
 
 def resolve_url(url: str) -> str:
-    """An absolute path, or an object store's URL without a closing slash. ValueError for anything else.
+    """Return an absolute path, or an object store's URL without a closing slash. Raise ValueError otherwise.
 
-    An actor has another working directory than its driver, so a relative path is made absolute at once.
+    A relative path becomes absolute here, because an actor has a different working directory than its driver.
     """
     accepted = f"accepted: a path or {', '.join(f'{scheme}://bucket/path' for scheme in SCHEMES)}"
     if not url.strip():
@@ -208,14 +210,14 @@ def resolve_url(url: str) -> str:
 
 
 def open_files(url: str, *, quick: bool = False) -> Files:
-    """The files below a resolved URL; `quick` gives up after seconds where a commit waits for minutes."""
+    """Return the files below a resolved URL. `quick` gives up after seconds; a commit waits for minutes."""
     if "://" in url:
         return CloudFiles(url, QUICK if quick else PATIENT)
     return LocalFiles(Path(url))
 
 
 def _safe(shard_id: str) -> str:
-    # Readers of a folder of Parquet files pass over names that begin with `_` or `.`.
+    # Readers of a folder of Parquet files ignore names that begin with `_` or `.`.
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,179}", shard_id), f"unsafe shard id {shard_id!r}"
     return shard_id
 

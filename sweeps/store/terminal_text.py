@@ -1,11 +1,11 @@
-"""Text that holds names from data, made fit to be printed on a terminal."""
+"""Escapes text that holds names from data, so that it is safe to print on a terminal."""
 
 
 def terminal_text(text: str) -> str:
-    """The text with its control characters written out (`\\x1b`), but for the ends of lines and tabs.
+    """Return the text with its control characters escaped (`\\x1b`), except line ends and tabs.
 
-    On a terminal, a name could otherwise clear the screen, rename the window or stand in reverse. Half of a
-    surrogate pair, as file names that are not UTF-8 have, could not be printed at all.
+    Otherwise a name could clear the screen, rename the window or turn the text around. A lone surrogate, which
+    Python uses in file names that are not UTF-8, could not be printed at all.
     """
     return "".join(
         character if character.isprintable() or character in "\n\t" else _escaped(character)

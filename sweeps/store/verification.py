@@ -1,4 +1,4 @@
-"""Whether a run directory is what it says: every file opens, each key is there once, each image is there."""
+"""Checks of a run directory: every file opens, each key is there once, each image is there."""
 
 import hashlib
 from collections import defaultdict
@@ -19,7 +19,7 @@ _COMMON = ("sweep", "shard_id", "schema_version", "image_file", "image_key")
 
 @dataclass
 class Verification:
-    """What was found. Orphan images are no problem, `gc` deletes them; nor are failures: a resume retries."""
+    """The findings. Orphan images are no problem: `gc` deletes them. Nor are failures: a resume retries them."""
 
     num_committed: int = 0
     num_rows: int = 0
@@ -31,7 +31,7 @@ class Verification:
 
 @dataclass
 class _Checked:
-    """One results file: digests of its rows' identities, and its images' keys by file."""
+    """One results file: digests of its rows' identities, and the number of its images by file."""
 
     name: str
     digests: list[bytes] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Checked:
 
 
 def verify(run: RunDirectory) -> Verification:
-    """Reads all results and the keys of all images, file by file; holds a digest of each row alone."""
+    """Read all results and the keys of all images, file by file. Only a digest of each row stays in memory."""
     found = Verification(failures=sorted(run.failures()))
     sizes = {entry.name: entry.size for entry in run.images()}
     orphans = set(sizes)
@@ -58,7 +58,7 @@ def verify(run: RunDirectory) -> Verification:
 
 
 def _repeated(checked: _Checked, first_seen: dict[bytes, int], names: list[str]) -> list[str]:
-    """One line for each earlier file whose keys this one repeats; notes this file's own keys."""
+    """Return a line for each earlier file whose keys this one repeats; add its keys to `first_seen`."""
     repeated: dict[str, int] = defaultdict(int)
     names.append(checked.name)
     for digest in checked.digests:
@@ -71,7 +71,7 @@ def _repeated(checked: _Checked, first_seen: dict[bytes, int], names: list[str])
 
 
 def _check(run: RunDirectory, sizes: dict[str, int], entry: Entry) -> _Checked:
-    """Everything about one results file that needs no other one."""
+    """Check all about one results file that needs no other one."""
     checked = _Checked(entry.name)
     try:
         content = pa.BufferReader(run.files.read(entry.path))
@@ -128,7 +128,7 @@ def _check_images(run: RunDirectory, sizes: dict[str, int], checked: _Checked, t
 def _named_images(
     checked: _Checked, table: pa.Table, file_column: str, key_column: str
 ) -> Iterator[tuple[str, str]]:
-    """File and key of each image that a pair of columns names; notes what is half a name."""
+    """Yield file and key of each image that a pair of columns names; report a name of which half is missing."""
     present = {file_column, key_column} & set(table.column_names)
     if len(present) == 1:
         checked.problems.append(
@@ -136,7 +136,7 @@ def _named_images(
         )
     if len(present) < 2:
         return
-    # Each pair once: the rows of an image at every ε name the same perturbation.
+    # Take each pair once: all rows of an image, one for each ε, name the same perturbation.
     pairs = table.select([file_column, key_column]).group_by([file_column, key_column]).aggregate([])
     for file, key in zip(pairs[file_column].to_pylist(), pairs[key_column].to_pylist(), strict=True):
         if (file is None) != (key is None):
@@ -149,12 +149,17 @@ def _named_images(
 
 def _missing_images(run: RunDirectory, size: int | None, file: str, wanted: set[str]) -> list[str]:
     try:
-        # Without a size from the listing: it may have been committed since.
+        # The listing may lack a file that was committed since; `size` is then None, and the file is asked for.
         parquet = pq.ParquetFile(run.files.open(f"images/{file}", size))
         keys = parquet.read(columns=["key"])["key"].to_pylist()
     except FileNotFoundError:
         return [f"images/{file} is missing, and {len(wanted)} images with it"]
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # or a name that leaves the folder
+    except (
+        pa.ArrowException,
+        OSError,
+        KeyError,
+        ValueError,
+    ) as error:  # ValueError: a name that leaves the folder
         return [f"images/{file} cannot be read: {error}"]
     missing = sorted(wanted - set(keys))
     problems = [f"images/{file} lacks {len(missing)} images, the first is {missing[0]!r}"] if missing else []

@@ -1,6 +1,7 @@
 """Export of a run's images as WebDataset: tar files of `key.png` and `key.json`.
 
-A key's JSON holds its row; where several rows name one image, the facts that all share, and the rest by row.
+A key's JSON holds its row. If several rows name one image, it holds the values that they share, and a list with
+the rest of each row.
 """
 
 import hashlib
@@ -25,10 +26,10 @@ Sample = tuple[str, bytes, Row]  # key, PNG, facts
 
 
 def export_webdataset(run: RunDirectory, output: str, *, shard_size: int = 1000) -> int:
-    """Writes the images that rows name to OUTPUT/000000.tar and so on, `shard_size` in each; how many in all.
+    """Write the images that rows name to OUTPUT/000000.tar and so on, `shard_size` in each. Return their number.
 
-    Sorted by shard id and row, without times or owners: the same run gives the same bytes. ValueError where
-    OUTPUT (a path or URL) holds tar files already, or where two images have one key.
+    The same run gives the same bytes: images are sorted by shard id and row, and the tar files hold no times or
+    owners. Raises ValueError if OUTPUT (a path or URL) already holds tar files, or if two images have one key.
     """
     url = resolve_url(output)
     files = open_files(url)
@@ -47,9 +48,9 @@ def export_webdataset(run: RunDirectory, output: str, *, shard_size: int = 1000)
 
 
 def safe_key(key: str) -> str:
-    """A file name for the key; one that had to change ends in a digest of the original, to stay unique.
+    """Return a file name for the key. A changed name ends in a digest of the original, to stay unique.
 
-    WebDataset takes everything up to the first dot for the key, so dots go too.
+    WebDataset takes everything up to the first dot as the key, so dots are replaced too.
     """
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", key)[:150]
     return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
@@ -73,7 +74,7 @@ def _samples(run: RunDirectory) -> Iterator[Sample]:
 
 
 def _images(run: RunDirectory, file: str, wanted: dict[str, list[Row]]) -> Iterator[tuple[str, bytes]]:
-    """The wanted images of a file in its own order; a row group at a time in memory."""
+    """Yield the wanted images of a file in its own order, with one row group at a time in memory."""
     parquet = pq.ParquetFile(run.files.open(f"images/{file}"))
     missing = set(wanted)
     for group in range(parquet.num_row_groups):
@@ -95,7 +96,7 @@ def _facts(rows: list[Row]) -> Row:
 
 
 def _tar(samples: Iterable[Sample]) -> tuple[memoryview, int]:
-    """The bytes of a tar file, and how many images it holds."""
+    """Return the bytes of a tar file, and how many images it holds."""
     sink, count = io.BytesIO(), 0
     with tarfile.open(fileobj=sink, mode="w") as archive:
         for count, (key, png, facts) in enumerate(samples, start=1):  # noqa: B007  the last count is returned
@@ -111,7 +112,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list):

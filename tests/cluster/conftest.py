@@ -1,4 +1,4 @@
-"""A private Ray cluster, jobs that do what their shards tell them and keep a journal of it, and a real sweep."""
+"""A private Ray cluster, jobs that do what their shards say and keep a journal, and a real sweep."""
 
 import os
 import secrets
@@ -8,35 +8,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import ray
 from ray import cloudpickle
 
 from cluster.pool import Event, Pool, PoolOptions
 from cluster.session import Session, connect
+from sweeps.schemas import IDENTITY
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _token() -> None:
-    """Ray reads its token once a process: all tests share one, and none is written into the home folder."""
+    """Set one token for all tests: Ray reads it once per process, and none is written into the home folder."""
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-@pytest.fixture(scope="module")
-def local_cluster() -> Iterator[Session]:
-    with connect("local", num_cpus=4) as session:
-        yield session
+@pytest.fixture(scope="session")
+def _connections() -> Iterator[ExitStack]:
+    with ExitStack() as connections:
+        yield connections
+
+
+@pytest.fixture
+def local_cluster(_connections: ExitStack) -> Session:
+    """Return the cluster of four cores that this folder's tests share, because starting one takes seconds."""
+    if not ray.is_initialized():  # in the first test, or where the one before it has disconnected
+        return _connections.enter_context(connect("local", num_cpus=4))
+    with connect() as session:  # leaves the cluster as it is
+        return session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared cluster behind this folder's last test: tests elsewhere start their own."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
 def _ship_test_functions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Workers cannot import test modules: their functions travel by value."""
+    """Pickle this folder's functions by value: workers cannot import test modules."""
     modules = [request.module, _this_module()]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
@@ -100,6 +117,14 @@ class Journal:
             time.sleep(0.02)
         raise TimeoutError(f"nobody wrote {what} {shard}")
 
+    def wait_for_workers(self, count: int, seconds: float = 30.0) -> None:
+        """Return when so many workers have begun to compute a shard."""
+        deadline = time.monotonic() + seconds
+        while len({line.pid for line in self.lines("computing")}) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no {count} workers compute")
+            time.sleep(0.02)
+
 
 class ObedientJob:
     def __init__(self, journal: Journal) -> None:
@@ -131,7 +156,7 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def make_pool(journal: Journal) -> Iterator[Callable[..., Pool]]:
-    """Pools of obedient jobs (or of another factory) on zero-CPU workers, closed at the end of the test."""
+    """Yield a maker of pools of obedient jobs (or another factory) on zero-CPU workers; close them at the end."""
     pools = []
 
     def make(factory: Callable[[Any], Any] = ObedientJob, shared: Any = journal, **options: Any) -> Pool:
@@ -156,7 +181,7 @@ def work_through(make_pool: Callable[..., Pool]) -> Callable[..., list[Event]]:
 
 @pytest.fixture
 def is_gone() -> Callable[[int], bool]:
-    """Whether a process ends within ten seconds."""
+    """Return a check whether a process ends within ten seconds."""
 
     def check(pid: int) -> bool:
         deadline = time.monotonic() + 10
@@ -182,13 +207,11 @@ ATTACK = (
     ),
     *("--num-steps", "20", "--batch-size", "4", "--epsilons", "0,1/255,0.1", "--threads-per-worker", "1"),
 )
-# What may differ between two runs of the same cells.
-OF_THE_RUN = ["attempt", "image_file", "perturbation_file", "clean_file"]
 
 
 @pytest.fixture(scope="session")
 def attack_command() -> Callable[..., list[str]]:
-    """The command of an adversarial sweep of many small shards."""
+    """Return the maker of a command: an adversarial sweep of many small shards."""
 
     def command(output: Path, *options: str) -> list[str]:
         return [sys.executable, *ATTACK, "--output", str(output), *options]
@@ -198,7 +221,7 @@ def attack_command() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, attack_command: Callable[..., list[str]]) -> Path:
-    """The run directory of that sweep when nothing happens to it, on a cluster of its own."""
+    """Return the run directory of that sweep if nothing disturbs it, on a cluster of its own."""
     output = tmp_path_factory.mktemp("undisturbed")
     ray_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # Ray's sockets want a short path
     done = subprocess.run(
@@ -214,49 +237,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, attack_command: Callab
 
 
 @pytest.fixture
-def check_undisturbed(undisturbed: Path) -> Callable[[Path], None]:
-    """That a run directory holds the rows and images of the undisturbed one, once, and nothing else after `gc`."""
+def check_undisturbed(undisturbed: Path, stored: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """Return a check that a run has the undisturbed one's rows and images, once, and nothing else after `gc`."""
 
     def check(run: Path) -> None:
         assert (run / "_SUCCESS").exists()
         assert not list((run / "failures").glob("*"))
-        found = rows(run)
+        quiet, disturbed = stored(undisturbed), stored(run)
+        found = disturbed.rows(IDENTITY["attack"])
         assert len(found) == 2 * 3 * NUM_ATTACKED
-        assert found.equals(rows(undisturbed))
-        assert stored_images(run) == stored_images(undisturbed)
-        assert "0 problems" in maintain("verify", str(run))
-        maintain("gc", str(run), "--older-than", "0")
-        named = pq.read_table(run / "results")
-        files = {*named["image_file"].to_pylist(), *named["perturbation_file"].to_pylist()} - {None}
-        assert {file.name for file in (run / "images").iterdir()} == files
+        assert found.equals(quiet.rows(IDENTITY["attack"]))
+        assert disturbed.images() == quiet.images()
+        disturbed.check_tidy()
 
     return check
 
 
-def rows(run: Path) -> pa.Table:
-    """All rows in the order of their cells, without what may differ."""
-    table = pq.read_table(run / "results").drop(OF_THE_RUN)
-    return table.sort_by([(name, "ascending") for name in ("method", "image_index", "epsilon")])
-
-
-def stored_images(run: Path) -> dict[str, bytes]:
-    """The images that rows name, by key, as they are stored."""
-    stored: dict[str, bytes] = {}
-    for name in set(pq.read_table(run / "results")["perturbation_file"].to_pylist()) - {None}:
-        for row in pq.read_table(run / "images" / name).to_pylist():
-            assert row["key"] not in stored
-            stored[row["key"]] = row["image"]["bytes"]
-    return stored
-
-
-def maintain(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sweeps.store", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
-
-
 @pytest.fixture
 def wait_for_commits() -> Callable[..., None]:
-    """Waits until so many shards are committed, for as long as the driver runs."""
+    """Return a wait until so many shards are committed, which fails if the driver ends."""
 
     def wait(count: int, run: Path, driver: "subprocess.Popen[bytes]", said: Callable[[], str]) -> None:
         deadline = time.monotonic() + 300

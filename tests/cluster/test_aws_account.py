@@ -28,7 +28,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[boto3.Session]:
-    """An empty account in which the stack has been deployed; the environment is that of its user."""
+    """Yield an account in which only the stack has been deployed; the environment is its user's."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -48,7 +48,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[boto3.Session]
 
 @pytest.fixture(scope="module")
 def instances(account: boto3.Session) -> dict[str, dict[str, Any]]:
-    """One machine of each node type, launched as `ray up` and the autoscaler launch it, by the type's name."""
+    """Return one machine per node type, by the type's name, launched as `ray up` and the autoscaler do."""
     with pytest.MonkeyPatch.context() as where:
         where.chdir(REPOSITORY)
         config = _bootstrap_config(CONFIG, no_config_cache=True)
@@ -65,7 +65,7 @@ def name_of(instance: dict[str, Any]) -> str:
 
 
 def statements(account: boto3.Session, role: str) -> list[dict[str, Any]]:
-    """All that a role may do."""
+    """Return all statements of a role's policies."""
     iam, found = account.client("iam"), []
     for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
         version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
@@ -122,7 +122,7 @@ def test_results_are_private_and_outlive_the_stack(account) -> None:
 
 
 def name_the_bucket(home: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """The setup command of a node that finds the bucket, and what a shell of that node knows afterwards."""
+    """Run the setup command that finds the bucket, and print what a shell of the node knows afterwards."""
     (command,) = (command for command in CONFIG["setup_commands"] if "ATTRIB_SWEEPS_RUNS" in command)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(

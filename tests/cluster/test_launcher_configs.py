@@ -25,7 +25,7 @@ def text(name: str) -> str:
 
 
 def prepared(name: str) -> dict[str, Any]:
-    """The configuration as `ray up` completes it; it refuses fields that it does not know."""
+    """Return the configuration as `ray up` completes it. Ray refuses fields that it does not know."""
     config: dict[str, Any] = prepare_config(yaml.safe_load(text(name)))
     validate_config(config)
     return config
@@ -139,7 +139,7 @@ def test_gpu_workers_come_by_demand_and_spot_has_a_fallback_with_the_same_gpu(aw
 
 
 def launched(aws: dict[str, Any], num_actors: int, **refused: float) -> dict[str, int]:
-    """What Ray's autoscaler launches for so many actors of a GPU each, after EC2 has refused some types."""
+    """Return what Ray's autoscaler launches for so many actors of a GPU each, after EC2 has refused some types."""
     config = AutoscalingConfig(aws, skip_content_hash=True)
     actors = [ResourceRequestUtil.make({"CPU": 1, "GPU": 1})] * num_actors
     reply = ResourceDemandScheduler().schedule(

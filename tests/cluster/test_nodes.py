@@ -25,20 +25,33 @@ QUICK_HEALTH_CHECKS = {
 }
 
 
-@pytest.fixture
-def machines(monkeypatch):
-    """A cluster whose head takes no work; the driver is connected to it."""
+@pytest.fixture(scope="module")
+def cluster():
+    """Yield a cluster whose head takes no work; the driver is connected to it."""
     ray.shutdown()
-    for name, value in QUICK_HEALTH_CHECKS.items():
-        monkeypatch.setenv(name, value)
     # The cluster leaves its address there, where other programs of this machine would look for theirs.
-    monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(prefix="ray"))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    with connect(cluster.address) as session:
-        assert not session.is_local
-        yield cluster
-    cluster.shutdown()
-    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="ray")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (QUICK_HEALTH_CHECKS | {"RAY_TMPDIR": folder}).items():
+            patch.setenv(name, value)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        with connect(cluster.address) as session:
+            assert not session.is_local
+            yield cluster
+        cluster.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def machines(cluster):
+    """Yield the cluster with only its head, and remove the machines that a test has added."""
+    yield cluster
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node, allow_graceful=False)
+    deadline = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) > 1:
+        assert time.monotonic() < deadline, "a machine that was removed is still counted"
+        time.sleep(0.1)
 
 
 def test_a_pool_that_waits_for_machines_uses_them_as_they_join(machines, make_pool, shard):
@@ -79,13 +92,13 @@ def test_the_shards_of_a_vanished_machine_are_done_elsewhere_and_blame_nobody(ma
 
 
 def where():
-    """The node and the GPUs that this worker was given, and its process."""
+    """Return the node and the GPUs that this worker was given, and its process."""
     time.sleep(0.2)
     return ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()
 
 
 def places(pool, shard, num_workers):
-    """Node, device and process of every worker; shards are handed out until so many workers have had some."""
+    """Return node, device and process of every worker, once so many workers have had a shard."""
     seen, after = set(), 10
     for event in pool.run(shard(f"{number}", where) for number in range(2000)):
         assert isinstance(event, Committed), event
@@ -143,7 +156,7 @@ def test_a_raylet_that_is_killed_blames_no_shard(machines, make_pool, shard):
 
 
 def nodes_of_actors():
-    """Every node that has had an actor of any driver, as the cluster's head remembers it."""
+    """Return every node that has had an actor of any driver, as the cluster's head remembers it."""
     actors = ray._private.state.actors()
     return {actor["Address"]["NodeID"] for actor in actors.values()}
 

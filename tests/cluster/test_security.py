@@ -1,8 +1,7 @@
-"""What a local cluster shows to others: its sockets to this machine alone, its token to its owner alone."""
+"""A local cluster's sockets are reachable only from this machine, and only holders of its token join it."""
 
 import ipaddress
 import os
-import stat
 import subprocess
 import sys
 import textwrap
@@ -13,10 +12,6 @@ from pathlib import Path
 
 import pytest
 import ray
-
-from cluster import session
-from cluster.auth_token import ensure_token, keep_token_private
-from cluster.session import connect
 
 LISTENING = "0A"  # in the column of states of /proc/net/tcp
 
@@ -33,7 +28,7 @@ JOIN = """
 
 
 def listening_addresses() -> dict[str, str]:
-    """Address and port of each listening socket by its inode, as the kernel has them."""
+    """Return address and port of each listening socket by its inode, from the kernel."""
     found = {}
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -44,14 +39,14 @@ def listening_addresses() -> dict[str, str]:
 
 
 def address_of(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The kernel writes words of four bytes, each in the machine's own order."""
+    """Return an address from the kernel's words of four bytes, each in the machine's own byte order."""
     words = [digits[start : start + 8] for start in range(0, len(digits), 8)]
     address = ipaddress.ip_address(b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words))
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def family() -> list[int]:
-    """This process and all that it has started, and these."""
+    """Return this process and all its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has just ended
@@ -63,7 +58,7 @@ def family() -> list[int]:
 
 
 def sockets_of(pid: int) -> Iterator[str]:
-    """Inodes of a process's sockets."""
+    """Yield the inodes of a process's sockets."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             target = str(link.readlink())
@@ -72,7 +67,7 @@ def sockets_of(pid: int) -> Iterator[str]:
 
 
 def listeners(seconds: float = 5.0) -> dict[str, str]:
-    """The addresses on which this process and its children listen, and the program of each.
+    """Return the addresses on which this process and its children listen, with the program of each.
 
     Ray's agents come up after the first actor; one of them is not there in every installation.
     """
@@ -140,72 +135,3 @@ def test_only_who_has_the_token_joins_a_local_cluster(local_cluster, tmp_path) -
     said = {token: process.communicate(timeout=120)[0].strip() for token, process in processes.items()}
     refused = "refused True"
     assert said == {"right": "joined 4.0", "wrong": refused, "missing": refused, "unsent": refused}
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another account")
-def test_a_cluster_that_another_account_names_is_not_joined_unasked(tmp_path, monkeypatch) -> None:
-    record = tmp_path / "ray_current_cluster"
-    record.write_text("127.0.0.1:6379")
-    os.chown(record, 12345, -1)
-    monkeypatch.setattr(session, "get_ray_address_file", lambda _: str(record))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    ray.shutdown()
-    with pytest.raises(session.ClusterAddressError, match="belongs to another account"), connect():
-        pass
-
-
-class TestTokenFile:
-    @pytest.fixture(autouse=True)
-    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A home without a token, and no token in the environment."""
-        monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-        return tmp_path
-
-    @pytest.fixture
-    def no_umask(self) -> Iterator[None]:
-        before = os.umask(0)
-        yield
-        os.umask(before)
-
-    def test_a_new_token_is_its_owners_alone_whatever_the_umask(self, home, no_umask) -> None:
-        ensure_token()
-        assert permissions(home / ".ray") == 0o700
-        assert permissions(home / ".ray/auth_token") == 0o600
-        assert len((home / ".ray/auth_token").read_text()) == 64
-        assert [path.name for path in (home / ".ray").iterdir()] == ["auth_token"]
-
-    def test_a_token_that_is_there_stays_and_becomes_private(self, home) -> None:
-        write_for_everyone(home)
-        ensure_token()
-        keep_token_private()
-        assert (home / ".ray/auth_token").read_text() == "mine"
-        assert permissions(home / ".ray") == 0o700
-        assert permissions(home / ".ray/auth_token") == 0o600
-
-    def test_joining_a_cluster_makes_it_private_too(self, home) -> None:
-        write_for_everyone(home)
-        ray.shutdown()
-        with pytest.raises(ValueError, match="a Ray address is"), connect("nonsense"):
-            pass
-        assert permissions(home / ".ray/auth_token") == 0o600
-
-    @pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
-    def test_a_token_that_is_given_otherwise_needs_no_file(self, home, name, monkeypatch) -> None:
-        monkeypatch.setenv(name, "elsewhere")
-        ensure_token()
-        keep_token_private()
-        assert not (home / ".ray").exists()
-
-
-def write_for_everyone(home: Path) -> None:
-    """A token as Ray writes it, or as others could have changed it."""
-    (home / ".ray").mkdir()
-    (home / ".ray").chmod(0o777)
-    (home / ".ray/auth_token").write_text("mine")
-    (home / ".ray/auth_token").chmod(0o644)
-
-
-def permissions(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)

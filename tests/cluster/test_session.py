@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster import session
 from cluster.pool import Pool, PoolOptions
 from cluster.session import ClusterAddressError, Session, connect
 
 
 @pytest.fixture
 def environment(tmp_path):
-    """A home, a token and a place for `ray start`'s record of their own; `MARK` finds every process again."""
+    """Return an environment with its own home and token. `MARK` identifies its processes."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     home = tmp_path / "home"
     home.mkdir()
@@ -46,7 +47,7 @@ def run_python(program, environment):
 
 
 def processes_left(environment, seconds=10.0):
-    """The pids of the processes that carry this environment's mark after at most so many seconds."""
+    """Return the pids of processes with this environment's mark; waits so many seconds for their end."""
     deadline = time.monotonic() + seconds
     mark = f"MARK={environment['MARK']}".encode()
     while True:
@@ -122,6 +123,16 @@ class TestAddresses:
             monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{unused.getsockname()[1]}")
             with pytest.raises(ClusterAddressError, match="no Ray cluster answers"), connect():
                 pass
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another account")
+    def test_a_cluster_that_another_account_names_is_not_joined_unasked(self, tmp_path, monkeypatch):
+        record = tmp_path / "ray_current_cluster"
+        record.write_text("127.0.0.1:6379")
+        os.chown(record, 12345, -1)
+        monkeypatch.setattr(session, "get_ray_address_file", lambda _: str(record))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        with pytest.raises(ClusterAddressError, match="belongs to another account"), connect():
+            pass
 
     @pytest.mark.parametrize("greeting", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b""])
     def test_something_else_answers(self, greeting):

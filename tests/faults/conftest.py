@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them: processes of their own that may be killed, and what they must leave behind."""
+"""Sweeps as a user starts them, in processes that tests kill, and checks of what they leave behind."""
 
 import os
 import secrets
@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sweeps.schemas import IDENTITY
 
 REPOSITORY = Path(__file__).parents[2]
-# What may differ between two runs of the same cells.
-OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 SECONDS_TO_FINISH = 400.0  # a minute on an idle machine is many on a busy one
 
 
@@ -107,7 +104,7 @@ class Driver:
         return self.process.wait(SECONDS_TO_FINISH)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Waits for a condition for as long as the driver runs."""
+        """Wait for a condition, or for the driver's end."""
         deadline = time.monotonic() + SECONDS_TO_FINISH
         while not condition() and self.process.poll() is None:
             assert time.monotonic() < deadline, self.said()
@@ -122,15 +119,15 @@ class Driver:
         self.process.wait()
 
     def interrupt(self) -> None:
-        """What Ctrl-C in a terminal does."""
+        """Send SIGINT to the process group, as Ctrl-C in a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self, title: str = "") -> list[int]:
-        """The living processes of this driver, its own among them, whose command line holds `title`."""
+        """Return this driver's living processes, its own included, whose command line holds `title`."""
         return _processes(self.ray_folder, title)
 
     def is_gone(self, seconds: float = 60.0) -> bool:
-        """Whether all its processes end by themselves in this time."""
+        """Return whether all its processes end by themselves in this time."""
         deadline = time.monotonic() + seconds
         while self.processes():
             if time.monotonic() > deadline:
@@ -162,13 +159,13 @@ def _processes(ray_folder: str, title: str) -> list[int]:
 
 @pytest.fixture(scope="session")
 def find_processes() -> Callable[[str, str], list[int]]:
-    """The living processes of the cluster in a RAY_TMPDIR whose command line holds a title."""
+    """Return a finder of a cluster's living processes, by its RAY_TMPDIR and a part of their command lines."""
     return _processes
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Driver]]:
-    """Starts a sweep's script, or another in its place; at the end of the test no process may be left."""
+    """Yield a starter of a sweep's script, or of another in its place. No process may outlive the test."""
     drivers: list[Driver] = []
 
     def run(sweep: str, output: Path, *options: str, **changed: Any) -> Driver:
@@ -182,7 +179,7 @@ def start() -> Iterator[Callable[..., Driver]]:
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a line whether pytest captures the output or not: what a suite reports of itself."""
+    """Return a printer whose lines appear even if pytest captures the output."""
 
     def line(text: str) -> None:
         with capsys.disabled():
@@ -193,13 +190,13 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def described() -> dict[str, Described]:
-    """The sweeps that are killed, by name."""
+    """Return the sweeps that are killed, by name."""
     return SWEEPS
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The run directory of a sweep, by name, to which nothing happened; made when first asked for."""
+    """Return a maker of undisturbed run directories, by the sweep's name; each is made once, when needed."""
     made: dict[str, Path] = {}
 
     def run(sweep: str) -> Path:
@@ -216,13 +213,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.fixture
 def num_committed() -> Callable[[Path], int]:
-    """How many shards are committed, at any moment."""
+    """Return a counter of a run's committed shards."""
     return lambda run: sum(1 for _ in (run / "results").glob("*.parquet"))
 
 
 @pytest.fixture
 def lost_and_doubled(undisturbed: Callable[[str], Path]) -> Callable[[str, Path], tuple[int, int]]:
-    """How many rows of the undisturbed run a run directory lacks, and how many it has too often."""
+    """Return a counter of the rows that a run lacks, and of those that it has too often."""
 
     def count(sweep: str, run: Path) -> tuple[int, int]:
         expected, found = keys(sweep, undisturbed(sweep)), keys(sweep, run)
@@ -234,23 +231,26 @@ def lost_and_doubled(undisturbed: Callable[[str], Path]) -> Callable[[str, Path]
 
 @pytest.fixture
 def check_complete(
-    undisturbed: Callable[[str], Path], lost_and_doubled: Callable[[str, Path], tuple[int, int]]
+    undisturbed: Callable[[str], Path],
+    lost_and_doubled: Callable[[str, Path], tuple[int, int]],
+    stored: Callable[[Path], Any],
 ) -> Callable[..., None]:
-    """That a run directory holds what the undisturbed one holds, once, and after `gc` nothing else."""
+    """Return a check that a run holds what the undisturbed one holds, once, and nothing else after `gc`."""
 
     def check(sweep: str, run: Path, *, but_for: tuple[str, ...] = ()) -> None:
         assert (run / "_SUCCESS").exists()
         assert not list((run / "failures").glob("*"))
         assert lost_and_doubled(sweep, run) == (0, 0)
-        expected, found = (rows(sweep, folder).drop(list(but_for)) for folder in (undisturbed(sweep), run))
+        quiet, disturbed = stored(undisturbed(sweep)), stored(run)
+        expected, found = (
+            each.rows(SWEEPS[sweep].identity).drop(list(but_for)) for each in (quiet, disturbed)
+        )
         assert len(found) == SWEEPS[sweep].num_rows
         for name in expected.column_names:
             assert found[name].equals(expected[name]), name
-        assert images(run) == images(undisturbed(sweep))
+        assert disturbed.images() == quiet.images()
         assert tape(run) == tape(undisturbed(sweep))
-        assert "0 problems" in maintain("verify", str(run))
-        maintain("gc", str(run), "--older-than", "0")
-        assert {file.name for file in (run / "images").iterdir()} == named_files(run)
+        disturbed.check_tidy()
         assert not list((run / "_staging").glob("*"))
         assert len(list((run / "results").iterdir())) == SWEEPS[sweep].num_shards
 
@@ -258,44 +258,11 @@ def check_complete(
 
 
 def keys(sweep: str, run: Path) -> Counter[tuple[Any, ...]]:
-    """How often each row is there, by what tells rows apart."""
+    """Count each row, by its identity columns."""
     table = pq.read_table(run / "results", columns=list(SWEEPS[sweep].identity))
     return Counter(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def rows(sweep: str, run: Path) -> pa.Table:
-    """All results in the order of their cells, without what may differ."""
-    table = pq.read_table(run / "results")
-    table = table.sort_by([(name, "ascending") for name in SWEEPS[sweep].identity])
-    return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
-
-
-def named_files(run: Path) -> set[str]:
-    """The image files that rows name."""
-    table = pq.read_table(run / "results")
-    columns = [table[name].to_pylist() for name in table.column_names if name.endswith("_file")]
-    return {name for column in columns for name in column if name is not None}
-
-
-def images(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The images, as they are stored, of the files that rows name, by shard and key."""
-    stored: dict[tuple[str, str], dict[str, Any]] = {}
-    for name in named_files(run):
-        for row in pq.read_table(run / "images" / name).to_pylist():
-            key = (
-                name.rsplit("-", 2)[0],
-                row["key"],
-            )  # behind the shard: the attempt, and a number of its own
-            assert key not in stored
-            stored[key] = row
-    return stored
-
-
 def tape(run: Path) -> dict[str, bytes]:
-    """All checkpoints of all trainings, if there are any."""
+    """Return all checkpoints of all trainings, if there are any."""
     return {str(path.relative_to(run)): path.read_bytes() for path in (run / "tapes").rglob("*.safetensors")}
-
-
-def maintain(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sweeps.store", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout

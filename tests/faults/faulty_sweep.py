@@ -2,7 +2,8 @@
 
 Several faults and what they befall have commas between them.
 
-crash           the actor dies in its first commit, at the crash point FAULT_AT; its driver does not
+crash           the actor dies in its first commit, at the crash point FAULT_AT; its driver does not. Of several
+                points, with + between them, each attempt at a shard dies at the next one
 raise           computing a shard whose id holds FAULT_AT raises, always
 kill            computing it kills the actor, always
 hang            computing it never ends
@@ -57,7 +58,7 @@ class FaultyJob:
 
     def commit(self, computed: Any, attempt: int) -> dict[str, Any]:
         if "crash" in self._faults:
-            os.environ[VARIABLE] = self._faults["crash"]
+            os.environ[VARIABLE] = self._faults["crash"].split("+")[attempt - 1]
         return self._job.commit(computed, attempt)
 
 
@@ -82,7 +83,7 @@ def _refuse(limit: int, module: nn.Module, arguments: tuple[Any, ...]) -> None:
 
 
 def main() -> int:
-    """The command line of the sweep, whose job has the fault."""
+    """Run the sweep's command line with a job that has the fault."""
     options_type, sweep_of = SWEEPS[os.environ["FAULTY_SWEEP"]]
 
     def run(options: Any) -> int:

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
 from sweeps.store import CRASH_POINTS
@@ -13,7 +14,7 @@ from sweeps.store import CRASH_POINTS
 pytestmark = pytest.mark.long
 FAULTY = "tests/faults/faulty_sweep.py"
 ACTOR = "ray::Worker"  # the title that Ray gives an actor's process
-# The first shard alone, whose actor dies in the commit and is not tried again.
+# Only the first shard, whose actor dies in the commit.
 ONE_SHARD = {
     "generate": ("fast-seed0-class0-", "--classes", "0"),
     "attack": ("fgsm-trained-untargeted-image0_11-", "--images", "0-11", "--methods", "fgsm"),
@@ -91,13 +92,16 @@ def test_an_actor_that_dies_at_any_step_of_a_commit_loses_and_doubles_nothing(
     sweep, start, num_committed, check_complete, tmp_path
 ) -> None:
     run, (shard, *only_one) = tmp_path / "run", ONE_SHARD[sweep]
-    for point in CRASH_POINTS:
-        fault = {"FAULTY_SWEEP": sweep, "FAULT": "crash", "FAULT_AT": point}
-        once = ("--num-workers", "1", "--max-attempts", "1")
-        driver = start(sweep, run, *only_one, *once, script=FAULTY, **fault)
-        assert driver.wait() == 1, driver.said()
-        assert f"quarantined {shard}" in driver.said()
-        assert num_committed(run) == (point == "after_commit")
+    fault = {"FAULTY_SWEEP": sweep, "FAULT": "crash", "FAULT_AT": "+".join(CRASH_POINTS)}
+    tried = ("--num-workers", "1", "--max-attempts", str(len(CRASH_POINTS)))
+    driver = start(sweep, run, *only_one, *tried, script=FAULTY, **fault)
+    assert driver.wait() == 1, driver.said()
+    assert f"quarantined {shard}" in driver.said()
+    # Each attempt died at the next point of the commit, and only the last of these is behind the rows.
+    assert CRASH_POINTS[-1] == "after_commit"
+    assert num_committed(run) == 1
+    assert set(pq.read_table(run / "results")["attempt"].to_pylist()) == {len(CRASH_POINTS)}
+    assert len(list((run / "images").iterdir())) == len(CRASH_POINTS)
     assert list((run / "failures").iterdir())
     last = start(sweep, run)
     assert last.wait() == 0, last.said()

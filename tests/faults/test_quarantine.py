@@ -34,7 +34,9 @@ def test_poison_shards_are_quarantined_until_the_code_is_repaired(
     for poisoned, reason in POISONS.values():
         [shard] = [name for name in failures if name.startswith(f"fast-seed0-{poisoned}")]
         record = failures[shard]
-        assert record["attempts"] >= 2, "an actor that dies with two shards in flight tells not which did it"
+        assert record["attempts"] >= 2, (
+            "an actor that dies with two shards in flight does not show which of them killed it"
+        )
         assert reason in record["traceback"]
         assert f"quarantined {shard} after {record['attempts']} attempts: " in said
     # Ray's own words about a dead worker may follow.
@@ -68,7 +70,7 @@ def batch_sizes(run: Path) -> set[int]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Room for the check that a run directory is writable, and not for much more."""
+    """Yield a folder with room for the check that a run directory is writable, and not for much more."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1100k", "tmpfs", str(folder)]

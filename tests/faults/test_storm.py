@@ -1,4 +1,4 @@
-"""A storm of kills on a cluster of several machines: whichever workers, raylets and drivers die, nothing is lost.
+"""Many random kills on a cluster of several machines. Workers, raylets and drivers die, and nothing is lost.
 
 FAULT_KILLS says how many (some if it does not), over the runs of four sweeps.
 """
@@ -56,7 +56,7 @@ class Machines:
         self._nodes = [self._join() for _ in range(NUM_MACHINES)]
 
     def kill_worker(self, chance: random.Random) -> bool:
-        """Kills one as soon as there is one; whether there was."""
+        """Kill a worker as soon as there is one; return whether there was."""
         deadline = time.monotonic() + SECONDS_TO_START_WORKER
         while not (workers := self._find(self.folder, ACTOR)):
             if time.monotonic() > deadline:
@@ -69,7 +69,7 @@ class Machines:
         return True
 
     def kill_raylet(self, chance: random.Random) -> bool:
-        """Ends a machine; another joins in its place."""
+        """Kill a machine's raylet; another machine joins in its place."""
         doomed = self._nodes.pop(chance.randrange(NUM_MACHINES))
         doomed.kill_raylet()
         self._cluster.remove_node(doomed, allow_graceful=False)  # what is left of it
@@ -82,14 +82,14 @@ class Machines:
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[None]:
-        """For the cluster's processes alone: drivers that start clusters of their own get nothing of it."""
+        """Set the environment for the cluster's processes only, not for drivers with their own clusters."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (QUICK_HEALTH_CHECKS | {"RAY_TMPDIR": self.folder}).items():
                 patch.setenv(name, value)
             yield
 
     def wait_until_idle(self) -> None:
-        """Until the actors of killed drivers are gone: they may still finish a shard, and write its images."""
+        """Wait until the actors of killed drivers are gone: they may still finish a shard and write images."""
         deadline = time.monotonic() + 60
         while self._find(self.folder, ACTOR):
             assert time.monotonic() < deadline, "actors outlive their drivers"
@@ -125,7 +125,7 @@ class Storm:
         self._driver = drive()
 
     def rage(self, chance: random.Random, most: int) -> Iterator[None]:
-        """Kills up to so many times, or until the run is complete; yields after every kill."""
+        """Kill up to so many times, or until the run is complete. Yields after every kill."""
         without_commit = 0
         while self.kills.total() < most:
             before = self.num_committed()
@@ -139,12 +139,12 @@ class Storm:
             yield
 
     def finish(self) -> None:
-        """Lets the sweep complete."""
+        """Let the sweep complete."""
         self._progress(self._is_complete)
         assert self._driver.wait() == 0, self._driver.said()
 
     def num_committed(self) -> int:
-        """How many shards are committed at this moment."""
+        """Return how many shards are committed at this moment."""
         return sum(1 for _ in (self.run / "results").glob("*.parquet"))
 
     def _kill(self, chance: random.Random) -> None:
@@ -160,7 +160,7 @@ class Storm:
         self.kills[kind] += killed
 
     def _progress(self, condition: Callable[[], bool]) -> None:
-        """Waits for a condition; the same command goes on where a driver has ended before it."""
+        """Wait for a condition, and start the same command again if the driver ends before it."""
         deadline, committed, ended = time.monotonic() + SECONDS_TO_COMMIT, self.num_committed(), 0
         while not condition() and not self._is_complete():
             if self.num_committed() > committed:

@@ -13,13 +13,13 @@ NUM_ROWS = 2000
 
 
 def increment(run: RunDirectory, number: int) -> None:
-    """Adds one to the counter in sweep.json, so many times."""
+    """Add one to the counter in sweep.json, so many times."""
     for _ in range(number):
         run.update_sweep(lambda sweep: {"count": (sweep or {"count": 0})["count"] + 1})
 
 
 def commit(run: RunDirectory, number: int) -> None:
-    """Commits shards until it is killed; says `ready` after the first.
+    """Commit shards until the process is killed; print `ready` after the first.
 
     A file has 10 MB, so that a reader would meet it half written.
     """

@@ -21,7 +21,7 @@ WORKER = Path(__file__).with_name("store_worker.py")
 
 
 def start_worker(url: str, number: int, **environment: str) -> subprocess.Popen:
-    """A process that commits `worker<number>-0`, `-1`, ...; returns when it has committed one, or is dead."""
+    """Start a process that commits `worker<number>-0`, `-1`, ...; return after its first commit or its death."""
     command = [sys.executable, str(WORKER), "commit", url, str(number)]
     worker = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, env=os.environ | environment)
     worker.stdout.readline()
@@ -50,7 +50,7 @@ def test_a_crash_leaves_the_shard_whole_or_absent_and_the_next_attempt_completes
 
 
 def check_while_killing(folder: Path, num_kills: int) -> int:
-    """Kills worker after worker at random instants while a reader reads; how often it read."""
+    """Kill worker after worker at random moments while a reader reads; return how often it read."""
     run = RunDirectory(folder)
     chance = random.Random(0)
     finished = threading.Event()
@@ -85,7 +85,7 @@ def check_while_killing(folder: Path, num_kills: int) -> int:
 
 
 def check_images(run: RunDirectory) -> None:
-    """Every image file opens and is whole, and every one that a row names is there."""
+    """Check that every image file opens and is whole, and that every one that a row names is there."""
     images = {entry.name: pq.read_table(run.files.open(entry.path)).num_rows for entry in run.images()}
     assert set(images.values()) == {1}
     for entry in run.results():

@@ -13,7 +13,7 @@ COLUMNS = ("image", "perturbation", "clean")
 
 
 def named_rows(rows: pa.Table, files: dict[str, str | None], keys: dict[str, str | None]) -> pa.Table:
-    """The rows with these files and keys in the columns of images, those that they lack added."""
+    """Return the rows with these files and keys in the image columns, and add the columns that they lack."""
     for column in COLUMNS:
         for part, values in (("file", files), ("key", keys)):
             name = f"{column}_{part}"
@@ -25,7 +25,7 @@ def named_rows(rows: pa.Table, files: dict[str, str | None], keys: dict[str, str
 
 @pytest.fixture
 def three_files(run, make_rows, make_images) -> tuple[RunDirectory, dict[str, str]]:
-    """A shard whose rows name an image in each of three files, by column of images."""
+    """Return a shard whose rows name an image in each of three files, by image column."""
     run.update_sweep(lambda _sweep: {"sweep": "generate"})
     files = {
         column: run.put_images("plain-0", 1, make_images([index])) for index, column in enumerate(COLUMNS)

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def finished(run, commit_shard) -> RunDirectory:
-    """A run of three shards with two rows each."""
+    """Return a run of three shards with two rows each."""
     run.update_sweep(lambda _sweep: {"sweep": "generate"})
     for shard in range(3):
         commit_shard(run, f"plain-{shard}", [2 * shard, 2 * shard + 1])
@@ -31,7 +31,7 @@ def finished(run, commit_shard) -> RunDirectory:
 
 @pytest.fixture
 def local(tmp_path, commit_shard) -> RunDirectory:
-    """A run of one shard with two rows, on a local disk."""
+    """Return a run of one shard with two rows, on a local disk."""
     run = RunDirectory(tmp_path / "run")
     run.update_sweep(lambda _sweep: {"sweep": "generate"})
     commit_shard(run, "plain-0", [0, 1])

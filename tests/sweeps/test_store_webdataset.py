@@ -14,7 +14,7 @@ from sweeps.store.webdataset import export_webdataset, safe_key
 
 @pytest.fixture
 def finished(run, commit_shard) -> RunDirectory:
-    """A run of three shards with two images each, and an orphan."""
+    """Return a run of three shards with two images each, and an orphan."""
     run.update_sweep(lambda _sweep: {"sweep": "generate"})
     for shard in range(3):
         commit_shard(run, f"plain-{shard}", [2 * shard, 2 * shard + 1])

@@ -13,7 +13,7 @@ from sweeps.store import RunDirectory
 
 @pytest.fixture
 def mounted(tmp_path) -> Iterator[object]:
-    """Mounts a small file system with these options; skips where that takes rights that the tests lack."""
+    """Yield a function that mounts a small file system, or skips if the tests lack the rights."""
     points: list[Path] = []
 
     def mount(options: str) -> Path:
@@ -99,7 +99,7 @@ def test_azure_without_an_account_is_refused(refusal, monkeypatch) -> None:
 
 
 def require_credentials(endpoint: str, after: bytes) -> None:
-    """Has moto check the credentials of all requests but the first so many."""
+    """Make moto check the credentials of all requests except the first so many."""
     headers = {"Content-Type": "text/plain"}
     request = urllib.request.Request(f"{endpoint}/moto-api/reset-auth", after, headers, method="POST")
     urllib.request.urlopen(request).close()

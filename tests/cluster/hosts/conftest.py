@@ -72,7 +72,7 @@ class Host:
             run("ip", "-n", self.name, *command.split())
 
     def start(self, *command: str, hide: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
-        """A process on this host, in whose log it writes.
+        """Start a process on this host that writes to the host's log.
 
         `hide` is a folder that it sees empty, as if its disk were its own: `ip netns exec` gives each command
         a view of the mounts that nobody shares. So does `unshare --uts` with the machine's name.
@@ -92,7 +92,7 @@ class Host:
             )
 
     def start_ray(self, *options: str, hide: Path | None = None) -> None:
-        """`ray start --block`, as a supervisor would run it."""
+        """Run `ray start --block`, as a supervisor would."""
         ray = str(Path(sys.executable).parent / "ray")
         own = ("--node-ip-address", self.address, "--disable-usage-stats", "--block")
         self.raylet = self.start(ray, "start", *own, *options, hide=hide)
@@ -114,7 +114,7 @@ class Host:
         run("ip", "link", "set", self.link, "up")
 
     def processes(self, title: str = "") -> list[int]:
-        """This host's processes whose command line holds `title`."""
+        """Return this host's processes whose command line holds `title`."""
         listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
         return [pid for pid in map(int, listed.stdout.split()) if title in _command_line(pid)]
 
@@ -122,7 +122,7 @@ class Host:
         return self.log.read_text()
 
     def tear_down(self) -> None:
-        """End this host's processes, all of them, and it."""
+        """End all processes of this host, then remove the host."""
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):  # ended meanwhile
                 os.kill(pid, signal.SIGKILL)
@@ -175,7 +175,7 @@ class Network:
 
 @pytest.fixture(scope="session")
 def _namespaces() -> None:
-    """Skips where this machine or this account cannot have network namespaces."""
+    """Skip the tests if this machine or this account cannot have network namespaces."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need root and iproute2")
     name = f"sw{secrets.token_hex(3)}try"
@@ -187,7 +187,7 @@ def _namespaces() -> None:
 
 @pytest.fixture
 def network(_namespaces: None) -> Iterator[Network]:
-    """A head without CPUs and no other host yet; whatever happens, nothing of it is left."""
+    """Yield a network with a head without CPUs and no other host yet. Nothing of it is left afterwards."""
     network = Network()
     try:
         network.start_head()

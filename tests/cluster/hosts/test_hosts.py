@@ -12,7 +12,7 @@ ACTOR = "ray::Worker"  # the title that Ray gives an actor's process
 
 @pytest.fixture
 def start_driver(network, attack_command):
-    """Starts the sweep on the head, with its cluster's token or another one."""
+    """Return a starter of the sweep on the head, with its cluster's token or another one."""
 
     def start(output, *options, **environment):
         command = attack_command(output, "--address", network.ray_address, *options)

@@ -77,7 +77,7 @@ class LaunchedCluster:
         self.gcs, self.dashboard, *self.other_ports = free_ports(4)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """A command that the user types in the repository's root. RAY_TMPDIR marks every process."""
+        """Run a command as the user types it in the repository's root. RAY_TMPDIR marks every process."""
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "ATTRIB_"))
         }
@@ -98,7 +98,7 @@ class LaunchedCluster:
         return self.run("ray", "submit", str(self.config), "sweeps/generate_all.py", *arguments)
 
     def submit_job(self, *entrypoint: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`ray job submit` at the dashboard, which this machine reaches as if through `ray dashboard`."""
+        """Run `ray job submit` at the dashboard, which this machine reaches as if through `ray dashboard`."""
         address = f"http://127.0.0.1:{self.dashboard}"
         return self.run(
             "ray", "job", "submit", "--", *entrypoint, RAY_API_SERVER_ADDRESS=address, **environment
@@ -108,11 +108,11 @@ class LaunchedCluster:
         return self.run("ray", "exec", str(self.config), command).stdout
 
     def sessions(self) -> list[str]:
-        """Every cluster that was ever started below the folder."""
+        """Return every cluster that was ever started below the folder."""
         return [path.name for path in (self.folder / "ray").glob("session_2*")]
 
     def up(self) -> None:
-        """As cluster/README.md says: a token, `ray up`, and wait until all machines are there."""
+        """Launch the cluster as cluster/README.md says: a token, `ray up`, then wait for all machines."""
         token = self.run("sh", "-c", "umask 077; ray get-auth-token --generate")
         assert token.returncode == 0, token.stdout
         up = self.run("ray", "up", "--yes", str(self.config))
@@ -131,7 +131,7 @@ class LaunchedCluster:
         return found
 
     def end(self) -> None:
-        """Ends the cluster's processes by their ids: `ray down` would end other clusters of this machine too."""
+        """End the cluster's processes by their ids: `ray down` would end other clusters of this machine too."""
         deadline = time.monotonic() + 60
         while pids := self.processes():
             assert time.monotonic() < deadline, f"{pids} do not end"
@@ -150,7 +150,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def configuration(cluster: LaunchedCluster) -> str:
-    """cluster/on_prem.yaml, but for what two machines in one, beside other clusters, must have otherwise."""
+    """Return cluster/on_prem.yaml, changed where two machines in one, beside other clusters, need it."""
     text = (REPOSITORY / "cluster" / "on_prem.yaml").read_text()
     agent, client = cluster.other_ports
     for asked, here in {
@@ -183,7 +183,7 @@ def network_command(*commands: str) -> None:
 
 @contextlib.contextmanager
 def namespace(network: str) -> Iterator[str]:
-    """A machine's network, linked to this machine: here .1, there .2."""
+    """Yield the name of a network namespace that is linked to this machine: here .1, there .2."""
     name = f"sweeps{secrets.token_hex(3)}"
     link, peer = f"{name}h", f"{name}w"
     network_command(f"netns add {name}")
@@ -204,7 +204,7 @@ def namespace(network: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LaunchedCluster]:
-    """Launched once for all tests; none of its processes may be left afterwards."""
+    """Yield a cluster that is launched once for all tests. None of its processes may be left afterwards."""
     missing = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
     if missing or os.geteuid() != 0:
         pytest.skip(f"needs root, openssh-server, rsync and iproute2; lacks {', '.join(missing) or 'root'}")

@@ -21,12 +21,12 @@ def classes(run: Path) -> list[int]:
 
 
 def committed(run: Path) -> dict[str, int]:
-    """When each shard was written, by its file."""
+    """Return when each shard was written, by its file."""
     return {path.name: path.stat().st_mtime_ns for path in (run / "results").iterdir()}
 
 
 def listening_addresses(port: int) -> set[str]:
-    """The addresses, in the kernel's notation, at which something listens on a port."""
+    """Return the addresses, in the kernel's notation, at which something listens on a port."""
     tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     rows = [line.split() for table in tables for line in table]
     return {row[1].split(":")[0] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
@@ -34,7 +34,7 @@ def listening_addresses(port: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def run(cluster) -> Path:
-    """Four classes, one a shard, by `ray submit` with no --output."""
+    """Return the run of `ray submit` without --output: four classes, one per shard."""
     done = cluster.submit("--classes", "0-3", *SMALL)
     print(done.stdout)
     assert done.returncode == 0, done.stdout

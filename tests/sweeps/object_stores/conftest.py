@@ -13,8 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sweeps.store import run_directory
+from sweeps.store.cloud_files import PATIENT, QUICK
 
 # Nothing is answered until the client has gone or this many seconds have passed.
 SECONDS_OF_SILENCE = 60.0
@@ -32,7 +36,7 @@ class Request:
 
 @dataclass
 class Gateway:
-    """Passes requests on to an S3 server, but for those with a fault.
+    """A proxy that passes requests on to an S3 server, except those with a fault.
 
     `choose` names a request's fault by its method and path, None for none; it may be replaced. Faults:
 
@@ -51,7 +55,7 @@ class Gateway:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail_first(self, count: int, method: str, fault: str) -> None:
-        """The first so many requests of this method from now on fail."""
+        """Fail the next `count` requests of this method."""
         left = [count]
 
         def choose(arrived: str, _path: str) -> str | None:
@@ -71,7 +75,7 @@ class Gateway:
 
 @contextmanager
 def gateway_before(endpoint: str) -> Iterator[Gateway]:
-    """A gateway on a free port of the loopback, in threads of this process."""
+    """Run a gateway on a free port of the loopback interface, in threads of this process."""
     gateway = Gateway()
 
     class Handler(BaseHTTPRequestHandler):
@@ -152,9 +156,28 @@ def _send_on(endpoint: str, method: str, path: str, headers: dict[str, str], bod
         connection.close()
 
 
+# The sweeps' rules of retrying, with pauses a tenth as long.
+HURRIED, HURRIED_PATIENT = (
+    rule
+    | {
+        "backoff": rule["backoff"]
+        | {name: rule["backoff"][name] / 10 for name in ("init_backoff", "max_backoff")}
+    }
+    for rule in (QUICK, PATIENT)
+)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Shorten the retry pauses of run directories to a tenth; return the rule for users at a terminal."""
+    monkeypatch.setattr(run_directory, "QUICK", HURRIED)
+    monkeypatch.setattr(run_directory, "PATIENT", HURRIED_PATIENT)
+    return HURRIED
+
+
 @pytest.fixture
 def gateway(s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """A gateway before the tests' S3 server; the environment names it as the endpoint."""
+    """Yield a gateway before the tests' S3 server; the environment names it as the endpoint."""
     with gateway_before(s3_endpoint) as gateway:
         monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.url)
         yield gateway
@@ -162,7 +185,7 @@ def gateway(s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def s3_process(use_s3: Callable[[str], None], tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway before an S3 server that is a process of its own; the environment names the gateway."""
+    """Yield a gateway before an S3 server in a process of its own; the environment names the gateway."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

@@ -9,22 +9,14 @@ from datetime import timedelta
 import pytest
 from obstore.exceptions import GenericError
 
-from sweeps.store.cloud_files import PATIENT, QUICK, CloudFiles
+from sweeps.store.cloud_files import PATIENT, CloudFiles
 
 FAULTS = ["503 SlowDown", "500 InternalError", "reset before", "reset after"]
-# As QUICK, in pauses a tenth as long.
-HURRIED = QUICK | {
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=20),
-        "max_backoff": timedelta(milliseconds=200),
-        "base": 2,
-    }
-}
 
 
 @pytest.fixture
-def files(gateway, s3_url) -> CloudFiles:
-    return CloudFiles(f"{s3_url}/run", HURRIED)
+def files(gateway, s3_url, hurried) -> CloudFiles:
+    return CloudFiles(f"{s3_url}/run", hurried)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -77,30 +69,30 @@ def test_a_deletion_outlasts_a_fault(files, gateway, fault) -> None:
     assert [request.fault for request in gateway.requests if request.method == "POST"] == [fault, fault, None]
 
 
-def test_a_put_if_absent_gives_up_within_its_limit_after_growing_pauses(gateway, s3_url) -> None:
+def test_a_put_if_absent_gives_up_within_its_limit_after_growing_pauses(gateway, s3_url, hurried) -> None:
     gateway.choose = lambda method, _path: "reset before" if method == "PUT" else None
     with pytest.raises(GenericError, match="error sending request"):
-        CloudFiles(f"{s3_url}/run", HURRIED).put_if_absent("file", b"content")
+        CloudFiles(f"{s3_url}/run", hurried).put_if_absent("file", b"content")
     arrivals = [request.seconds for request in gateway.requests if request.method == "PUT"]
     gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
-    assert len(arrivals) == 1 + HURRIED["max_retries"]
+    assert len(arrivals) == 1 + hurried["max_retries"]
     assert all(gap >= 0.01 * 2**number for number, gap in enumerate(gaps))
-    assert arrivals[-1] - arrivals[0] < HURRIED["retry_timeout"].total_seconds()
+    assert arrivals[-1] - arrivals[0] < hurried["retry_timeout"].total_seconds()
 
 
-def test_what_obstore_has_sent_often_enough_is_not_sent_again(s3_url, monkeypatch) -> None:
+def test_what_obstore_has_sent_often_enough_is_not_sent_again(s3_url, hurried, monkeypatch) -> None:
     monkeypatch.setenv(
         "AWS_ENDPOINT_URL", "http://127.0.0.1:9"
     )  # obstore sees that nobody was asked to write
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     with pytest.raises(GenericError, match="after 4 retries"):
-        CloudFiles(f"{s3_url}/run", HURRIED).put_if_absent("file", b"content")
+        CloudFiles(f"{s3_url}/run", hurried).put_if_absent("file", b"content")
     assert pauses == []
 
 
 def patience(*, seconds: float):
-    """As PATIENT, with its minutes in so many seconds."""
+    """Return PATIENT with its minutes scaled to so many seconds."""
     scale = timedelta(seconds=seconds) / PATIENT["retry_timeout"]
     pauses = {name: scale * PATIENT["backoff"][name] for name in ("init_backoff", "max_backoff")}
     return PATIENT | {
@@ -119,7 +111,7 @@ def test_patience_ends(gateway, s3_url) -> None:
 
 @pytest.mark.parametrize("fault", ["503 SlowDown", "reset before"])
 def test_a_commit_outlasts_an_outage_half_as_long_as_its_patience(fault, gateway, s3_url) -> None:
-    retry = patience(seconds=4)
+    retry = patience(seconds=3)
     files = CloudFiles(f"{s3_url}/run", retry)
     files.put("old", b"content")
     outage_ends = time.monotonic() + retry["retry_timeout"].total_seconds() / 2
@@ -171,8 +163,8 @@ def test_a_read_whose_answer_broke_off_is_whole(files, gateway) -> None:
     assert any(request.fault for request in gateway.requests)
 
 
-def test_of_writers_in_a_race_behind_faults_one_wins_and_knows_it(gateway, s3_url) -> None:
-    files = CloudFiles(f"{s3_url}/run", HURRIED)
+def test_of_writers_in_a_race_behind_faults_one_wins_and_knows_it(gateway, s3_url, hurried) -> None:
+    files = CloudFiles(f"{s3_url}/run", hurried)
     turns = itertools.cycle(["reset after", None, "503 SlowDown"])
     gateway.choose = lambda method, _path: next(turns) if method == "PUT" else None
     won = [False] * 6

@@ -6,10 +6,12 @@ import pytest
 
 from sweeps.store import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 
 @pytest.fixture(params=["503 after", "reset after"])
 def forgetful_run(request, gateway, s3_url) -> RunDirectory:
-    """A run in S3 where each PUT takes effect and is answered only when it is sent again."""
+    """Return a run in S3 where each PUT takes effect, but only a repeated one is answered."""
     puts: Counter[str] = Counter()
 
     def choose(method: str, path: str) -> str | None:

@@ -27,7 +27,7 @@ COMMAND = "sweeps/attack_all.py --images 0-3 --methods fgsm --epsilons 0.1 --num
 
 
 @pytest.mark.parametrize("answer", REFUSALS)
-def test_what_the_store_answers_is_explained(refusal, answer, gateway, s3_url) -> None:
+def test_what_the_store_answers_is_explained(refusal, answer, gateway, s3_url, hurried) -> None:
     gateway.choose = lambda _method, _path: answer
     reason, advice = REFUSALS[answer]
     said = refusal(f"{s3_url}/run")
@@ -35,7 +35,7 @@ def test_what_the_store_answers_is_explained(refusal, answer, gateway, s3_url) -
     assert advice in said.rpartition(";")[2]
 
 
-def test_a_silent_store_is_refused_after_its_time(refusal, gateway, s3_url, monkeypatch) -> None:
+def test_a_silent_store_is_refused_after_its_time(refusal, gateway, s3_url, hurried, monkeypatch) -> None:
     monkeypatch.setenv("AWS_TIMEOUT", "0.05 seconds")  # obstore's own is half a minute
     gateway.choose = lambda _method, _path: "silence"
     assert "the store does not answer" in refusal(f"{s3_url}/run")

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from sweeps.schemas import IDENTITY
@@ -22,7 +20,6 @@ from sweeps.store import RunDirectory
 
 pytestmark = pytest.mark.long
 REPOSITORY = Path(__file__).parents[3]
-OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 SECONDS_TO_FINISH = 400.0
 FAULTS = ("503 SlowDown", "500 InternalError", "503 after", "reset before", "reset after", "reset amid")
 SHARE_OF_FAULTS = 0.1
@@ -39,7 +36,7 @@ NUM_ROWS = 2 * 3 * 96
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts the sweep in a process of its own."""
+    """Yield a starter of the sweep in a process of its own."""
     started: list[tuple[subprocess.Popen, str]] = []
 
     def run(epsilons: str, output: str | Path) -> subprocess.Popen:
@@ -75,7 +72,7 @@ def said(process: Any) -> str:
 
 
 def now_and_then() -> Callable[[str, str], str | None]:
-    """One request in a few fails, in one way or another, though not too many one after the other.
+    """Return a choice of faults: a share of all requests fails in various ways, but few in a row.
 
     Of each commit the first answer is lost.
     """
@@ -94,30 +91,8 @@ def now_and_then() -> Callable[[str, str], str | None]:
     return choose
 
 
-def rows(url: str | Path) -> pa.Table:
-    """All rows of a run in the order of their cells, without what may differ between two runs."""
-    run = RunDirectory(url)
-    table = pa.concat_tables(pq.read_table(run.files.open(entry.path)) for entry in run.results())
-    table = table.sort_by([(column, "ascending") for column in IDENTITY["attack"]])
-    return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
-
-
-def named_files(url: str) -> set[str]:
-    """The image files that rows name."""
-    run, columns = RunDirectory(url), ["image_file", "perturbation_file", "clean_file"]
-    tables = (pq.read_table(run.files.open(entry.path), columns=columns) for entry in run.results())
-    return {name for table in tables for column in table.columns for name in column.to_pylist()} - {None}
-
-
-def maintain(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sweeps.store", *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_sweep_that_is_killed_doubled_and_grown_in_s3_has_the_rows_of_one_on_disk(
-    s3_process, start, tmp_path
+    s3_process, start, stored, tmp_path
 ) -> None:
     url = "s3://sweeps/run"
     s3_process.choose = now_and_then()
@@ -135,13 +110,13 @@ def test_a_sweep_that_is_killed_doubled_and_grown_in_s3_has_the_rows_of_one_on_d
     finish(start(GROWN, url))
 
     finish(start(GROWN, tmp_path / "run"))
-    expected, found = rows(tmp_path / "run"), rows(url)
+    run = stored(url)
+    expected, found = (each.rows(IDENTITY["attack"]) for each in (stored(tmp_path / "run"), run))
     assert len(expected) == NUM_ROWS
     # What ran first was cut into other shards.
     for column in set(expected.column_names) - {"shard_id", "image_key"}:
         assert found[column].equals(expected[column]), column
-    assert f"{NUM_ROWS} rows" in maintain("status", url)
-    maintain("gc", url, "--older-than", "0")
-    assert "\n0 problems" in maintain("verify", url)
-    assert {entry.name for entry in RunDirectory(url).images()} == named_files(url) != set()
+    assert f"{NUM_ROWS} rows" in run.maintain("status")
+    assert run.named_files() != set()
+    run.check_tidy()
     assert {request.fault for request in s3_process.requests} == {None, *FAULTS}

@@ -1,0 +1,71 @@
+"""What a run directory holds, for the suites that compare a disturbed run with an undisturbed one."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweeps.store import RunDirectory
+
+REPOSITORY = Path(__file__).parents[1]
+# The columns that may differ between two runs of the same cells.
+OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
+
+
+class StoredRun:
+    """The results and images of a run directory on a disk or in an object store."""
+
+    def __init__(self, url: str | Path) -> None:
+        self.run = RunDirectory(url)
+
+    def table(self) -> pa.Table:
+        """Return all rows with all columns."""
+        return pa.concat_tables(
+            pq.read_table(self.run.files.open(entry.path)) for entry in self.run.results()
+        )
+
+    def rows(self, identity: tuple[str, ...]) -> pa.Table:
+        """Return all rows in the order of these columns, without the columns that may differ."""
+        table = self.table().sort_by([(name, "ascending") for name in identity])
+        return table.drop(sorted(OF_THE_RUN & set(table.column_names))).combine_chunks()
+
+    def named_files(self) -> set[str]:
+        """Return the image files that rows name."""
+        table = self.table()
+        columns = [table[name].to_pylist() for name in table.column_names if name.endswith("_file")]
+        return {name for column in columns for name in column if name is not None}
+
+    def images(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return the stored images of the files that rows name, by shard and key."""
+        stored: dict[tuple[str, str], dict[str, Any]] = {}
+        for name in self.named_files():
+            # The attempt and a random number follow the shard's id.
+            shard_id = name.rsplit("-", 2)[0]
+            for row in pq.read_table(self.run.files.open(f"images/{name}")).to_pylist():
+                assert (shard_id, row["key"]) not in stored
+                stored[shard_id, row["key"]] = row
+        return stored
+
+    def check_tidy(self) -> None:
+        """Check that `verify` finds no problem, and that `gc` leaves only the images that rows name."""
+        assert "\n0 problems" in self.maintain("verify")
+        self.maintain("gc", "--older-than", "0")
+        assert {entry.name for entry in self.run.images()} == self.named_files()
+        assert "\n0 problems" in self.maintain("verify")
+
+    def maintain(self, command: str, *options: str) -> str:
+        """Run a command of `python -m sweeps.store` and return what it prints."""
+        arguments = [sys.executable, "-m", "sweeps.store", command, self.run.url, *options]
+        done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def stored() -> type[StoredRun]:
+    """Return the class that reads a run directory, by its path or URL."""
+    return StoredRun
