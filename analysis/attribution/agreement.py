@@ -65,7 +65,7 @@ class AgreementCell:
 
 
 def agreement(
-    run: str | Path,
+    run: AnyRun,
     *,
     methods: Sequence[str] | None = None,
     images: Sequence[int] | None = None,
@@ -181,7 +181,7 @@ def _sampled(rows: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
     return rows[rows["image_index"].isin(chosen)]
 
 
-def _by_image(run: str | Path, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _by_image(run: AnyRun, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows a portion at a time, all rows of an image together, in the order of the files."""
     num_values = len(rows["method"].unique()) * np.prod(attribution_shape(run, rows))
     images = rows["image_index"].unique()
@@ -191,7 +191,7 @@ def _by_image(run: str | Path, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _correlations(
-    run: str | Path, rows: pd.DataFrame, names: Sequence[str], absolute: bool
+    run: AnyRun, rows: pd.DataFrame, names: Sequence[str], absolute: bool
 ) -> NDArray[np.float64]:
     """Return the correlations `[N, M, M]` of the images of these rows; NaN where an image lacks a method."""
     maps = channel_sum(attribution_values(run, rows)).reshape(len(rows), -1)

@@ -37,7 +37,7 @@ _MOST_LISTED = 30
 
 
 def attributions(
-    run: str | Path,
+    run: AnyRun,
     *,
     methods: Sequence[str] | None = None,
     images: Sequence[int] | None = None,
@@ -50,7 +50,7 @@ def attributions(
 
 
 def attribution_rows(
-    run: str | Path,
+    run: AnyRun,
     *,
     methods: Sequence[str] | None = None,
     images: Sequence[int] | None = None,
@@ -72,7 +72,7 @@ def attribution_rows(
     return rows.reset_index(drop=True)
 
 
-def attribution_values(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float32]:
+def attribution_values(run: AnyRun, rows: pd.DataFrame) -> NDArray[np.float32]:
     """Return the attributions `[N, C, H, W]` of rows of `attribution_rows`, in their order, times their scale."""
     values = np.empty((len(rows), *attribution_shape(run, rows)), np.float32)
     for places, part in _portions(run, rows, "attribution"):
@@ -82,7 +82,7 @@ def attribution_values(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float3
 
 
 def attribution_portions(
-    run: str | Path, rows: pd.DataFrame
+    run: AnyRun, rows: pd.DataFrame
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Yield some of the rows at a time, with their attributions, so that memory stays bounded.
 
@@ -94,7 +94,7 @@ def attribution_portions(
         yield portion, part.astype(np.float32) * _scales(portion)
 
 
-def gradient_sums(run: str | Path, rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def gradient_sums(run: AnyRun, rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     """Return `gradient_sum` or `gradient_sum_of_squares` `[N, C, H, W]` of rows that have it, in their order."""
     values = np.empty((len(rows), *attribution_shape(run, rows)), np.float64)
     for places, part in _portions(run, rows, column):
@@ -102,14 +102,14 @@ def gradient_sums(run: str | Path, rows: pd.DataFrame, column: str) -> NDArray[n
     return values
 
 
-def attribution_shape(run: str | Path, rows: pd.DataFrame) -> tuple[int, int, int]:
+def attribution_shape(run: AnyRun, rows: pd.DataFrame) -> tuple[int, int, int]:
     """Return the shape `[C, H, W]` of these rows' attributions."""
     directory, name = open_run(str(run)), str(rows["results_file"].iloc[0])
     with explained(directory.url, "read"):
         return _shape(_open(directory, name), name)
 
 
-def require_sweep(run: str | Path, *kinds: str) -> str:
+def require_sweep(run: AnyRun, *kinds: str) -> str:
     """Return the kind of sweep that a run directory holds. Raises ValueError unless it is one of these."""
     kind = load.sweep(run).get("sweep")
     if kind not in kinds:
@@ -117,7 +117,7 @@ def require_sweep(run: str | Path, *kinds: str) -> str:
     return str(kind)
 
 
-def load_images(run: str | Path, rows: pd.DataFrame) -> Images:
+def load_images(run: AnyRun, rows: pd.DataFrame) -> Images:
     """Return the images `[H, W, C]` that the rows name, by `image_key`, without those that were not stored."""
     stored = rows[rows["image_key"].notna()].drop_duplicates("image_key")
     keys = [str(key) for key in stored["image_key"]]
@@ -181,7 +181,7 @@ def _scales(rows: pd.DataFrame) -> NDArray[np.float32]:
     return rows["attribution_scale"].to_numpy(np.float32)[:, None, None, None]
 
 
-def _portions(run: str | Path, rows: pd.DataFrame, column: str) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
+def _portions(run: AnyRun, rows: pd.DataFrame, column: str) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
     """Yield places in `rows` and the stored values `[N, C, H, W]` there, file by file."""
     directory, positions = open_run(str(run)), rows["row_in_file"].to_numpy()
     files = rows["results_file"].astype("str")

@@ -31,7 +31,7 @@ class Choice:
     num_images: int = NUM_IMAGES
 
 
-def choose(run: str | Path, choice: Choice) -> pd.DataFrame:
+def choose(run: AnyRun, choice: Choice) -> pd.DataFrame:
     """Return the rows to show, their `method` with its target where a method has several.
 
     Along training the rows are those of one step. Raises ValueError for what the run does not have.
@@ -52,7 +52,7 @@ def choose(run: str | Path, choice: Choice) -> pd.DataFrame:
     return rows.assign(method=method_names(rows))
 
 
-def method_order(run: str | Path, names: Iterable[str]) -> list[str]:
+def method_order(run: AnyRun, names: Iterable[str]) -> list[str]:
     """Return the methods in the order in which the sweep was asked for them; all others follow, sorted."""
     blocks = load.sweep(run).get("blocks", [])
     return in_order(names, [str(name) for block in blocks for name in block["axes"].get("method", [])])

@@ -158,7 +158,7 @@ def describe_image(row: GridRow) -> str:
     )
 
 
-def pages(run: str | Path, rows: pd.DataFrame, *, overlay: bool = False) -> Iterator[tuple[str, Figure]]:
+def pages(run: AnyRun, rows: pd.DataFrame, *, overlay: bool = False) -> Iterator[tuple[str, Figure]]:
     """Yield file stem and figure of each page of rows of `choose`; only one page's images are in memory."""
     stem = "attribution-overlays" if overlay else "attribution-grid"
     for title, subject, group in _subjects(rows):

@@ -34,7 +34,7 @@ Values = NDArray[np.float64]
 
 
 def training_integrated_gradient(
-    run: str | Path, until: int | None = None, *, trials: Sequence[str] | None = None
+    run: AnyRun, until: int | None = None, *, trials: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, Values]:
     """The sum over all states of the loss gradient: a row and a `[C, H, W]` per trial and panel image.
 
@@ -48,7 +48,7 @@ def training_integrated_gradient(
 
 
 def gradient_variance(
-    run: str | Path, until: int | None = None, *, trials: Sequence[str] | None = None
+    run: AnyRun, until: int | None = None, *, trials: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, Values]:
     """The variance over all states of the loss gradient, S₂/N − (S/N)², as `training_integrated_gradient`."""
     rows = _segments(run, VARIANCE, until, trials)
@@ -89,7 +89,7 @@ def gradient_page(
 
 
 def pages(
-    run: str | Path, until: int | None = None, trials: Sequence[str] | None = None
+    run: AnyRun, until: int | None = None, trials: Sequence[str] | None = None
 ) -> Iterator[tuple[str, Figure]]:
     """File stem and figure of each page, trial by trial."""
     known = _methods(run)
@@ -110,12 +110,12 @@ def pages(
             yield f"training-gradients-{file_stem(str(trial))}-{step:06d}-{number:03d}", figure
 
 
-def _methods(run: str | Path) -> list[str]:
+def _methods(run: AnyRun) -> list[str]:
     require_sweep(run, TRAINING)
     return sorted(attribution_rows(run)["method"].unique())
 
 
-def _summed_method(run: str | Path) -> str:
+def _summed_method(run: AnyRun) -> str:
     """The method whose rows hold sums of gradients: both of them do."""
     known = _methods(run)
     return VARIANCE if INTEGRATED not in known and VARIANCE in known else INTEGRATED
@@ -129,7 +129,7 @@ def _places(table: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.intp]:
     return places
 
 
-def _segments(run: str | Path, method: str, until: int | None, trials: Sequence[str] | None) -> pd.DataFrame:
+def _segments(run: AnyRun, method: str, until: int | None, trials: Sequence[str] | None) -> pd.DataFrame:
     """The rows of the segments to add, in order, their states all there once."""
     require_sweep(run, TRAINING)
     rows = attribution_rows(run, methods=[method], trials=trials)

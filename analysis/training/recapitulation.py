@@ -54,7 +54,7 @@ class SimilarityChange:
 
 
 def recapitulation(
-    run: str | Path, *, method: str = METHOD, trials: Sequence[str] | None = None, every: int = 1
+    run: AnyRun, *, method: str = METHOD, trials: Sequence[str] | None = None, every: int = 1
 ) -> pd.DataFrame:
     """Return the similarity along training, of every N-th step and the last of each trial.
 
@@ -76,7 +76,7 @@ def recapitulation(
     return _over_panel(pd.concat(parts))
 
 
-def similarity_changes(run: str | Path, rows: pd.DataFrame) -> list[SimilarityChange]:
+def similarity_changes(run: AnyRun, rows: pd.DataFrame) -> list[SimilarityChange]:
     """Return how each measure changed between the untrained network and the last state of one trial's rows.
 
     The list is empty if the two states do not have the same images.
@@ -129,7 +129,7 @@ def recapitulation_figure(table: pd.DataFrame, curve: pd.DataFrame, *, title: st
     return figure
 
 
-def recapitulation_html(run: str | Path, rows: pd.DataFrame, site: Site, folder: str) -> Markup:
+def recapitulation_html(run: AnyRun, rows: pd.DataFrame, site: Site, folder: str) -> Markup:
     """Write the curve of one trial's rows and its figure to a folder of the report, and return it as HTML.
 
     The HTML is empty if no row is of the loss gradient. Raises ValueError for an image that was not stored.

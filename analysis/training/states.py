@@ -14,7 +14,7 @@ from analysis.attribution.attributions import attribution_portions
 State = tuple[pd.DataFrame, NDArray[np.float32]]
 
 
-def states(run: str | Path, rows: pd.DataFrame) -> Iterator[State]:
+def states(run: AnyRun, rows: pd.DataFrame) -> Iterator[State]:
     """The rows of one step after another, by image, with their attributions `[P, C, H, W]`.
 
     `rows` are of one trial and method, in the order of their steps; few states at a time are in memory. Files
@@ -35,7 +35,7 @@ def _step_of(state: State) -> int:
     return int(state[0]["step"].iloc[0])
 
 
-def _states_of_file(run: str | Path, rows: pd.DataFrame) -> Iterator[State]:
+def _states_of_file(run: AnyRun, rows: pd.DataFrame) -> Iterator[State]:
     """Parts of states: the sweep stores a method's states in their order, a portion may begin within one."""
     for portion, values in attribution_portions(run, rows):
         changes = np.diff(portion["step"].to_numpy())

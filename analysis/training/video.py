@@ -46,7 +46,7 @@ class VideoChoice:
             raise ValueError(f"scale is {self.scale!r}: choose from {', '.join(SCALES)}")
 
 
-def chosen_rows(run: str | Path, choice: VideoChoice) -> pd.DataFrame:
+def chosen_rows(run: AnyRun, choice: VideoChoice) -> pd.DataFrame:
     """The rows of the trial and method in the order of their steps. Raises ValueError for what the run has not."""
     require_sweep(run, TRAINING)
     rows = attribution_rows(run, methods=[choice.method], trials=[choice.trial] if choice.trial else None)
@@ -56,7 +56,7 @@ def chosen_rows(run: str | Path, choice: VideoChoice) -> pd.DataFrame:
     return rows.sort_values(["step", "image_index"]).reset_index(drop=True)
 
 
-def video_frames(run: str | Path, choice: VideoChoice) -> Iterator[Pixels]:
+def video_frames(run: AnyRun, choice: VideoChoice) -> Iterator[Pixels]:
     """The frames `[H, W, 3]`, one a state, in the order of the training; few states at a time are in memory."""
     rows = chosen_rows(run, choice)
     losses = training_curve(rows)[["step", "training_loss"]].to_numpy(np.float64)
@@ -122,7 +122,7 @@ def _frame(
     return layout.frame(answers, f"{text}, {num_right} of {len(answers)} right", int(first["step"]))
 
 
-def _panel_images(run: str | Path, panel: pd.DataFrame) -> list[Pixels]:
+def _panel_images(run: AnyRun, panel: pd.DataFrame) -> list[Pixels]:
     images = load_images(run, panel)
     for row in panel.itertuples():
         if row.image_key not in images:
@@ -130,7 +130,7 @@ def _panel_images(run: str | Path, panel: pd.DataFrame) -> list[Pixels]:
     return [images[key] for key in panel["image_key"]]
 
 
-def _largest(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float64]:
+def _largest(run: AnyRun, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Each panel image's largest full value over the training, by image."""
     parts = [
         pd.Series(full_values(channel_sum(values)), index=portion["image_index"])
