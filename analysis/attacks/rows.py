@@ -1,14 +1,14 @@
 """What the rows of an attack sweep mean: which rows count, what an attack is called, what a class is called."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import load
 from analysis.drawing.labels import file_stem
+from analysis.naming import class_names, describe, format_epsilon, recorded_class_names  # noqa: F401
 from analysis.result_files import concat_rows
+from analysis.run import AnyRun, Run, opened
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
@@ -38,20 +38,18 @@ _FEW = 100_000
 _SUBJECT = ("model", "dataset", "split", "image_index")
 
 
-def load_rows(run: str | Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
-    """These columns of every row of an attack's run directory. ValueError for another sweep's."""
-    _refuse_other_runs(run)
-    return load.results(run, list(dict.fromkeys(columns)))
+def load_rows(run: AnyRun, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
+    """Return these columns of every row of an attack's run. Raises ValueError for another sweep's run."""
+    return _opened_attack(run).results(list(dict.fromkeys(columns)))
 
 
-def row_portions(run: str | Path, columns: Iterable[str] = COLUMNS) -> Iterator[pd.DataFrame]:
-    """The rows of `load_rows`, some at a time, so that memory stays bounded. ValueError likewise."""
-    _refuse_other_runs(run)
-    return load.result_portions(run, list(dict.fromkeys(columns)))
+def row_portions(run: AnyRun, columns: Iterable[str] = COLUMNS) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `load_rows`, some at a time, so that memory stays bounded. ValueError likewise."""
+    return _opened_attack(run).portions(list(dict.fromkeys(columns)))
 
 
 def count_rows(
-    run: str | Path,
+    run: AnyRun,
     count: Callable[[pd.DataFrame], pd.DataFrame],
     by: Sequence[str],
     columns: Iterable[str] = COLUMNS,
@@ -98,10 +96,12 @@ def is_minimum(frame: pd.DataFrame) -> pd.Series:
     )
 
 
-def _refuse_other_runs(run: str | Path) -> None:
-    kind = load.sweep(run).get("sweep")
+def _opened_attack(run: AnyRun) -> Run:
+    attack = opened(run)
+    kind = attack.sweep.get("sweep")
     if kind != "attack":
         raise ValueError(f"{run} holds a sweep of kind {kind!r}: give the run directory of an attack sweep")
+    return attack
 
 
 def attack_names(frame: pd.DataFrame) -> pd.Series:
@@ -118,34 +118,3 @@ def attack_stem(checkpoint: str, attack: str) -> str:
 def initially_correct(frame: pd.DataFrame) -> pd.Series:
     """Which rows are of an image whose clean prediction is its label."""
     return frame["clean_prediction"] == frame["label"]
-
-
-def class_names(frame: pd.DataFrame) -> dict[int, str]:
-    """Index and name of each class that a label has, by index."""
-    labels = frame[["label", "label_name"]].drop_duplicates("label").sort_values("label")
-    return {
-        int(label): f"{label} {name}"
-        for label, name in zip(labels["label"], labels["label_name"], strict=True)
-    }
-
-
-def recorded_class_names(run: str | Path) -> dict[int, str]:
-    """Index and name of every class of the attacked model, by index, as the run recorded them; may be empty."""
-    invocations = load.sweep(run).get("invocations", [])
-    names = invocations[-1].get("class_names", []) if invocations else []
-    return {index: f"{index} {name}" for index, name in enumerate(names)}
-
-
-def describe(frame: pd.DataFrame) -> str:
-    """The model and the test set that the rows are of, with the number of images."""
-    texts = [", ".join(map(str, sorted(frame[name].unique()))) for name in ("model", "dataset", "split")]
-    num_images = frame[["dataset", "split", "image_index"]].drop_duplicates().shape[0]
-    return f"{texts[0]} on {texts[1]} {texts[2]}, {num_images:,} images"
-
-
-def format_epsilon(epsilon: float) -> str:
-    """0.01 where two digits say it all, else steps of 8-bit images where they are quarters (2/255)."""
-    steps = epsilon * 255
-    if float(f"{epsilon:.2g}") != epsilon and abs(steps * 4 - round(steps * 4)) < 1e-6:
-        return f"{steps:g}/255"
-    return f"{epsilon:.4g}"

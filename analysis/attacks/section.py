@@ -51,7 +51,7 @@ def section(source: Source, site: Site) -> Section:
     tables = count_tables(source)
     html = site.render(
         "attack.html",
-        source=source,
+        run=source,
         tables=tables,
         groups=list(_rate_groups(tables)),
         rate_charts=rate_charts(tables),
@@ -118,7 +118,7 @@ def _details(source: Source, site: Site, tables: AttackTables) -> Iterator[Detai
             page = site.page(
                 f"{source.id}/classes-{number}.html",
                 "attack_classes.html",
-                source=source,
+                run=source,
                 view=view,
                 heat=class_heatmap(classes),
             )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.attribution.attributions import INTEGRATED, attribution_values
 from analysis.attribution.grids import load_images
-from analysis.claims import settings, words
+from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import CORRELATION, mean
@@ -29,9 +29,9 @@ _NAMES = {
 CORRELATIONS = ("image_correlation", "edge_correlation")
 
 
-def _by_trial(run: Evidence, method: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def _by_trial(evidence: Evidence, method: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """A method's rows of each training, in the order of the panel, with what tells trainings apart if needed."""
-    rows = run.rows[run.rows["method"] == method].sort_values(["step", "image_index"])
+    rows = evidence.rows[evidence.rows["method"] == method].sort_values(["step", "image_index"])
     several = rows["trial"].nunique() > 1
     for trial, group in rows.groupby("trial", observed=True):
         yield (f"{trial}, " if several else ""), group
@@ -46,9 +46,9 @@ def _ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     return first, last_rows
 
 
-def _likeness(run: Evidence, rows: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
+def _likeness(evidence: Evidence, rows: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
     """Similarity of the size of each row's gradient to its image."""
-    images = load_images(run.url, rows)
+    images = load_images(evidence.run, rows)
     return similarities(np.abs(values).astype(np.float32), list(rows["image_key"]), images)
 
 
@@ -56,35 +56,35 @@ def _stored(rows: pd.DataFrame) -> bool:
     return bool(rows["image_key"].notna().all())
 
 
-def likeness_gained(run: Evidence) -> list[Measurement]:
+def likeness_gained(evidence: Evidence) -> list[Measurement]:
     """How much more alike |loss gradient| and image are after training than before, image by image."""
     found = []
-    for name, rows in _by_trial(run, METHOD):
+    for name, rows in _by_trial(evidence, METHOD):
         if (ends := _ends(rows)) and _stored(rows):
-            first, last = (_likeness(run, each, attribution_values(run.url, each)) for each in ends)
+            first, last = (_likeness(evidence, each, attribution_values(evidence.run, each)) for each in ends)
             found += [mean(last[each] - first[each], f"{name}{label}") for each, label in _NAMES.items()]
     return found
 
 
-def likeness(run: Evidence, trained: bool) -> list[Measurement]:
+def likeness(evidence: Evidence, trained: bool) -> list[Measurement]:
     """How alike |loss gradient| and image are before training, or after it."""
     found = []
-    for name, rows in _by_trial(run, METHOD):
+    for name, rows in _by_trial(evidence, METHOD):
         if (ends := _ends(rows)) and _stored(rows):
             chosen = ends[1 if trained else 0]
-            measured = _likeness(run, chosen, attribution_values(run.url, chosen))
+            measured = _likeness(evidence, chosen, attribution_values(evidence.run, chosen))
             found += [
                 mean(measured[each], f"{name}{_NAMES[each]}", within=CORRELATION) for each in CORRELATIONS
             ]
     return found
 
 
-def focus_gained(run: Evidence) -> list[Measurement]:
+def focus_gained(evidence: Evidence) -> list[Measurement]:
     """How much more of gradient × input the strongest tenth of the pixels holds after training than before."""
     found = []
-    for name, rows in _by_trial(run, "gradient_x_input"):
+    for name, rows in _by_trial(evidence, "gradient_x_input"):
         if ends := _ends(rows):
-            first, last = (focus(attribution_values(run.url, each)) for each in ends)
+            first, last = (focus(attribution_values(evidence.run, each)) for each in ends)
             found.append(mean(last - first, name.removesuffix(", ")))
     return found
 
@@ -97,19 +97,19 @@ def focus(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.where(total > 0, strongest / np.where(total > 0, total, 1), np.nan)
 
 
-def likeness_of_the_sum(run: Evidence) -> list[Measurement]:
+def likeness_of_the_sum(evidence: Evidence) -> list[Measurement]:
     """How much more alike the image is the gradient summed over training than the trained network's own."""
-    if INTEGRATED not in set(run.rows["method"]):
+    if INTEGRATED not in set(evidence.rows["method"]):
         return []
-    sums, values = training_integrated_gradient(run.url)
+    sums, values = training_integrated_gradient(evidence.run)
     found = []
-    for name, rows in _by_trial(run, METHOD):
+    for name, rows in _by_trial(evidence, METHOD):
         places = np.flatnonzero(sums["trial"].astype("str") == str(rows["trial"].iloc[0]))
         summed, ends = sums.iloc[places], _ends(rows)
         if ends is None or not _stored(rows) or list(summed["image_index"]) != list(ends[1]["image_index"]):
             continue
-        one = _likeness(run, summed, values[places])
-        other = _likeness(run, ends[1], attribution_values(run.url, ends[1]))
+        one = _likeness(evidence, summed, values[places])
+        other = _likeness(evidence, ends[1], attribution_values(evidence.run, ends[1]))
         found += [mean(one[each] - other[each], f"{name}{_NAMES[each]}") for each in CORRELATIONS]
     return found
 
@@ -148,7 +148,7 @@ CLAIMS = (
         statement="An untrained network's loss gradient preserves practically nothing of the image.",
         says="practically nothing",
         measure=partial(likeness, trained=False),
-        claimed=words.UNLIKE,
+        claimed=thresholds.UNLIKE,
         differs=_BY_EYE,
     ),
     _claim(
@@ -157,7 +157,7 @@ CLAIMS = (
         statement="A trained network's loss gradient mirrors features of the image, edges among them.",
         says="mirrors",
         measure=partial(likeness, trained=True),
-        claimed=words.ALIKE,
+        claimed=thresholds.ALIKE,
         differs=_BY_EYE,
     ),
     _claim(

@@ -88,7 +88,7 @@ def about(value: float, tolerance: float, because: str = "") -> Claimed:
 class Setting:
     """What the original measured on: in words, and the names that its network and images have here."""
 
-    words: str
+    description: str
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
 
@@ -118,11 +118,11 @@ class Claim:
     bound: bool = False
     differs: str = ""
 
-    def applies(self, run: Evidence) -> bool:
+    def applies(self, evidence: Evidence) -> bool:
         """Whether a run may bear on this claim."""
-        if run.kind != self.kind:
+        if evidence.kind != self.kind:
             return False
-        return not self.bound or run.is_of(self.setting.models, self.setting.datasets)
+        return not self.bound or evidence.is_of(self.setting.models, self.setting.datasets)
 
 
 def written(value: float, form: Form) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from analysis.attacks.rows import format_epsilon
+from analysis.naming import format_epsilon
+from analysis.sweep_kinds import kind_title
 
 
 def share(rate: float) -> str:
@@ -46,24 +47,10 @@ def value(setting: Any) -> str:
     return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
 
 
-def kind(sweep: str) -> str:
-    """What a sweep does, in a word or two; an unknown one's own name."""
-    return _KINDS.get(sweep, sweep)
-
-
 def breakable(name: str) -> Markup:
     """A name that may go on in the next line behind each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
-
-_KINDS = {
-    "generate": "generation",
-    "tune_recipe": "recipe search",
-    "attack": "attack",
-    "attribute": "attribution",
-    "attribute_training": "attribution along training",
-    "modify": "modification",
-}
 
 FILTERS: dict[str, Callable[..., str]] = {
     "share": share,
@@ -72,7 +59,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "number": number,
     "value": value,
-    "kind": kind,
+    "kind": kind_title,
     "breakable": breakable,
     "epsilon": format_epsilon,
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load
+from analysis import result_files
 from analysis.attacks import class_success, confusion, minimum_epsilon, success_rates
 from analysis.attacks import curves as attack_curves
 from analysis.attacks import rows as attack_rows
@@ -36,8 +36,8 @@ def run(make_attack_run: MakeRun) -> Path:
 @pytest.fixture(params=[40])
 def small_portions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """So many rows at a time; shards are opened one by one."""
-    monkeypatch.setattr(load, "_PORTION_ROWS", request.param)
-    monkeypatch.setattr(load, "_NUM_RESULT_READERS", 1)
+    monkeypatch.setattr(result_files, "_PORTION_ROWS", request.param)
+    monkeypatch.setattr(result_files, "_NUM_RESULT_READERS", 1)
     monkeypatch.setattr(attack_rows, "_FEW", 20)
     return int(request.param)
 
@@ -142,15 +142,15 @@ def test_counts_add_up_by_columns_whose_values_may_be_missing() -> None:
 def test_memory_is_bounded_however_many_files_there_are(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # No file is opened before its turn: a consumer that stops has caused few reads.
     opened: list[str] = []
-    read = load.read_rows
+    read = result_files.read_rows
 
     def counting(directory: object, name: str, columns: Sequence[str]) -> object:
         opened.append(name)
         return read(directory, name, columns)
 
-    monkeypatch.setattr(load, "read_rows", counting)
-    monkeypatch.setattr(load, "_PORTION_ROWS", 1)
-    monkeypatch.setattr(load, "_NUM_RESULT_READERS", 2)
+    monkeypatch.setattr(result_files, "read_rows", counting)
+    monkeypatch.setattr(result_files, "_PORTION_ROWS", 1)
+    monkeypatch.setattr(result_files, "_NUM_RESULT_READERS", 2)
     portions: Iterator[pd.DataFrame] = row_portions(run)
     next(portions)
     assert len(opened) == 2

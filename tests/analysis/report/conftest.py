@@ -12,7 +12,7 @@ import pytest
 from analysis.html.site import Site, open_site
 from analysis.report.__main__ import main
 from analysis.report.pages import section_of
-from analysis.run import open_sources
+from analysis.run import open_runs
 from sweeps.schemas import SCHEMA_VERSION
 from sweeps.store import RunDirectory
 
@@ -104,7 +104,7 @@ def section_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     monkeypatch.setattr(Site, "figure", lambda self, path, figure: self.put(path, b""))
 
     def make(run: Path, folder: str = "section") -> Page:
-        [source] = open_sources([str(run)])
+        [source] = open_runs([str(run)])
         site = open_site(str(tmp_path / folder))
         with site.writing():
             made = section_of(source)(source, site)

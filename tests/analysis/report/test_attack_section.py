@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis import load
+from analysis import load, result_files
 from analysis.attacks.rows import load_rows
 from analysis.attacks.success_rates import DENOMINATORS, success_rate
 from sweeps.schemas import SCHEMA_VERSION, attack_results
@@ -200,7 +200,7 @@ def test_without_a_stored_perturbation_the_change_is_shown(
 ) -> None:
     run = make_attack_run(saved=range(6), predicted=fooled_beyond(1))
     for path in (run / "results").iterdir():
-        table = load.open_rows(RunDirectory(run), path.name).read().to_pandas()
+        table = result_files.open_rows(RunDirectory(run), path.name).read().to_pandas()
         table[["perturbation_file", "perturbation_key"]] = None
         records = table.astype(object).where(table.notna(), None).to_dict("records")
         path.unlink()
@@ -351,7 +351,7 @@ def test_rows_are_never_all_in_memory_and_the_section_is_the_same(
         raise AssertionError("all rows were asked for at once")
 
     whole = section_page(run, "whole").path.read_text()
-    monkeypatch.setattr(load, "_PORTION_ROWS", 15)
-    monkeypatch.setattr(load, "_NUM_RESULT_READERS", 1)
-    monkeypatch.setattr(load, "results", refuse)
+    monkeypatch.setattr(result_files, "_PORTION_ROWS", 15)
+    monkeypatch.setattr(result_files, "_NUM_RESULT_READERS", 1)
+    monkeypatch.setattr(result_files, "read_results", refuse)
     assert section_page(run, "portions").path.read_text() == whole

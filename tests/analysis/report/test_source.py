@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis.run import num_values, planned_cells, planned_shards
+from analysis.progress import num_values, planned_cells, planned_shards
 from sweeps.record import plan_of
 
 RECORDS: dict[str, tuple[str, dict[str, Any]]] = {
