@@ -19,11 +19,11 @@ from analysis.html.site import Site
 from analysis.load import decode_png
 from analysis.run import Run
 
-# The width of a card of the gallery in dots, on a screen with two dots a pixel; and the smallest useful thumbnail.
+# Widths in dots: of a card of the gallery on a screen with two dots a pixel, of the smallest useful thumbnail.
 TILING_WIDTH, LEAST_TILE = 320, 72
 
-# Up to this size of a run PNG files are copied as they are stored; those of a larger run become WebP, which takes a
-# quarter of the bytes.
+# Up to this size of a run PNG files are copied as they are stored; those of a larger run become WebP, at a quarter
+# of the size.
 MOST_PNG_BYTES = 1_000_000_000
 
 _NUM_WORKERS = min(8, os.cpu_count() or 1)
@@ -63,7 +63,7 @@ class Tiling:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The paths of a run's pictures: thumbnails by class index and recipe, full images by class, recipe and seed."""
+    """Paths of a run's pictures: thumbnails by class index and recipe, full images by class, recipe and seed."""
 
     tiling: Tiling
     thumbnails: dict[tuple[int, str], str] = field(default_factory=dict)

@@ -43,7 +43,9 @@ def frame_rows(run: AnyRun) -> pd.DataFrame:
     # An image without frames has one row, that of its last step.
     steps = steps[steps.groupby(_CELL)["step"].transform("size") > 1]
     if steps.empty:
-        raise ValueError(f"{directory.url} has no frames, only finished images; they are stored by {_COMMAND}")
+        raise ValueError(
+            f"{directory.url} has no frames, only finished images; they are stored by {_COMMAND}"
+        )
     # An attempt that died may have left an image file; no row of the results names it, so the merge drops it.
     cells = cells.astype({"recipe": "str", "image_file": "str"})
     rows = steps.merge(cells, on=[*_CELL, "image_file"], validate="many_to_one")

@@ -22,7 +22,7 @@ from sweeps.store.terminal_text import terminal_text
 
 
 def judge_accuracy(frame: pd.DataFrame, by: Sequence[str] = ("recipe",), rank: str = "top1") -> pd.DataFrame:
-    """Return a table of `judge`, `is_judge`, the columns of `by`, `rate`, `low`, `high` (Wilson, 95 %) and `count`.
+    """Return the rates by judge: `judge`, `is_judge`, `by`, `rate`, `low`, `high` (Wilson, 95 %), `count`.
 
     `frame` has the columns of a generation run's results. The model that the images were made on has rows of its
     own, with `is_judge` False: it took part in the optimisation, so its rate says how far the ascent came, not how

@@ -20,6 +20,8 @@ BEST_RECIPE = "best_recipe.yaml"
 def section(run: Run, site: Site) -> Section:
     """Make the section of a recipe search: its configurations, then the section of the generated images."""
     images = generation.section(run, site)
+    if run.status.num_rows == 0:
+        return images
     return Section(id=images.id, title=images.title, html=html(run, site) + images.html)
 
 

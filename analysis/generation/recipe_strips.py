@@ -138,7 +138,7 @@ def _image(
 
 
 def _verdict(right: Any, answer: Any, names: Mapping[int, str]) -> dict[str, Any]:
-    """Return whether an image is taken for its class, None without a verdict, and in words what it is taken for."""
+    """Return whether an image is taken for its class, None without a verdict, and what it is taken for."""
     if pd.isna(right):
         return {"right": None, "answer": "no verdict"}
     index = f"class {answer}"

@@ -9,10 +9,10 @@ from analysis.intervals import mean_interval
 def own_and_other(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the l2 norm of the change towards an image's own label and towards other classes.
 
-    Columns: `measure`, `towards`, `mean`, `low`, `high` (95 %), `count`. The measures are `hit_l2`, when the target
-    was first predicted, and `l2`, after all steps. The same images stand on both sides, each once, with the mean
-    over the targets that have a value; images without one on both sides are left out. `difference` is other minus
-    own, image by image.
+    Columns: `measure`, `towards`, `mean`, `low`, `high` (95 %), `count`. The measures are `hit_l2`, when the
+    target was first predicted, and `l2`, after all steps. The same images stand on both sides, each once, with the
+    mean over the targets that have a value; images without one on both sides are left out. `difference` is other
+    minus own, image by image.
     """
     own = (frame["target"] == frame["label"]).map({True: "own label", False: "other classes"})
     parts = []

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from analysis.drawing.charts import blank_chart, name_ticks, style_axes
-from analysis.drawing.image_grid import EMPTY, NAME, NOTE, RIGHT
-from analysis.drawing.labels import FONT_FAMILY
+from analysis.drawing.charts import blank_chart, draw_heatmap, name_ticks, style_axes
+from analysis.drawing.image_grid import EMPTY, RIGHT
 from analysis.html.heatmaps import Heading, Heatmap, heatmap
 from analysis.html.site import Site
 from analysis.intervals import mean_interval
@@ -84,9 +83,11 @@ def figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Fig
     """
     labels, targets = names_of(table, "label"), names_of(table, "target")
     width, height = (min(_LARGEST_SIDE, max(2.4, CELL * len(each))) for each in (targets, labels))
+    fits = max(len(labels), len(targets)) <= MOST_CLASSES
     page = blank_chart(2 * width + NAMES + 1.6, height + NAMES + 0.9, title=title, notes=notes)
     for place, (axes, matrix) in enumerate(zip(page.subplots(1, 2), matrices(table), strict=True)):
-        _draw_matrix(axes, matrix, with_numbers=max(len(labels), len(targets)) <= MOST_CLASSES)
+        axes.set_facecolor(EMPTY)
+        draw_heatmap(axes, matrix.shares, matrix.texts if fits else None)
         _mark_own(axes, list(labels), list(targets))
         style_axes(axes, title=matrix.title, x="target", y="" if place else "label")
         axes.grid(visible=False)
@@ -116,20 +117,6 @@ def _pivot(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 def _texts(values: NDArray[np.float64], form: str) -> list[list[str]]:
     return [["" if np.isnan(value) else form.format(value) for value in row] for row in values]
-
-
-def _draw_matrix(axes: Axes, matrix: Matrix, *, with_numbers: bool) -> None:
-    axes.set_facecolor(EMPTY)
-    axes.imshow(matrix.shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    if not with_numbers:
-        return
-    for (row, column), share in np.ndenumerate(matrix.shares):
-        if matrix.texts[row][column]:
-            color = "white" if share > 0.55 else NAME.color
-            style = {"size": NOTE.size - 1, "color": color, "family": FONT_FAMILY}
-            # Inside the axes: measuring them for the layout would take as long as drawing them.
-            text = matrix.texts[row][column]
-            axes.text(column, row, text, ha="center", va="center", in_layout=False, **style)
 
 
 def _mark_own(axes: Axes, labels: Sequence[int], targets: Sequence[int]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-
 from markupsafe import Markup
 
 from analysis.html.site import Site

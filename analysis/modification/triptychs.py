@@ -62,9 +62,7 @@ def figure(shown: Sequence[tuple[str, Sequence[Panel]]], *, title: str) -> Figur
     strips = [
         Strip(
             title=heading,
-            cells=[
-                Cell(image=panel.pixels, correct=panel.right, caption=panel.caption) for panel in panels
-            ],
+            cells=[Cell(image=panel.pixels, correct=panel.right, caption=panel.caption) for panel in panels],
         )
         for heading, panels in shown
     ]
@@ -88,7 +86,9 @@ def _title(row: Mapping[Any, Any], names: Mapping[int, str]) -> str:
     return f"image {row['image_index']}, {label} → {target}"
 
 
-def _panels(row: Mapping[Any, Any], images: Mapping[str, Pixels], names: Mapping[int, str]) -> Iterator[Panel]:
+def _panels(
+    row: Mapping[Any, Any], images: Mapping[str, Pixels], names: Mapping[int, str]
+) -> Iterator[Panel]:
     index, before, after = row["image_index"], images[row["clean_key"]], images[row["image_key"]]
     change, largest = stretched_difference(before, after)
     yield Panel(

@@ -24,5 +24,3 @@ def test_a_recipe_strip_has_a_row_per_class_and_a_column_per_recipe(make_run: Ma
         "blur",
     ]
     assert "seed 5" in texts[0]
-
-

@@ -94,7 +94,7 @@ def test_strips_show_the_clean_image_and_each_target(make_modify_run: MakeRun, p
     shown = [np.asarray(image.get_array())[..., :1] for axes in figure.axes for image in axes.images]
     # The fixture draws the image of target t of image i from 100 · i + t, the clean one from 100 · i.
     for image, number in zip(shown, (0, 0, 3), strict=True):
-        assert np.array_equal(image, pixels(number, (1, 8, 8)))
+        assert np.array_equal(image, pixels(number))
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert {"clean", "class 3", "3.00, class 3"} <= set(texts)
     assert (texts.count("✓"), texts.count("✗")) == (2, 1)
