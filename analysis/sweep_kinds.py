@@ -28,7 +28,7 @@ SWEEP_KINDS: dict[str, SweepKind] = {
         section="analysis.generation.section:section",
         rows="analysis.claims.evidence:generated_rows",
     ),
-    "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.tuning_section:section"),
+    "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.recipe_search:section"),
     "attack": SweepKind(
         title="attack",
         section="analysis.attacks.section:section",
@@ -46,8 +46,8 @@ SWEEP_KINDS: dict[str, SweepKind] = {
     ),
     "modify": SweepKind(
         title="modification",
-        section="analysis.generation.modification_section:section",
-        rows="analysis.generation.modifications:load_rows",
+        section="analysis.modification.section:section",
+        rows="analysis.modification.rows:load_rows",
     ),
 }
 

@@ -15,7 +15,7 @@ from analysis.attacks.rows import attack_names, attack_stem, count_rows, format_
 from analysis.attacks.success_rates import AGAINST, DENOMINATORS, Against, Denominator, rates, success_counts
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.drawing.charts import blank_chart, draw_heatmap, name_ticks, style_axes
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
 
 NUM_CLASSES = 40
 

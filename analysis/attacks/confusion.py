@@ -24,7 +24,7 @@ from analysis.attacks.rows import (
 )
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.drawing.charts import blank_chart, draw_heatmap, name_ticks, style_axes
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
 
 # Inches: a cell that holds a number, the names beside the panels, what lies between panels, the widest panel,
 # and pages.

@@ -30,7 +30,7 @@ from analysis.drawing.charts import (
     style_axes,
     styles,
 )
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.4
 NUM_PANELS_DOWN = 4

@@ -36,7 +36,7 @@ from analysis.drawing.charts import (
     style_axes,
     styles,
 )
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
 from analysis.intervals import wilson_interval
 from analysis.result_files import concat_rows
 

@@ -27,7 +27,7 @@ from analysis.attacks.rows import (
 )
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
-from analysis.generation.class_strips import chunks, select
+from analysis.drawing.pages import chunks, select
 from sweeps.schemas import IMAGE_COLUMNS
 
 Images = Mapping[str, NDArray[np.uint8]]

@@ -9,7 +9,6 @@ python -m analysis.attribution.agreement RUN --output DIR
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -24,7 +23,6 @@ from analysis.attribution.attributions import (
     attribution_shape,
     attribution_values,
     method_names,
-    require_sweep,
 )
 from analysis.attribution.choice import method_order
 from analysis.attribution.colors import channel_sum
@@ -36,6 +34,7 @@ from analysis.drawing.labels import FONT_FAMILY
 from analysis.html.choices import in_order
 from analysis.html.site import Site
 from analysis.intervals import mean_interval
+from analysis.run import AnyRun, Run, open_run, open_sweep
 
 # Inches.
 CELL, NAMES = 0.62, 1.8
@@ -81,7 +80,7 @@ def agreement(
     in every run of the same images. `absolute` ranks |attribution|. Raises ValueError for fewer than two methods
     and for a sample of fewer than 2.
     """
-    require_sweep(run, STATIC)
+    run = open_sweep(run, STATIC)
     rows = attribution_rows(run, methods=methods, images=images)
     rows = _sampled(rows.assign(method=method_names(rows)), sample, seed)
     names = sorted(rows["method"].unique())
@@ -141,7 +140,8 @@ def agreement_figure(
 def agreement_html(table: pd.DataFrame | None, site: Site, folder: str, *, methods: Sequence[str]) -> Markup:
     """Write a table of `agreement` and its figure to a folder of the report, and return the HTML.
 
-    None stands for a run with a single method. `folder` also begins the anchors; `methods` is the order of rows and columns.
+    None stands for a run with a single method. `folder` also begins the anchors. `methods` is the order
+    of rows and columns.
     """
     if table is None:
         return site.render("agreement.html", id=folder, rows=[], num_compared=0, files=[])
@@ -181,7 +181,7 @@ def _sampled(rows: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
     return rows[rows["image_index"].isin(chosen)]
 
 
-def _by_image(run: AnyRun, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _by_image(run: Run, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows a portion at a time, all rows of an image together, in the order of the files."""
     num_values = len(rows["method"].unique()) * np.prod(attribution_shape(run, rows))
     images = rows["image_index"].unique()
@@ -190,9 +190,7 @@ def _by_image(run: AnyRun, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield rows[rows["image_index"].isin(images[start : start + size])]
 
 
-def _correlations(
-    run: AnyRun, rows: pd.DataFrame, names: Sequence[str], absolute: bool
-) -> NDArray[np.float64]:
+def _correlations(run: Run, rows: pd.DataFrame, names: Sequence[str], absolute: bool) -> NDArray[np.float64]:
     """Return the correlations `[N, M, M]` of the images of these rows; NaN where an image lacks a method."""
     maps = channel_sum(attribution_values(run, rows)).reshape(len(rows), -1)
     image, images = pd.factorize(rows["image_index"])
@@ -209,8 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="draws the sample (%(default)s)")
     parser.add_argument("--absolute", action="store_true", help="ranks of |attribution|")
     options = parser.parse_args(arguments)
+    run = open_run(options.run)
     table = agreement(
-        options.run,
+        run,
         methods=options.methods.split(",") if options.methods else None,
         sample=options.sample,
         seed=options.seed,
@@ -226,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure = agreement_figure(
         table,
         title="Agreement between attribution methods",
-        methods=method_order(options.run, table["method"].unique()),
+        methods=method_order(run, table["method"].unique()),
         notes=notes,
     )
     for path in save_pages([("agreement", figure)], options.output):

@@ -7,7 +7,6 @@ Results with attributions can be larger than memory: one epoch of one method has
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis import load
+from analysis.run import AnyRun, open_sweep, opened
 from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
-from sweeps.store.maintenance import open_run
 
 STATIC, TRAINING = "attribute", "attribute_training"
 
@@ -62,11 +60,11 @@ def attribution_rows(
     `results_file` and `row_in_file` say where a row's values are. Only runs along training have steps and
     trials. Raises ValueError for another sweep's run, one without results, and a value that no row has.
     """
-    kind = require_sweep(run, STATIC, TRAINING)
-    if kind == STATIC and (steps is not None or trials is not None):
+    run = open_sweep(run, STATIC, TRAINING)
+    if run.kind == STATIC and (steps is not None or trials is not None):
         raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
     chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
-    rows = _all_rows(open_run(str(run)))
+    rows = _all_rows(run.directory)
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
     return rows.reset_index(drop=True)
@@ -104,24 +102,16 @@ def gradient_sums(run: AnyRun, rows: pd.DataFrame, column: str) -> NDArray[np.fl
 
 def attribution_shape(run: AnyRun, rows: pd.DataFrame) -> tuple[int, int, int]:
     """Return the shape `[C, H, W]` of these rows' attributions."""
-    directory, name = open_run(str(run)), str(rows["results_file"].iloc[0])
+    directory, name = opened(run).directory, str(rows["results_file"].iloc[0])
     with explained(directory.url, "read"):
         return _shape(_open(directory, name), name)
-
-
-def require_sweep(run: AnyRun, *kinds: str) -> str:
-    """Return the kind of sweep that a run directory holds. Raises ValueError unless it is one of these."""
-    kind = load.sweep(run).get("sweep")
-    if kind not in kinds:
-        raise ValueError(f"{run} holds a sweep of kind {kind!r}: accepted: {', '.join(map(repr, kinds))}")
-    return str(kind)
 
 
 def load_images(run: AnyRun, rows: pd.DataFrame) -> Images:
     """Return the images `[H, W, C]` that the rows name, by `image_key`, without those that were not stored."""
     stored = rows[rows["image_key"].notna()].drop_duplicates("image_key")
     keys = [str(key) for key in stored["image_key"]]
-    return dict(zip(keys, load.images(run, keys, rows=stored), strict=True))
+    return dict(zip(keys, opened(run).images(keys, rows=stored), strict=True))
 
 
 def method_names(rows: pd.DataFrame) -> pd.Series:
@@ -183,7 +173,7 @@ def _scales(rows: pd.DataFrame) -> NDArray[np.float32]:
 
 def _portions(run: AnyRun, rows: pd.DataFrame, column: str) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
     """Yield places in `rows` and the stored values `[N, C, H, W]` there, file by file."""
-    directory, positions = open_run(str(run)), rows["row_in_file"].to_numpy()
+    directory, positions = opened(run).directory, rows["row_in_file"].to_numpy()
     files = rows["results_file"].astype("str")
     places_of = files.groupby(files, sort=False).indices
     for name in files.unique():

@@ -3,15 +3,14 @@
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import load
 from analysis.attribution.attributions import INTEGRATED, VARIANCE, attribution_rows, method_names
-from analysis.html.choices import in_order
+from analysis.html.choices import asked_for, in_order
+from analysis.run import AnyRun, opened
 
 NUM_IMAGES = 16
 
@@ -54,8 +53,7 @@ def choose(run: AnyRun, choice: Choice) -> pd.DataFrame:
 
 def method_order(run: AnyRun, names: Iterable[str]) -> list[str]:
     """Return the methods in the order in which the sweep was asked for them; all others follow, sorted."""
-    blocks = load.sweep(run).get("blocks", [])
-    return in_order(names, [str(name) for block in blocks for name in block["axes"].get("method", [])])
+    return in_order(names, asked_for(opened(run), "method"))
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ python -m analysis.attribution.grids RUN --output DIR [--methods NAME,NAME] [--i
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from analysis.attribution.attributions import (
     Images,
     attribution_values,
     load_images,
-    require_sweep,
 )
 from analysis.attribution.choice import add_choice, choose, method_order, parsed_choice
 from analysis.attribution.colors import NOTE, SIGNED_NOTE, channel_sum, colored, overlaid
@@ -33,7 +31,8 @@ from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.labels import file_stem
 from analysis.html.site import Site
-from analysis.names import class_names
+from analysis.naming import class_names, recorded_class_names
+from analysis.run import AnyRun, open_sweep
 
 NUM_DOWN = 8
 
@@ -162,7 +161,8 @@ def pages(run: AnyRun, rows: pd.DataFrame, *, overlay: bool = False) -> Iterator
     """Yield file stem and figure of each page of rows of `choose`; only one page's images are in memory."""
     stem = "attribution-overlays" if overlay else "attribution-grid"
     for title, subject, group in _subjects(rows):
-        names, methods = class_names(run, group), method_order(run, group["method"].unique())
+        names = class_names(group) | recorded_class_names(run)
+        methods = method_order(run, group["method"].unique())
         indices = sorted(group["image_index"].unique())
         for number, start in enumerate(range(0, len(indices), NUM_DOWN), start=1):
             page = group[group["image_index"].isin(indices[start : start + NUM_DOWN])]
@@ -219,9 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_choice(parser)
     parser.add_argument("--overlay", action="store_true", help="attributions on the grey image")
     options = parser.parse_args(arguments)
-    require_sweep(options.run, STATIC, TRAINING)
-    rows = choose(options.run, parsed_choice(options))
-    for path in save_pages(pages(options.run, rows, overlay=options.overlay), options.output):
+    run = open_sweep(options.run, STATIC, TRAINING)
+    rows = choose(run, parsed_choice(options))
+    for path in save_pages(pages(run, rows, overlay=options.overlay), options.output):
         print(path)
 
 

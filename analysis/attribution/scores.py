@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.attribution.attributions import STATIC, attribution_rows, method_names, require_sweep
+from analysis.attribution.attributions import STATIC, attribution_rows, method_names
 from analysis.attribution.choice import method_order
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.drawing.charts import blank_chart, style_axes
@@ -24,7 +24,8 @@ from analysis.drawing.image_grid import NOTE
 from analysis.drawing.labels import FONT_FAMILY
 from analysis.html.site import Site
 from analysis.intervals import mean_interval
-from analysis.names import describe
+from analysis.naming import describe
+from analysis.run import open_sweep
 
 # Whether a low or a high score speaks for a method.
 SCORES = {"deletion_score": "lower is better", "insertion_score": "higher is better"}
@@ -214,8 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("python -m analysis.attribution.scores", "How faithful attributions are.")
     parser.add_argument("--methods", metavar="NAMES", help="these alone, such as gradient,occlusion")
     options = parser.parse_args(arguments)
-    require_sweep(options.run, STATIC)
-    rows = attribution_rows(options.run, methods=options.methods.split(",") if options.methods else None)
+    run = open_sweep(options.run, STATIC)
+    rows = attribution_rows(run, methods=options.methods.split(",") if options.methods else None)
     scores, gaps = attribution_scores(rows), completeness_gaps(rows)
     tables = {"attribution-scores": scores} | ({"completeness-gaps": gaps} if len(gaps) else {})
     for name, table in tables.items():
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         notes.append(
             "completeness gap: median, the middle half (thick) and the middle 90 % (thin) of the images"
         )
-    methods = method_order(options.run, scores["method"].unique())
+    methods = method_order(run, scores["method"].unique())
     title = f"{describe(rows)}: attribution scores"
     figure = score_figure(scores, gaps, title=title, methods=methods, notes=notes)
     for path in save_pages([("attribution-scores", figure)], options.output):

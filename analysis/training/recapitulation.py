@@ -9,7 +9,6 @@ means and intervals on the same axis.
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,6 @@ from analysis.attribution.attributions import (
     attribution_rows,
     attribution_values,
     load_images,
-    require_sweep,
 )
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.drawing.charts import blank_chart, draw_legend, style_axes, styles
@@ -32,6 +30,7 @@ from analysis.drawing.labels import file_stem
 from analysis.html.site import Site
 from analysis.html.step_curves import Chart, chart
 from analysis.intervals import mean_interval
+from analysis.run import AnyRun, open_run, open_sweep
 from analysis.training.curves import draw_training, training_curve
 from analysis.training.similarity import MEASURES, similarities
 
@@ -63,7 +62,7 @@ def recapitulation(
     gradient that is zero, have no similarity and are left out. Raises ValueError for another sweep's run, a
     method or a trial that it lacks, and an image that was not stored.
     """
-    require_sweep(run, TRAINING)
+    run = open_sweep(run, TRAINING)
     rows = attribution_rows(run, methods=[method], trials=trials).sort_values(["trial", "step"])
     last = rows.groupby("trial", observed=True)["step"].transform("max")
     rows = rows[(rows["step"] % every == 0) | (rows["step"] == last)]
@@ -102,7 +101,7 @@ def similarity_changes(run: AnyRun, rows: pd.DataFrame) -> list[SimilarityChange
 
 
 def limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the ends of the similarity axis: 0, or less where an interval reaches below, and the largest value."""
+    """Return the ends of the similarity axis: 0 or the smallest value, and the largest value."""
     edges = table[["low", "high", "mean"]].to_numpy(float)
     known = edges[np.isfinite(edges)]
     low, high = min(0.0, float(known.min(initial=0))), float(known.max(initial=0))
@@ -223,8 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", metavar="NAMES", help="these alone; all unless given")
     options = parser.parse_args(arguments)
     trials = options.trials.split(",") if options.trials else None
-    table = recapitulation(options.run, method=options.method, trials=trials)
-    rows = attribution_rows(options.run, methods=[options.method], trials=trials)
+    run = open_run(options.run)
+    table = recapitulation(run, method=options.method, trials=trials)
+    rows = attribution_rows(run, methods=[options.method], trials=trials)
     subject = f"{rows['model'].iloc[0]}, {options.method}"
     for path in save_table(table, options.output, "recapitulation"):
         print(path)
