@@ -152,6 +152,15 @@ def opened(run: AnyRun) -> Run:
     return run if isinstance(run, Run) else open_run(run)
 
 
+def open_sweep(run: AnyRun, *kinds: str) -> Run:
+    """Open a run whose sweep is of one of these kinds. Raises ValueError for one of another kind."""
+    sweep = opened(run)
+    if sweep.kind not in kinds:
+        kind, accepted = sweep.sweep.get("sweep"), ", ".join(map(repr, kinds))
+        raise ValueError(f"{sweep.url} holds a sweep of kind {kind!r}: accepted: {accepted}")
+    return sweep
+
+
 def open_runs(urls: Sequence[str | Path]) -> list[Run]:
     """Open the runs of a report, by path or URL.
 

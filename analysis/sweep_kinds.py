@@ -45,10 +45,10 @@ SWEEP_KINDS: dict[str, SweepKind] = {
     ),
     "modify": SweepKind(
         title="modification",
-        section="analysis.generation.modification_section:section",
-        rows="analysis.generation.modifications:load_rows",
+        section="analysis.modification.section:section",
+        rows="analysis.modification.rows:load_rows",
     ),
-    "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.tuning_section:section"),
+    "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.recipe_search:section"),
 }
 
 

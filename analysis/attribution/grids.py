@@ -32,7 +32,7 @@ from analysis.attribution.colors import NOTE, SIGNED_NOTE, channel_sum, colored,
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.labels import file_stem
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
 
 Images = Mapping[str, NDArray[np.uint8]]
 

@@ -6,7 +6,7 @@ from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.rates import rate
-from analysis.generation.modifications import own_and_other
+from analysis.modification.own_label import own_and_other
 
 _SECTION = "Modifying an input via gradient descent"
 

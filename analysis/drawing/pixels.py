@@ -1,4 +1,4 @@
-"""Pixels and lines of letters laid over pictures: milliseconds, where matplotlib takes a second for a page."""
+"""Resize pictures and draw text on them directly: milliseconds a frame, where matplotlib takes a second."""
 
 from functools import lru_cache
 
@@ -14,7 +14,10 @@ Pixels = NDArray[np.uint8]
 
 
 def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """Height and width of an image whose longer side has this many pixels at most; whole multiples if enlarged."""
+    """Return height and width of an image whose longer side gets at most `longest` pixels.
+
+    A smaller image is enlarged by a whole factor.
+    """
     side = max(shape)
     if side <= longest:
         return shape[0] * (longest // side), shape[1] * (longest // side)
@@ -22,7 +25,7 @@ def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
 
 
 def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """The image at another height and width: whole pixels repeated where it grows by a whole factor."""
+    """Return the image at another height and width; whole pixels are repeated if it grows by a whole factor."""
     factor = size[0] // image.shape[0]
     if size == (image.shape[0] * factor, image.shape[1] * factor):
         return image.repeat(factor, 0).repeat(factor, 1)
@@ -31,7 +34,7 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None:
-    """Writes ready-made letters into the frame."""
+    """Draw a text that `written` made into the frame, in place."""
     letters, color = text
     area = frame[top : top + letters.shape[0], left : left + letters.shape[1]]
     opacity = letters[: area.shape[0], : area.shape[1], None] / np.float32(255)
@@ -40,7 +43,7 @@ def lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None
 
 @lru_cache(maxsize=4096)
 def written(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixels]:
-    """Opacity `[h, w]` of a line of at most `width` pixels, and its colour."""
+    """Return the opacity `[h, w]` of a line of text of at most `width` pixels, and its colour."""
     # At 72 dots an inch, points are pixels.
     line = fit_label(text, width=width, dpi=72, font_size=size)
     font = ImageFont.truetype(findfont(FontProperties(family=FONT_FAMILY)), size)
@@ -50,5 +53,5 @@ def written(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixel
 
 
 def color_bytes(color: str) -> Pixels:
-    """The three bytes of a colour that matplotlib knows."""
+    """Return the three bytes of a colour that matplotlib knows."""
     return np.rint(np.array(to_rgb(color)) * 255).astype(np.uint8)

@@ -26,7 +26,7 @@ from analysis.attribution.grids import MARKS, Images, describe_image, load_image
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.labels import file_stem
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
 
 NUM_STRIPS, NUM_ACROSS = 16, 2
 

@@ -7,7 +7,7 @@ from typing import Any
 import av
 import pytest
 
-from analysis.generation import section_video as generated_video
+from analysis.generation import video as generation_video
 
 MakeRun = Callable[..., Path]
 SectionPage = Callable[..., Any]
@@ -32,10 +32,10 @@ def test_a_video_is_bounded_by_its_classes_and_the_frames_of_one(
     make_run: MakeRun, section_page: SectionPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(frames=(0, 1, 2))
-    monkeypatch.setattr(generated_video, "MOST_FRAMES", 30)
+    monkeypatch.setattr(generation_video, "MOST_FRAMES", 30)
     found = section_page(run, "two")
     assert "its own marked: class 0, class 1." in " ".join(found.text.split())
-    monkeypatch.setattr(generated_video, "MOST_FRAMES", 7)
+    monkeypatch.setattr(generation_video, "MOST_FRAMES", 7)
     assert num_frames(section_page(run, "one")) == (4 + 19) // 2 + 1
 
 

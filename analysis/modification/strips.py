@@ -1,19 +1,16 @@
-"""Strips of modified images: the clean image, then what it became on the way to each target.
-
-`python -m analysis.generation.modifications` draws them.
-"""
+"""Strips of modified images: the clean image, then what it became on the way to each target."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis import load
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
+from analysis.html.pictures import stored_images
+from analysis.run import AnyRun, opened
 
 Images = Mapping[str, NDArray[np.uint8]]
 
@@ -23,7 +20,7 @@ NUM_DOWN, MOST_TARGETS = 6, 12
 def modification_strips(
     rows: pd.DataFrame, images: Images, targets: Sequence[int], names: Mapping[int, str], *, title: str
 ) -> Figure:
-    """Figure of strips: each clean image, then what it became on the way to each target.
+    """Draw strips: each clean image, then what it became on the way to each target.
 
     Above an image stand the l2 norm of its change and what it is taken for; a green frame says that this is the
     target, or the label of the clean image. `images` maps the rows' keys to `[H, W, C]` uint8.
@@ -47,11 +44,12 @@ def modification_strips(
 
 
 def strip_pages(
-    run: str | Path, frame: pd.DataFrame, names: Mapping[int, str], num_images: int
+    run: AnyRun, frame: pd.DataFrame, names: Mapping[int, str], num_images: int
 ) -> Iterator[tuple[str, Figure]]:
-    """File stem and figure of pages of the first images; only a page's images are in memory."""
+    """Yield file stem and figure of pages of the first images; only a page's images are in memory."""
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}: give 1 or more")
+    run = opened(run)
     indices, number = sorted(frame["image_index"].unique())[:num_images], 0
     for targets in chunks(sorted(frame["target"].unique()), MOST_TARGETS):
         for part in chunks(indices, NUM_DOWN):
@@ -60,17 +58,9 @@ def strip_pages(
                 continue
             number += 1
             title = f"{page['model'].iloc[0]}: images modified towards other classes"
-            yield (
-                f"modification-strips-{number:03d}",
-                modification_strips(page, _load_images(run, page), targets, names, title=title),
-            )
-
-
-def _load_images(run: str | Path, rows: pd.DataFrame) -> Images:
-    """The images that the rows name, by key; those that were not stored are left out."""
-    named = pd.unique(rows[["clean_key", "image_key"]].to_numpy(object).ravel())
-    keys = [key for key in named if isinstance(key, str)]
-    return dict(zip(keys, load.images(run, keys, rows=rows), strict=True))
+            images = stored_images(run, page, ("clean_key", "image_key"))
+            figure = modification_strips(page, images, targets, names, title=title)
+            yield f"modification-strips-{number:03d}", figure
 
 
 def _clean_cell(row: pd.Series, images: Images, names: Mapping[int, str]) -> Cell:

@@ -1,20 +1,21 @@
-"""What a report says of modified images: by target, how many became it, and how large a change it took."""
+"""Each target: how many images of other classes became it, and how large a change it took."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
-from analysis.generation.modifications import names_of
-from analysis.html.heatmaps import Heading, Heatmap, heatmap
+from analysis.html.site import Site
 from analysis.intervals import mean_interval, wilson_interval
-
-# Beyond this many labels or targets, a table of both is a picture.
-MOST_CLASSES = 20
+from analysis.modification.own_label import own_and_other, sentence
+from analysis.run import Run
 
 _QUARTILES = {"lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75}
 
 
 def target_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """By `target` and `target_name`, of the images of other classes: how many became the target, and by how much.
+    """Return by `target` and `target_name`, over the images of other classes, how many became it and how far.
 
     `rate` of the `count` images are taken for the target in the end, with its interval `low` to `high` (Wilson,
     95 %); `reached` is the share that was taken for it at any step. `mean`, `mean_low` and `mean_high` (Student,
@@ -50,28 +51,17 @@ def _facts(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def pair_heatmaps(table: pd.DataFrame) -> dict[str, Heatmap] | None:
-    """Labels by targets, of a table of `analysis.generation.modifications`; None for too many classes."""
-    labels, targets = names_of(table, "label"), names_of(table, "target")
-    if max(len(labels), len(targets)) > MOST_CLASSES:
-        return None
-    norms, kept = (
-        table.pivot(index="label", columns="target", values=column).reindex(
-            index=[*labels], columns=[*targets]
-        )
-        for column in ("mean", "kept")
+def html(run: Run, site: Site, frame: pd.DataFrame, files: Sequence[tuple[str, str]]) -> Markup:
+    """Render the table of the targets and the comparison with the own label; write the table as CSV too.
+
+    `files` are names and paths of other tables to download.
+    """
+    table = target_table(frame)
+    path = site.table(f"{run.id}/modification-targets.csv", table)
+    return site.render(
+        "modification_targets.html",
+        run=run,
+        rows=table.to_dict("records"),
+        own_label=sentence(own_and_other(frame)),
+        files=[("targets as CSV", path), *files],
     )
-    norm_values, kept_values = norms.to_numpy(float), kept.to_numpy(float)
-    largest = float(np.nanmax(norm_values, initial=0)) or 1.0
-    headings = {
-        "corner": "Label",
-        "columns": [
-            Heading(text=str(index), more=name.removeprefix(f"{index} ")) for index, name in targets.items()
-        ],
-        "rows": [Heading(text=name) for name in labels.values()],
-        "mark_own": True,
-    }
-    return {
-        "kept": heatmap(kept, lambda row, column: f"{100 * kept_values[row, column]:.0f}", **headings),
-        "norms": heatmap(norms / largest, lambda row, column: f"{norm_values[row, column]:.2f}", **headings),
-    }

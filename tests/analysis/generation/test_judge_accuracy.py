@@ -9,7 +9,7 @@ import pytest
 from analysis import load
 from analysis.generation.judge_accuracy import judge_accuracy, main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MakeRun = Callable[..., Path]
 

@@ -10,21 +10,18 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.generation import contact_sheets, recipe_strips
-from analysis.generation.class_strips import (
-    Look,
-    choose_judge,
-    class_strips,
-    load_images,
-    load_rows,
-    stretch_contrast,
-)
+from analysis.generation.class_strips import Look, class_strips
+from analysis.generation.judges import choose_judge
+from analysis.generation.rows import load_rows
+from analysis.run import open_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MakeRun = Callable[..., Path]
 
@@ -40,8 +37,12 @@ def num_images(figure: Figure) -> int:
 
 
 def sheets(run: Path, look: Look | None = None) -> list[Figure]:
-    pages = contact_sheets.contact_sheets(run, load_rows(run), look or Look())
+    pages = contact_sheets.contact_sheets(open_run(run), rows_of(run), look or Look())
     return [figure for _, figure in pages]
+
+
+def rows_of(run: Path) -> pd.DataFrame:
+    return load_rows(open_run(run))
 
 
 def test_one_seed_fills_pages_of_ten_by_ten(make_run: MakeRun) -> None:
@@ -63,7 +64,7 @@ def test_more_seeds_than_a_page_is_wide_go_on_to_the_next(make_run: MakeRun) -> 
 
 def test_every_recipe_has_pages_of_its_own_named_after_it(make_run: MakeRun) -> None:
     run = make_run(recipes=("blur", "../../etc"))
-    names = [name for name, _ in contact_sheets.contact_sheets(run, load_rows(run), Look())]
+    names = [name for name, _ in contact_sheets.contact_sheets(open_run(run), rows_of(run), Look())]
     assert names[1] == "contact-sheet-blur-001"
     assert all("/" not in name and "." not in name for name in names)
 
@@ -94,7 +95,7 @@ def test_without_a_judge_nothing_is_marked(make_run: MakeRun) -> None:
 
 def test_a_run_without_judges_is_drawn_without_marks(make_run: MakeRun) -> None:
     run = make_run(judges=(), recipes=("default",))
-    assert choose_judge(load_rows(run), None) is None
+    assert choose_judge(rows_of(run), None) is None
     assert len(sheets(run)) == 1
 
 
@@ -106,13 +107,6 @@ def test_the_stretch_is_applied_and_stated(make_run: MakeRun) -> None:
     assert not any("stretched" in text for text in texts(plain))
 
 
-def test_stretch_spreads_the_values_between_the_quantiles() -> None:
-    image = np.array([[[100], [110]], [[120], [150]]], dtype=np.uint8)
-    assert stretch_contrast(image, 0.0).ravel().tolist() == [0, 51, 102, 255]
-    flat = np.full((2, 2, 3), 7, dtype=np.uint8)
-    assert np.array_equal(stretch_contrast(flat, 0.01), flat)
-
-
 @pytest.mark.parametrize("stretch", [-0.1, 0.5, float("nan")])
 def test_an_impossible_stretch_is_refused(stretch: float) -> None:
     with pytest.raises(ValueError, match="stretch is"):
@@ -120,28 +114,14 @@ def test_an_impossible_stretch_is_refused(stretch: float) -> None:
 
 
 def test_an_unknown_judge_is_named_with_the_known_ones(make_run: MakeRun) -> None:
-    rows = load_rows(make_run())
+    rows = rows_of(make_run())
     assert choose_judge(rows, None) == "lite1"
     with pytest.raises(ValueError, match="judge is 'lite9': choose from lite1, lite2"):
         choose_judge(rows, "lite9")
 
 
-def test_a_recipe_strip_has_a_row_per_class_and_a_column_per_recipe(make_run: MakeRun) -> None:
-    run = make_run(num_classes=3, seeds=(0, 5), recipes=("plain", "blur", "default"))
-    rows = load_rows(run)
-    rows = rows[rows["seed"] == 5]
-    page = recipe_strips.recipe_strip(rows, load_images(run, rows), recipes=["plain", "default", "blur"])
-    assert num_images(page) == 9
-    assert [text for text in texts(page) if text in ("plain", "blur", "default")] == [
-        "plain",
-        "default",
-        "blur",
-    ]
-    assert "seed 5" in texts(page)[0]
-
-
 def test_figures_of_several_recipes_or_seeds_at_once_are_refused(make_run: MakeRun) -> None:
-    rows = load_rows(make_run())
+    rows = rows_of(make_run())
     with pytest.raises(ValueError, match="recipe of the rows is"):
         contact_sheets.contact_sheet(rows, {})
     with pytest.raises(ValueError, match="seed of the rows is 0, 1"):
@@ -149,7 +129,7 @@ def test_figures_of_several_recipes_or_seeds_at_once_are_refused(make_run: MakeR
 
 
 def test_strips_follow_the_class_index_not_the_order_of_rows(make_run: MakeRun) -> None:
-    rows = load_rows(make_run(recipes=("default",))).iloc[::-1]
+    rows = rows_of(make_run(recipes=("default",))).iloc[::-1]
     assert [strip.title for strip in class_strips(rows, {}, "seed", [0], Look())] == [
         "0 class 0",
         "1 class 1",
@@ -193,7 +173,7 @@ def test_the_same_results_give_the_same_file(make_run: MakeRun, tmp_path: Path) 
 def test_only_the_page_at_hand_is_in_memory(make_run: MakeRun) -> None:
     run = make_run(num_classes=40, seeds=range(8), recipes=("default",), size=8)
     seen, alive = [], 0
-    for _, figure in contact_sheets.contact_sheets(run, load_rows(run), Look()):
+    for _, figure in contact_sheets.contact_sheets(open_run(run), rows_of(run), Look()):
         seen.append(weakref.ref(figure))
         del figure
         gc.collect()

@@ -1,3 +1,5 @@
+"""Tables and figures of modified images: the size of the change by label and target, strips, the command."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,14 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.generation.modification_strips import strip_pages
-from analysis.generation.modifications import (
-    load_rows,
-    main,
-    modification_figure,
-    modification_table,
-    own_and_other,
-)
+from analysis.modification.__main__ import main
+from analysis.modification.own_label import own_and_other
+from analysis.modification.pairs import figure as pair_figure
+from analysis.modification.pairs import modification_table
+from analysis.modification.rows import load_rows
+from analysis.modification.strips import strip_pages
 
 MakeRun = Callable[..., Path]
 
@@ -61,17 +61,17 @@ def test_a_class_that_was_never_reached_has_no_norm_and_no_colour(make_modify_ru
     table = modification_table(load_rows(run)).set_index(["label", "target"])
     assert table.loc[(0, 3), ["reached", "count"]].tolist() == [0, 0]
     assert np.isnan(table.loc[(0, 3), "mean"])
-    norms, shares = modification_figure(table.reset_index(), title="title").axes
+    shares, norms = pair_figure(table.reset_index(), title="title").axes
     assert (len(norms.texts), len(shares.texts)) == (12, 16)
     nothing = load_rows(make_modify_run("never", l2=lambda index, target: None))
-    assert not modification_figure(modification_table(nothing), title="title").axes[0].texts
+    assert not pair_figure(modification_table(nothing), title="title").axes[1].texts
 
 
 def test_the_matrix_has_the_numbers_and_marks_the_own_labels(make_modify_run: MakeRun) -> None:
     table = modification_table(load_rows(make_modify_run(targets=(0, 1, 3))))
-    norms, shares = modification_figure(table, title="title").axes
+    shares, norms = pair_figure(table, title="title").axes
     assert [text.get_text() for text in norms.texts][:4] == ["0.10", "2.00", "2.00", "2.00"]
-    assert {text.get_text() for text in shares.texts} == {"100%"}
+    assert {text.get_text() for text in shares.texts} == {"100"}
     # Labels 0 to 3 down, targets 0, 1 and 3 across: label 2 is no target.
     corners = [patch.get_xy() for patch in norms.patches]
     assert corners == [(-0.5, -0.5), (0.5, 0.5), (1.5, 2.5)]
@@ -94,7 +94,7 @@ def test_strips_show_the_clean_image_and_each_target(make_modify_run: MakeRun, p
     shown = [np.asarray(image.get_array())[..., :1] for axes in figure.axes for image in axes.images]
     # The fixture draws the image of target t of image i from 100 · i + t, the clean one from 100 · i.
     for image, number in zip(shown, (0, 0, 3), strict=True):
-        assert np.array_equal(image, pixels(number, (1, 8, 8)))
+        assert np.array_equal(image, pixels(number))
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert {"clean", "class 3", "3.00, class 3"} <= set(texts)
     assert (texts.count("✓"), texts.count("✗")) == (2, 1)

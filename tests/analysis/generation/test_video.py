@@ -18,7 +18,7 @@ from analysis.generation.logit_layout import LogitLayout, LogitSubject, probabil
 from analysis.generation.video import GenerationChoice, chosen_frames, generation_frames
 from analysis.video import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MakeRun = Callable[..., Path]
 
