@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.drawing.labels import file_stem
 from analysis.html.choices import asked_for, in_order
-from analysis.naming import class_names, describe, format_epsilon, recorded_class_names  # noqa: F401
+from analysis.naming import describe
 from analysis.result_files import concat_rows
 from analysis.run import AnyRun, Run, opened
 

@@ -39,7 +39,7 @@ def section(run: Run, site: Site) -> Section:
     """Return the section of an attack sweep; also write its tables, figures and pictures."""
     title = f"Attacks: {run.name}"
     if run.status.num_rows == 0:
-        return Section(id=run.id, title=title, html=site.render("no_rows.html", source=run))
+        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run))
     # Two passes over the rows: the second one needs to know at which ε each attack is shown.
     tables = tables_of(run, count_rows(row_portions(run, COLUMNS)))
     details = read_details(run, telling_points(tables))

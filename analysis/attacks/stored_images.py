@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis import load
 from analysis.attacks.points import AttackPoint, point_numbers
 from analysis.attacks.rows import ALONE, attack_names, attack_stem, initially_correct, is_minimum
 from analysis.attacks.rows import COLUMNS as ROW_COLUMNS
@@ -15,7 +16,7 @@ from analysis.drawing.pages import select
 from analysis.html.choices import spread
 from analysis.naming import format_epsilon
 from analysis.result_files import concat_rows
-from analysis.run import AnyRun, opened
+from analysis.run import AnyRun
 from sweeps.schemas import IMAGE_COLUMNS
 
 Images = Mapping[str, NDArray[np.uint8]]
@@ -44,10 +45,7 @@ class Group(NamedTuple):
 
 def load_images(run: AnyRun, rows: pd.DataFrame) -> Images:
     """Return the images that the rows name, by key."""
-    columns = [f"{column}_key" for column in IMAGE_COLUMNS]
-    named = pd.unique(rows[columns].to_numpy(dtype=object).ravel())
-    keys = [key for key in named if isinstance(key, str)]
-    return dict(zip(keys, opened(run).images(keys, rows), strict=True))
+    return load.stored_images(run, rows, [f"{column}_key" for column in IMAGE_COLUMNS])
 
 
 def choose(

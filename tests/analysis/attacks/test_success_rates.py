@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.attacks.rows import attack_names, class_names, describe, format_epsilon
+from analysis.attacks.rows import attack_names
 from analysis.attacks.success_rates import accuracy, main, success_rate
+from analysis.naming import class_names, describe, format_epsilon
 
 ROOT = Path(__file__).parents[2]
 
