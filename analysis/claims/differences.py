@@ -1,4 +1,4 @@
-"""How a run's circumstances differ from the original's."""
+"""How the network, the images and the settings of a run differ from those of the original."""
 
 from analysis.claims.claim import Claim
 from analysis.claims.evidence import Evidence
