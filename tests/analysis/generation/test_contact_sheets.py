@@ -225,4 +225,4 @@ def test_a_mistake_names_what_would_be_accepted(
     make_run: MakeRun, tmp_path: Path, module: object, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        module.main([str(make_run(num_classes=1, seeds=(0,))), "--output", str(tmp_path), *arguments])
+        module.main([str(make_run()), "--output", str(tmp_path), *arguments])
