@@ -16,13 +16,13 @@ from analysis.attacks.rows import (
     COLUMNS,
     add_up,
     count_rows,
-    format_epsilon,
     initially_correct,
     is_minimum,
     refuse_other_sweeps,
 )
 from analysis.command_line import table_path, write_table
 from analysis.intervals import wilson_interval
+from analysis.naming import format_epsilon
 from sweeps.store.terminal_text import terminal_text
 
 Denominator = Literal["all", "initially_correct"]

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.attribution.attributions import INTEGRATED, attribution_values
-from analysis.attribution.grids import load_images
+from analysis.attribution.attributions import INTEGRATED, attribution_values, load_images
 from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.attacks.rows import format_epsilon, initially_correct
+from analysis.attacks.rows import initially_correct
 from analysis.attacks.success_rates import success_rate, successes
 from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Claimed, Measurement, about, above_zero
@@ -13,6 +13,7 @@ from analysis.claims.evidence import Evidence
 from analysis.claims.means import SHARE, mean, paired_difference
 from analysis.claims.rates import complement, rate, rate_difference
 from analysis.claims.thresholds import EPSILON, UNNOTICED
+from analysis.naming import format_epsilon
 
 _SECTION, _GENERATION = "Adversarial Examples", "Modifying an input via gradient descent"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.html.choices import evenly
 from analysis.html.step_curves import NUM_COLORS, Tick
 
 # In units of the view box.
@@ -63,6 +64,16 @@ class LegendEntry:
     marker: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChartGroup:
+    """Charts whose lines mean the same; of `num_lines`, those in the legend are drawn."""
+
+    title: str
+    charts: Sequence[EpsilonChart]
+    legend: Sequence[LegendEntry]
+    num_lines: int
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis of ε, linear up to the smallest positive one and logarithmic beyond; both in [0, 1] pixel space."""
@@ -97,6 +108,27 @@ def legend(names: Sequence[str], *, markers: bool = True) -> list[LegendEntry]:
         LegendEntry(name=name, color=number % NUM_COLORS, marker=_marker(number) if markers else "")
         for number, name in enumerate(names)
     ]
+
+
+def chart_group(
+    title: str,
+    panels: Sequence[tuple[str, Mapping[str, pd.DataFrame]]],
+    names: Sequence[str],
+    scale: Scale,
+    *,
+    steps: bool = False,
+) -> ChartGroup:
+    """Return a chart for each panel, which is a title and curves by name; of many `names` some are drawn."""
+    known = {name for _, curves in panels for name in curves}
+    names = [name for name in names if name in known]
+    drawn = evenly(names, MOST_LINES)
+    charts = [epsilon_chart(curves, drawn, scale, title=panel, steps=steps) for panel, curves in panels]
+    return ChartGroup(
+        title=title,
+        charts=[chart for chart in charts if chart.lines],
+        legend=legend(drawn, markers=not steps),
+        num_lines=len(names),
+    )
 
 
 def epsilon_chart(
