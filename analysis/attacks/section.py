@@ -10,8 +10,7 @@ from analysis.attacks import class_success, confusion, curves, minimum_epsilon, 
 from analysis.attacks.details import DetailRows, read_details
 from analysis.attacks.downloads import write_files
 from analysis.attacks.points import AttackPoint, telling_points
-from analysis.attacks.rows import COLUMNS, row_portions
-from analysis.attacks.tables import AttackTables, count_rows, tables_of
+from analysis.attacks.tables import AttackTables
 from analysis.html.heatmaps import Heatmap
 from analysis.html.pictures import Album, Triptych
 from analysis.html.site import Section, Site
@@ -41,7 +40,7 @@ def section(run: Run, site: Site) -> Section:
     if run.status.num_rows == 0:
         return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run))
     # Two passes over the rows: the second one needs to know at which ε each attack is shown.
-    tables = tables_of(run, count_rows(row_portions(run, COLUMNS)))
+    tables = AttackTables(run)
     details = read_details(run, telling_points(tables))
     names = class_names(tables.classes) | recorded_class_names(run)
     html = site.render(

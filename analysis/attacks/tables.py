@@ -1,12 +1,21 @@
-"""The tables of an attack's report, counted portion by portion in one pass: rows may exceed memory."""
+"""The tables of an attack's report, all counted in one pass over the rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from analysis.attacks import class_success, curves, minimum_epsilon
-from analysis.attacks.rows import Subject, Sums, attack_names, in_asked_order, is_minimum, values_in_order
+from analysis.attacks.rows import (
+    Subject,
+    Sums,
+    attack_names,
+    in_asked_order,
+    is_minimum,
+    row_portions,
+    values_in_order,
+)
 from analysis.attacks.success_rates import (
     AXES,
     DENOMINATORS,
@@ -26,20 +35,85 @@ _BY = ("checkpoint", "attack")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackTables:
-    """Tables of `success_rates`, `curves`, `class_success` and `minimum_epsilon`, in the order of the sweep.
-
-    Those of attacks at given ε are empty if there are none, and so are those of minima.
-    """
+class AttackCounts:
+    """What one pass over the rows counts."""
 
     subject: str
     rates: pd.DataFrame
-    curves: pd.DataFrame
     classes: pd.DataFrame
-    distribution: pd.DataFrame
-    quartiles: pd.DataFrame
-    checkpoints: Sequence[str]
-    attacks: Sequence[str]
+    minima: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class AttackTables:
+    """Tables of `success_rates`, `curves`, `class_success` and `minimum_epsilon` of an attack's run.
+
+    Checkpoints and attacks stand in the order of the sweep. Tables of attacks at given ε are empty if there are
+    none, and so are those of minima. The rows are read once, when a table is asked for.
+    """
+
+    run: Run
+
+    @cached_property
+    def counts(self) -> AttackCounts:
+        """What the tables are made of."""
+        return count_portions(row_portions(self.run))
+
+    @property
+    def subject(self) -> str:
+        """The model and the images, in words."""
+        return self.counts.subject
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """Success rates by all columns that tell the run's attacks apart."""
+        successes = self.counts.rates[self.counts.rates["measure"] == "success"]
+        return rates(successes, ["denominator", *axes_that_vary(successes), "epsilon"])
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Accuracy and success against ε."""
+        counts = self.counts.rates
+        if counts.empty:
+            return pd.DataFrame(columns=[*_BY, "denominator", "measure", "epsilon"])
+        named = counts.drop(columns=["targeted_", "untargeted_"]).assign(attack=attack_names(counts))
+        return in_asked_order(curves.curve_rates(named), self.run)
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """Success by class and ε."""
+        return in_asked_order(rates(self.counts.classes, class_success.BY), self.run)
+
+    @cached_property
+    def distribution(self) -> pd.DataFrame:
+        """The distribution of the minimum ε."""
+        return self._of_minima(minimum_epsilon.distribution)
+
+    @cached_property
+    def quartiles(self) -> pd.DataFrame:
+        """The quartiles of the minimum ε."""
+        return self._of_minima(minimum_epsilon.quartiles)
+
+    def _of_minima(self, table: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+        if self.counts.minima.empty:
+            return pd.DataFrame(columns=[*_BY, "epsilon"])
+        return in_asked_order(table(self.counts.minima), self.run)
+
+    @cached_property
+    def _pairs(self) -> pd.DataFrame:
+        """Each checkpoint and attack of the curves and of the minima."""
+        pairs = pd.concat([table[[*_BY]].astype(str) for table in (self.curves, self.quartiles)])
+        return in_asked_order(pairs.drop_duplicates(), self.run)
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """All checkpoints, in the order of the sweep."""
+        return values_in_order(self._pairs["checkpoint"])
+
+    @property
+    def attacks(self) -> list[str]:
+        """All attacks, in the order of the sweep."""
+        return values_in_order(self._pairs["attack"])
 
     @property
     def shown_checkpoints(self) -> list[str]:
@@ -51,18 +125,8 @@ class AttackTables:
         return table[table["checkpoint"].isin(self.shown_checkpoints)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttackCounts:
-    """What one pass over the rows counts."""
-
-    subject: str
-    rates: pd.DataFrame
-    classes: pd.DataFrame
-    minima: pd.DataFrame
-
-
-def count_rows(portions: Iterable[pd.DataFrame]) -> AttackCounts:
-    """Count the rows of a run."""
+def count_portions(portions: Iterable[pd.DataFrame]) -> AttackCounts:
+    """Count the rows of a run, portion by portion: they may exceed memory."""
     subject, by_attack, by_class = Subject(), Sums(_KEYS), Sums(class_success.BY)
     minima: list[pd.DataFrame] = []
     for portion in portions:
@@ -79,27 +143,6 @@ def count_rows(portions: Iterable[pd.DataFrame]) -> AttackCounts:
     )
 
 
-def tables_of(run: Run, counts: AttackCounts) -> AttackTables:
-    """Return the tables of the counts, with checkpoints and attacks in the order in which the sweep names them."""
-    minima = counts.minima
-    found = [pd.DataFrame(columns=[*_BY, "epsilon"])] * 2
-    if len(minima):
-        found = [minimum_epsilon.distribution(minima), minimum_epsilon.quartiles(minima)]
-    curve_table = _curves(counts.rates)
-    both = pd.concat([table[[*_BY]].astype(str) for table in (curve_table, found[1])])
-    both = in_asked_order(both, run)
-    return AttackTables(
-        subject=counts.subject,
-        rates=_rates(counts.rates),
-        curves=in_asked_order(curve_table, run),
-        classes=in_asked_order(rates(counts.classes, class_success.BY), run),
-        distribution=in_asked_order(found[0], run),
-        quartiles=in_asked_order(found[1], run),
-        checkpoints=values_in_order(both["checkpoint"]),
-        attacks=values_in_order(both["attack"]),
-    )
-
-
 def rate_counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Return counts of successes and of right predictions by all columns that tell attacks apart."""
     by, parts = [*AXES, "epsilon"], []
@@ -111,15 +154,3 @@ def rate_counts(frame: pd.DataFrame) -> pd.DataFrame:
             accuracy_counts(frame, by, denominator).assign(measure="accuracy", denominator=denominator)
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def _rates(counts: pd.DataFrame) -> pd.DataFrame:
-    successes = counts[counts["measure"] == "success"]
-    return rates(successes, ["denominator", *axes_that_vary(successes), "epsilon"])
-
-
-def _curves(counts: pd.DataFrame) -> pd.DataFrame:
-    if counts.empty:
-        return pd.DataFrame(columns=[*_BY, "denominator", "measure", "epsilon"])
-    named = counts.drop(columns=["targeted_", "untargeted_"]).assign(attack=attack_names(counts))
-    return curves.curve_rates(named)
