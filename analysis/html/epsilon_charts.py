@@ -82,7 +82,7 @@ class Scale:
     largest: float
 
     def place(self, epsilon: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where each ε is, in units of the view box; what is beyond the end is at the end."""
+        """Return where each ε is, in units of the view box; what is beyond the end is at the end."""
         ends = self._stretched(np.array([max(self.largest, 2 * self.smallest)]))
         shares = np.clip(self._stretched(epsilon) / ends, 0, 1)
         return LEFT + (WIDTH - LEFT - RIGHT) * shares
@@ -92,7 +92,7 @@ class Scale:
         return _LINEAR_DECADES * np.minimum(times, 1) + np.log10(np.maximum(times, 1))
 
     def ticks(self) -> list[Tick]:
-        """0 and powers of two of a step of 8-bit images."""
+        """Return ticks at 0 and at powers of two of a step of 8-bit images."""
         low, high = np.log2(255 * self.smallest), np.log2(255 * max(self.largest, 2 * self.smallest))
         powers = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
         steps = np.array([0.0, *2.0 ** powers[:: max(1, -(-len(powers) // _MOST_TICKS))]])
@@ -103,7 +103,7 @@ class Scale:
 
 
 def legend(names: Sequence[str], *, markers: bool = True) -> list[LegendEntry]:
-    """The names of lines as `epsilon_chart` draws them."""
+    """Return the names of lines with the colours and markers that `epsilon_chart` draws."""
     return [
         LegendEntry(name=name, color=number % NUM_COLORS, marker=_marker(number) if markers else "")
         for number, name in enumerate(names)
@@ -134,7 +134,7 @@ def chart_group(
 def epsilon_chart(
     curves: Mapping[str, pd.DataFrame], names: Sequence[str], scale: Scale, *, title: str, steps: bool = False
 ) -> EpsilonChart:
-    """A chart of `rate` with `low` and `high` over `epsilon`, a line for each name that has a curve.
+    """Return a chart of `rate` with `low` and `high` over `epsilon`, a line for each name that has a curve.
 
     `names` are those of all charts beside it, so that a name looks alike in each. `steps`: a rate holds up to the
     next ε, and beyond the last one to the end of the axis.

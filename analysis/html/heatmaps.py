@@ -44,7 +44,7 @@ def heatmap(
     rows: Sequence[Heading],
     mark_own: bool = False,
 ) -> Heatmap:
-    """A table of shares in [0, 1], with the text of each cell by row and column; NaN has no colour.
+    """Return a table of shares in [0, 1], with the text of each cell by row and column; NaN has no colour.
 
     `mark_own`: a cell whose row and column are the same class is framed.
     """

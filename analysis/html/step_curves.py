@@ -55,7 +55,7 @@ def chart(
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     levels: Mapping[str, float] | None = None,
 ) -> Chart:
-    """A chart of values by step, whose vertical axis runs from `low` to `high`; what is not finite is left out.
+    """Return a chart of values by step, with a vertical axis from `low` to `high`; only finite values are drawn.
 
     The values of all series are of these `steps`, of 0, 1, 2 … unless given. `bands` are the lower and upper
     bounds of a series, by its name, `levels` values that it is compared with.
@@ -100,7 +100,7 @@ class _Axes:
         return [f"{self.x(self.places[index]):.0f},{self.y(array[index]):.0f}" for index in kept]
 
     def band(self, lower: Sequence[float], upper: Sequence[float]) -> str:
-        """The outline of what lies between two curves: along the lower one, and back along the upper one."""
+        """Return the outline of the area between two curves: along the lower one, and back along the upper one."""
         return " ".join([*self.points(lower), *reversed(self.points(upper))])
 
     def x(self, step: float) -> float:
@@ -111,7 +111,7 @@ class _Axes:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values between the bounds, about four."""
+    """Return about four round values between the bounds."""
     span = max(high - low, 1e-9)
     power = 10.0 ** np.floor(np.log10(span / 4))
     step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 5)
