@@ -23,7 +23,7 @@ MOST_CLASSES = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """An attack on a checkpoint, class by class and image by image; what there is none of is None or empty."""
+    """An attack on a checkpoint, class by class and image by image; a part without rows is None or empty."""
 
     point: AttackPoint
     classes: Heatmap | None

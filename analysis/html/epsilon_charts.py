@@ -35,7 +35,7 @@ _MARKERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A curve, its band of intervals and its markers, as SVG spells them."""
+    """A curve, its band of intervals and its markers, in the syntax of SVG."""
 
     name: str
     color: int
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class EpsilonChart:
-    """What the template draws; `summary` says in words what is seen."""
+    """A chart for the template; `summary` describes it in words."""
 
     title: str
     summary: str
@@ -157,13 +157,13 @@ def epsilon_chart(
 
 def _line(name: str, number: int, curve: pd.DataFrame, scale: Scale, steps: bool) -> Line:
     places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().astype(int))
-    kept = curve.iloc[places]
-    x = scale.place(kept["epsilon"].to_numpy(float))
-    rate, low, high = (_height(kept[column].to_numpy(float)) for column in ("rate", "low", "high"))
+    drawn = curve.iloc[places]
+    x = scale.place(drawn["epsilon"].to_numpy(float))
+    rate, low, high = (_height(drawn[column].to_numpy(float)) for column in ("rate", "low", "high"))
     if steps:
         x = np.append(x.repeat(2)[1:], WIDTH - RIGHT)
         rate, low, high = (values.repeat(2) for values in (rate, low, high))
-    marked = "" if steps or len(kept) > MOST_MARKERS else _marker(number)
+    marked = "" if steps or len(drawn) > MOST_MARKERS else _marker(number)
     return Line(
         name=name,
         color=number % NUM_COLORS,

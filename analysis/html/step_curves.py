@@ -96,8 +96,8 @@ class _Axes:
     def points(self, values: Sequence[float]) -> list[str]:
         array = np.asarray(values, dtype=float)
         chosen = np.unique(np.linspace(0, len(array) - 1, min(len(array), MOST_POINTS)).round().astype(int))
-        kept = [index for index in chosen if np.isfinite(array[index])]
-        return [f"{self.x(self.places[index]):.0f},{self.y(array[index]):.0f}" for index in kept]
+        finite = [index for index in chosen if np.isfinite(array[index])]
+        return [f"{self.x(self.places[index]):.0f},{self.y(array[index]):.0f}" for index in finite]
 
     def band(self, lower: Sequence[float], upper: Sequence[float]) -> str:
         """Return the outline of the area between two curves: along the lower one, and back along the upper one."""
