@@ -17,7 +17,7 @@ NUM_COLORS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A polyline: its name, the number of its colour, and its points as SVG spells them.
+    """A polyline: its name, the number of its colour, and its points in the syntax of SVG.
 
     `band` is the outline of its interval, `level` the height of a line that it is compared with.
     """
@@ -31,7 +31,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A place on an axis, in units of the view box, and what stands there."""
+    """A tick of an axis: its place in units of the view box, and its label."""
 
     place: float
     label: str
@@ -39,7 +39,7 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """What the template draws."""
+    """A chart for the template."""
 
     curves: Sequence[Curve]
     x_ticks: Sequence[Tick]
