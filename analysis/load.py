@@ -10,19 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.image_files import decode_png, open_images
 from analysis.run import AnyRun, opened
-
-__all__ = [
-    "column_names",
-    "decode_png",
-    "encoded_images",
-    "images",
-    "open_images",
-    "result_portions",
-    "results",
-    "sweep",
-]
 
 
 def results(run: AnyRun, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -66,3 +54,10 @@ def images(run: AnyRun, keys: Iterable[str], *, rows: pd.DataFrame | None = None
 def encoded_images(run: AnyRun, keys: Iterable[str], *, rows: pd.DataFrame | None = None) -> list[bytes]:
     """Return the images as they are stored, one PNG file each, otherwise as `images` does."""
     return opened(run).encoded_images(keys, rows)
+
+
+def stored_images(run: AnyRun, rows: pd.DataFrame, columns: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Return the images whose keys these columns of the rows hold, by key."""
+    named = pd.unique(rows[list(columns)].to_numpy(dtype=object).ravel())
+    keys = [key for key in named if isinstance(key, str)]
+    return dict(zip(keys, images(run, keys, rows=rows), strict=True))

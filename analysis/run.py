@@ -138,9 +138,6 @@ class Run:
 
 AnyRun = str | Path | Run
 
-# The former name, until every folder says Run.
-Source = Run
-
 
 def open_run(url: str | Path) -> Run:
     """Open a run directory by its path or URL. Raises ValueError if there is none."""

@@ -23,12 +23,6 @@ class SweepKind:
 
 
 SWEEP_KINDS: dict[str, SweepKind] = {
-    "generate": SweepKind(
-        title="generation",
-        section="analysis.generation.section:section",
-        rows="analysis.claims.evidence:generated_rows",
-    ),
-    "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.recipe_search:section"),
     "attack": SweepKind(
         title="attack",
         section="analysis.attacks.section:section",
@@ -44,11 +38,17 @@ SWEEP_KINDS: dict[str, SweepKind] = {
         section="analysis.training.section:section",
         rows="analysis.attribution.attributions:attribution_rows",
     ),
+    "generate": SweepKind(
+        title="generation",
+        section="analysis.generation.section:section",
+        rows="analysis.claims.evidence:generated_rows",
+    ),
     "modify": SweepKind(
         title="modification",
         section="analysis.modification.section:section",
         rows="analysis.modification.rows:load_rows",
     ),
+    "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.recipe_search:section"),
 }
 
 

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.drawing.labels import file_stem
-from analysis.naming import class_names, describe, format_epsilon, recorded_class_names  # noqa: F401
+from analysis.html.choices import asked_for, in_order
+from analysis.naming import describe
 from analysis.result_files import concat_rows
 from analysis.run import AnyRun, Run, opened
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
+# The stored image of this method is ε · sign(g) by itself: there is no clean image below it.
+ALONE = "gradient_alone"
 
 # What every table of an attack sweep needs.
 COLUMNS = (
@@ -32,7 +35,7 @@ COLUMNS = (
     "zero_gradient",
 )
 
-# Rows of counts that are no burden.
+# So many rows of counts take little memory.
 _FEW = 100_000
 # What `describe` needs.
 _SUBJECT = ("model", "dataset", "split", "image_index")
@@ -48,30 +51,59 @@ def row_portions(run: AnyRun, columns: Iterable[str] = COLUMNS) -> Iterator[pd.D
     return _opened_attack(run).portions(list(dict.fromkeys(columns)))
 
 
+class Sums:
+    """Counts by the columns of `by`, added up portion by portion, so that the rows may be larger than memory."""
+
+    def __init__(self, by: Sequence[str]) -> None:
+        self._by = by
+        self._counts: list[pd.DataFrame] = []
+
+    def add(self, counts: pd.DataFrame) -> None:
+        """Add the counts of some rows: a table of the columns of `by` and of numbers."""
+        self._counts.append(counts)
+        # Not each time: the sum so far may be long, as that of a confusion of a thousand classes.
+        if sum(map(len, self._counts)) > 2 * len(self._counts[0]) + _FEW:
+            self._counts = [add_up(self._counts, self._by)]
+
+    def total(self) -> pd.DataFrame:
+        """Return the sums."""
+        return add_up(self._counts, self._by)
+
+
+class Subject:
+    """What model and images the rows of all portions are of."""
+
+    def __init__(self) -> None:
+        self._rows: list[pd.DataFrame] = []
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Take in some rows."""
+        self._rows = [concat_rows([*self._rows, rows[list(_SUBJECT)].drop_duplicates()]).drop_duplicates()]
+
+    def describe(self) -> str:
+        """Return what `naming.describe` says of all rows."""
+        return describe(self._rows[0])
+
+
 def count_rows(
     run: AnyRun,
     count: Callable[[pd.DataFrame], pd.DataFrame],
     by: Sequence[str],
     columns: Iterable[str] = COLUMNS,
 ) -> tuple[pd.DataFrame, str]:
-    """What `count` makes of the rows of an attack's run, and what `describe` says of them.
+    """Return the sums of `count` over the rows of an attack's run, and what `describe` says of the rows.
 
-    `count` gives a table of the columns of `by` and of counts; it is asked portion by portion, and its counts are
-    added up, so that the run may be larger than memory.
+    `count` gives a table of the columns of `by` and of counts. It is asked portion by portion.
     """
-    counts: list[pd.DataFrame] = []
-    subjects: list[pd.DataFrame] = []
+    sums, subject = Sums(by), Subject()
     for portion in row_portions(run, columns):
-        counts.append(count(portion))
-        # Not each time: the sum so far may be long, as that of a confusion of a thousand classes.
-        if sum(map(len, counts)) > 2 * len(counts[0]) + _FEW:
-            counts = [add_up(counts, by)]
-        subjects = [concat_rows([*subjects, portion[list(_SUBJECT)].drop_duplicates()]).drop_duplicates()]
-    return add_up(counts, by), describe(subjects[0])
+        sums.add(count(portion))
+        subject.add(portion)
+    return sums.total(), subject.describe()
 
 
 def add_up(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
-    """Sums by these columns of tables that have them and counts alone; what is missing counts as a value."""
+    """Add up tables of these columns and counts; a missing value of a column is a value of its own."""
     table, names = concat_rows(tables), list(dict.fromkeys(by))
     if not names:
         return table.sum().to_frame().T
@@ -80,7 +112,7 @@ def add_up(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
 
 
 def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """ValueError unless these can be rows of an attack sweep with the columns needed."""
+    """Raise ValueError unless these can be rows of an attack sweep with the columns needed."""
     others = set(frame["sweep"].unique()) - {"attack"} if "sweep" in frame else set()
     if others:
         raise ValueError(f"sweep of the rows is {', '.join(map(repr, sorted(others)))}: accepted: 'attack'")
@@ -90,7 +122,7 @@ def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
 
 
 def is_minimum(frame: pd.DataFrame) -> pd.Series:
-    """Which rows say the minimum epsilon of an image."""
+    """Return which rows hold the minimum ε of an image."""
     return frame["method"].isin(
         [name for name in frame["method"].unique() if name.startswith(MINIMUM_PREFIX)]
     )
@@ -105,16 +137,42 @@ def _opened_attack(run: AnyRun) -> Run:
 
 
 def attack_names(frame: pd.DataFrame) -> pd.Series:
-    """The method of each row, with a note where it aims at a class: all targets go by one name."""
+    """Return the method of each row, with a note if it aims at a class: all targets have one name."""
     targeted = np.where(frame["target"].isna(), "", ", targeted")
     return (frame["method"].astype("str") + targeted).astype("category")
 
 
 def attack_stem(checkpoint: str, attack: str) -> str:
-    """A part of a file name for a checkpoint and one of `attack_names`."""
+    """Return the part of a file name for a checkpoint and one of `attack_names`."""
     return file_stem(f"{checkpoint}-{attack.replace(', ', '-')}")
 
 
 def initially_correct(frame: pd.DataFrame) -> pd.Series:
-    """Which rows are of an image whose clean prediction is its label."""
+    """Return which rows are of an image whose clean prediction is its label."""
     return frame["clean_prediction"] == frame["label"]
+
+
+def in_asked_order(table: pd.DataFrame, run: AnyRun) -> pd.DataFrame:
+    """Return the table with its checkpoints and attacks as categories in the order in which the sweep names them.
+
+    Figures and reports follow the order of the categories. Values that sweep.json lacks come last, sorted.
+    """
+    attack = opened(run)
+    methods = asked_for(attack, "method")
+    asked = {
+        "checkpoint": asked_for(attack, "checkpoint"),
+        "attack": [each for name in methods for each in (name, f"{name}, targeted")],
+    }
+    ordered = {
+        column: pd.Categorical(table[column].astype("str"), in_order(table[column].unique(), names))
+        for column, names in asked.items()
+    }
+    return table.assign(**ordered)
+
+
+def values_in_order(column: pd.Series) -> list[str]:
+    """Return the values that occur in a column: in the order of its categories, else sorted."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return sorted(column.unique())
+    occurring = set(column.unique())
+    return [value for value in column.cat.categories if value in occurring]

@@ -14,13 +14,13 @@ _INTRODUCTION, _FLOWERS = "Introduction: Fashion MNIST", "Flower Type Identifica
 
 
 def clean_accuracy(evidence: Evidence) -> list[Measurement]:
-    """The share of the attacked images that are right before the attack."""
+    """Measure the share of the attacked images that are right before the attack."""
     rows = evidence.rows[evidence.rows["checkpoint"] == "trained"].drop_duplicates("image_index")
     return [rate(int(initially_correct(rows).sum()), len(rows))] if len(rows) else []
 
 
 def num_parameters(evidence: Evidence) -> list[Measurement]:
-    """The values in a checkpoint of each training, counted from the header of its file."""
+    """Count the values in a checkpoint of each training, from the header of its file."""
     trials = sorted(evidence.rows["trial"].astype("str").unique())
     sizes = [
         (trial, _size(evidence, f"tapes/{trial}/checkpoints/step-00000000.safetensors")) for trial in trials

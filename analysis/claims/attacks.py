@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.attacks.rows import format_epsilon, initially_correct
+from analysis.attacks.rows import initially_correct
 from analysis.attacks.success_rates import success_rate, successes
 from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Claimed, Measurement, about, above_zero
@@ -13,6 +13,7 @@ from analysis.claims.evidence import Evidence
 from analysis.claims.means import SHARE, mean, paired_difference
 from analysis.claims.rates import complement, rate, rate_difference
 from analysis.claims.thresholds import EPSILON, UNNOTICED
+from analysis.naming import format_epsilon
 
 _SECTION, _GENERATION = "Adversarial Examples", "Modifying an input via gradient descent"
 
@@ -20,14 +21,14 @@ _SECTION, _GENERATION = "Adversarial Examples", "Modifying an input via gradient
 def attacked(
     evidence: Evidence, method: str, epsilon: float | None = EPSILON, checkpoint: str = "trained"
 ) -> pd.DataFrame:
-    """The rows of a method at one ε, at all of them for None."""
+    """Return the rows of a method at one ε, at every ε for None."""
     rows = evidence.rows
     rows = rows[(rows["method"] == method) & (rows["checkpoint"] == checkpoint)]
     return rows if epsilon is None else rows[np.isclose(rows["epsilon"], epsilon, rtol=0, atol=1e-9)]
 
 
 def changed(rows: pd.DataFrame, subject: str = "") -> list[Measurement]:
-    """The share of the images whose prediction is no longer that of the clean image."""
+    """Measure the share of the images whose prediction is no longer that of the clean image."""
     table = success_rate(rows, by=("method",), against="clean_prediction")
     return [
         Measurement(value=row.rate, low=row.low, high=row.high, count=row.count_, subject=subject)
@@ -41,13 +42,13 @@ def share_changed(
     return changed(attacked(evidence, method, epsilon, checkpoint))
 
 
-def share_kept(evidence: Evidence, checkpoint: str) -> list[Measurement]:
-    """The share of the images that FGSM leaves at their clean prediction."""
+def share_unchanged(evidence: Evidence, checkpoint: str) -> list[Measurement]:
+    """Measure the share of the images that FGSM leaves at their clean prediction."""
     return [complement(each) for each in share_changed(evidence, "fgsm", EPSILON, checkpoint)]
 
 
 def share_changed_up_to(evidence: Evidence, epsilon: float, methods: tuple[str, ...]) -> list[Measurement]:
-    """The share of the images that any ε of the grid up to this one changes, method by method."""
+    """Measure the share of the images that any ε of the grid up to this one changes, method by method."""
     found = []
     for method in methods:
         rows = attacked(evidence, method, None)
@@ -61,21 +62,21 @@ def share_changed_up_to(evidence: Evidence, epsilon: float, methods: tuple[str, 
 
 
 def confidence_of_hits(evidence: Evidence) -> list[Measurement]:
-    """The mean confidence in the wrong class, of images that FGSM turned from right to wrong."""
+    """Measure the mean confidence in the wrong class, of images that FGSM turned from right to wrong."""
     rows = attacked(evidence, "fgsm")
     hits = rows[initially_correct(rows) & (rows["adversarial_prediction"] != rows["label"])]
     return [mean(hits["adversarial_confidence"], within=SHARE)] if len(hits) > 1 else []
 
 
 def change_of_confidence(evidence: Evidence, checkpoint: str) -> list[Measurement]:
-    """How far FGSM moves the confidence of the prediction, up or down, on average."""
+    """Measure how far FGSM moves the confidence of the prediction, up or down, on average."""
     rows = attacked(evidence, "fgsm", EPSILON, checkpoint)
     moved = (rows["adversarial_confidence"] - rows["clean_confidence"]).abs()
     return [mean(moved, within=SHARE)] if len(rows) else []
 
 
 def share_confident_alone(evidence: Evidence) -> list[Measurement]:
-    """The share of the images of ε · sign(g) alone that are classified confidently."""
+    """Measure the share of the images of ε · sign(g) alone that are classified confidently."""
     rows = attacked(evidence, "gradient_alone")
     return (
         [rate(int((rows["adversarial_confidence"] >= thresholds.CONFIDENT).sum()), len(rows))]
@@ -85,7 +86,7 @@ def share_confident_alone(evidence: Evidence) -> list[Measurement]:
 
 
 def max_norm_minus_fgsm(evidence: Evidence) -> list[Measurement]:
-    """How much more often the max-normed gradient changes a prediction than FGSM at the same ε."""
+    """Measure how much more often the max-normed gradient changes a prediction than FGSM at the same ε."""
     found = []
     for epsilon in (EPSILON, UNNOTICED):
         one, other = share_changed(evidence, "max_norm", epsilon), share_changed(evidence, "fgsm", epsilon)
@@ -95,7 +96,7 @@ def max_norm_minus_fgsm(evidence: Evidence) -> list[Measurement]:
 
 
 def l2_saved(evidence: Evidence) -> list[Measurement]:
-    """How much smaller the least successful change is along the gradient than along its sign, in l2."""
+    """Measure how much smaller, in l2, the minimum change is along the gradient than along its sign."""
     rows = evidence.rows
     # Of images that were wrong from the beginning the least change is none.
     found = rows[(rows["checkpoint"] == "trained") & rows["epsilon"].notna() & initially_correct(rows)]
@@ -123,7 +124,7 @@ CLAIMS = (
         says="about 1/3",
         original=1 / 3,
         needs=_FGSM,
-        measure=partial(share_kept, checkpoint="trained"),
+        measure=partial(share_unchanged, checkpoint="trained"),
         claimed=about(1 / 3, 0.1, "a third, give or take 10 points"),
     ),
     _claim(
@@ -157,7 +158,7 @@ CLAIMS = (
         statement="An untrained network keeps its prediction under FGSM at ε = 0.01.",
         says="quite similar",
         needs=_UNTRAINED,
-        measure=partial(share_kept, checkpoint="untrained"),
+        measure=partial(share_unchanged, checkpoint="untrained"),
         claimed=thresholds.NEARLY_ALL,
     ),
     _claim(

@@ -1,4 +1,4 @@
-"""How a run's circumstances differ from the original's."""
+"""How the network, the images and the settings of a run differ from those of the original."""
 
 from analysis.claims.claim import Claim
 from analysis.claims.evidence import Evidence
@@ -8,7 +8,7 @@ _NUM_STEPS, _NUM_EPOCHS = 100, 40
 
 
 def differences(claim: Claim, evidence: Evidence) -> str:
-    """What differs, in a sentence; empty where nothing is known to."""
+    """Return in a sentence how the run differs from the original's setting; empty if no difference is known."""
     return "; ".join(
         part
         for part in (*_network_and_images(claim, evidence), *_settings(claim, evidence), _state(evidence))
@@ -17,7 +17,7 @@ def differences(claim: Claim, evidence: Evidence) -> str:
 
 
 def in_setting(claim: Claim, evidence: Evidence) -> bool:
-    """Whether the run is of the network and data that the original measured on."""
+    """Return whether the run is of the network and data that the original measured on."""
     return evidence.is_of(claim.setting.models, claim.setting.datasets)
 
 

@@ -18,19 +18,19 @@ FEWEST_IMAGES = 35
 
 
 def confidence(evidence: Evidence) -> list[Measurement]:
-    """The mean probability of the target by the network that the image was made on."""
+    """Measure the mean probability of the target by the network that the image was made on."""
     rows = {recipe: of_recipe(evidence, recipe) for recipe in _FROM_NOISE}
     return [mean(each["probability"], recipe, within=SHARE) for recipe, each in rows.items() if len(each) > 1]
 
 
 def share_that_rose(evidence: Evidence) -> list[Measurement]:
-    """The share of the images whose loss rose after at least one step."""
+    """Measure the share of the images whose loss rose after at least one step."""
     rising = np.array(_rising(of_recipe(evidence, "noise_long")))
     return [rate(int((rising > 0).sum()), len(rising))] if len(rising) else []
 
 
 def steadiness_gained(evidence: Evidence) -> list[Measurement]:
-    """How many fewer steps raise the loss where each has the same size."""
+    """Measure how many fewer steps raise the loss if each step has the same size."""
     rows = pd.concat([of_recipe(evidence, recipe) for recipe in _FROM_NOISE])
     rows = rows.assign(rising=_rising(rows))
     return paired_difference(rows, of="rising", between="recipe", pair=("noise_long", "sign"), by=IMAGE)

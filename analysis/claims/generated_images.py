@@ -22,7 +22,7 @@ _SECTION = "Generating Images using Prior Assumptions"
 
 
 def instability(evidence: Evidence) -> list[Measurement]:
-    """How much more often the predicted class changes from step to step than under `plain`."""
+    """Measure how much more often the predicted class changes from step to step than under `plain`."""
     rows = of_many_classes(evidence)
     turns = [np.mean(np.diff(each) != 0) if len(each) > 1 else np.nan for each in rows["argmax_by_step"]]
     rows = rows.assign(turns=turns)

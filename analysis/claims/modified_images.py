@@ -12,7 +12,7 @@ _SECTION = "Modifying an input via gradient descent"
 
 
 def less_for_own_label(evidence: Evidence, measure: str) -> list[Measurement]:
-    """The norm of the change towards other classes minus that towards the image's own label."""
+    """Measure the norm of the change towards other classes minus that towards the image's own label."""
     table = own_and_other(evidence.rows)
     row = table[(table["measure"] == measure) & (table["towards"] == "difference")].iloc[0]
     if not row["count"]:
@@ -21,7 +21,7 @@ def less_for_own_label(evidence: Evidence, measure: str) -> list[Measurement]:
 
 
 def share_that_arrived(evidence: Evidence) -> list[Measurement]:
-    """The share of targets, other classes than its own, that an image is taken for in the end, over all images."""
+    """Measure the share of targets, other than its own class, that an image is taken for in the end."""
     rows = evidence.rows[evidence.rows["target"] != evidence.rows["label"]]
     # An image counts once: what becomes of it under one target says much of what does under another.
     shares = (rows["prediction"] == rows["target"]).groupby(rows["image_index"]).mean()

@@ -12,7 +12,7 @@ _SECTION = "Additive Attributions for Non-Locality"
 
 
 def gain_of_occlusion(evidence: Evidence, score: str, order: tuple[str, str]) -> list[Measurement]:
-    """The mean score of the first method of the order minus that of the second, image by image."""
+    """Measure the mean score of the first method of the order minus that of the second, image by image."""
     return paired_difference(
         evidence.rows, of=score, between="method", pair=order, by=["image_index", "target"], subject=score
     )

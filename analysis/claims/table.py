@@ -39,7 +39,7 @@ COLUMNS = {
 
 
 def claims_table(runs: Sequence[str | Path], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """A row for each measurement of a claim, in the original's order, and one for each claim without any.
+    """Return a row for each measurement of a claim, in the original's order, and one for each claim without any.
 
     `value`, `low` and `high` (95 %) over `count` cases were measured, of `subject`, in `run`; `original` is the
     number that the original states, `says` what it says. The `finding` of each follows from the `rule` alone,
@@ -51,7 +51,7 @@ def claims_table(runs: Sequence[str | Path], claims: Sequence[Claim] = CLAIMS) -
 
 
 def table_of(runs: Sequence[Run], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """The table of runs that are open; those of kinds that no claim is about say nothing."""
+    """Return the table of runs that are open; runs of kinds that no claim is about add nothing."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     reasons: dict[str, list[str]] = defaultdict(list)
     # One run after the other: the rows of a large one fill memory.
@@ -67,12 +67,12 @@ def table_of(runs: Sequence[Run], claims: Sequence[Claim] = CLAIMS) -> pd.DataFr
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each claim and run that measured it, and for each claim without."""
+    """Return a row for each claim and run that measured it, and for each claim without."""
     return table.drop_duplicates(["claim", "run"])
 
 
 def summary(table: pd.DataFrame) -> str:
-    """How many claims came to which verdict, in two sentences; one that two runs measured counts twice."""
+    """Return in two sentences how many claims came to which verdict; one that two runs measured counts twice."""
     found = verdicts(table)
     counts = Counter(found["verdict"])
     measured = found[found["verdict"] != NOT_MEASURED]
@@ -85,7 +85,7 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def _measured(claim: Claim, evidence: Evidence) -> tuple[list[Measurement], str]:
-    """The measurements, or why a run that is damaged or incomplete has none."""
+    """Return the measurements, or why a run that is damaged or incomplete has none."""
     try:
         return claim.measure(evidence), ""
     except ValueError as error:

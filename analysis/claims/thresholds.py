@@ -1,8 +1,8 @@
-"""What the original's words mean as numbers, the same for every claim. They are ours: it names none."""
+"""The numbers behind words such as "nearly all", the same for every claim. The original names none."""
 
 from analysis.claims.claim import Claimed
 
-# The size of a step in the original's examples, and what counts as hardly to be seen.
+# The ε of the original's examples, and the largest ε that counts as hardly visible.
 EPSILON, UNNOTICED = 0.01, 8 / 255
 # A softmax probability from which a prediction is confident.
 CONFIDENT = 0.8

@@ -13,7 +13,7 @@ from analysis.drawing.labels import FONT_FAMILY, fit_label
 Pixels = NDArray[np.uint8]
 
 
-def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+def fit_size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     """Return height and width of an image whose longer side gets at most `longest` pixels.
 
     A smaller image is enlarged by a whole factor.
@@ -24,7 +24,7 @@ def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     return max(1, shape[0] * longest // side), max(1, shape[1] * longest // side)
 
 
-def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
+def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
     """Return the image at another height and width; whole pixels are repeated if it grows by a whole factor."""
     factor = size[0] // image.shape[0]
     if size == (image.shape[0] * factor, image.shape[1] * factor):
@@ -33,8 +33,8 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(picture)
 
 
-def lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None:
-    """Draw a text that `written` made into the frame, in place."""
+def draw_text(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None:
+    """Draw a text that `render_text` made into the frame, in place."""
     letters, color = text
     area = frame[top : top + letters.shape[0], left : left + letters.shape[1]]
     opacity = letters[: area.shape[0], : area.shape[1], None] / np.float32(255)
@@ -42,7 +42,7 @@ def lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None
 
 
 @lru_cache(maxsize=4096)
-def written(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixels]:
+def render_text(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixels]:
     """Return the opacity `[h, w]` of a line of text of at most `width` pixels, and its colour."""
     # At 72 dots an inch, points are pixels.
     line = fit_label(text, width=width, dpi=72, font_size=size)

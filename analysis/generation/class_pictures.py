@@ -16,7 +16,7 @@ from analysis.drawing.pages import chunks
 from analysis.generation.class_strips import Look
 from analysis.generation.rows import GeneratedImages
 from analysis.html.site import Site
-from analysis.load import decode_png
+from analysis.image_files import decode_png
 from analysis.run import Run
 
 # Widths in dots: of a card of the gallery on a screen with two dots a pixel, of the smallest useful thumbnail.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.drawing.image_grid import NAME, NOTE, RIGHT, WRONG
 from analysis.drawing.labels import FONT_FAMILY
-from analysis.drawing.pixels import Pixels, color_bytes, fitted, lay, resized, written
+from analysis.drawing.pixels import Pixels, color_bytes, draw_text, fit_size, render_text, resize
 
 # In pixels: the image's longer side at most, the scatter beside it, what is above, between and below them.
 IMAGE, SCATTER = 448, (640, 448)
@@ -46,7 +46,7 @@ class LogitLayout:
 
     def __init__(self, subject: LogitSubject) -> None:
         self._subject = subject
-        self.image_size = fitted(subject.shape[:2], IMAGE)
+        self.image_size = fit_size(subject.shape[:2], IMAGE)
         height = TITLE_HEIGHT + max(IMAGE, SCATTER[1]) + TEXT_HEIGHT
         self.size = (height, 2 * MARGIN + IMAGE + GAP + SCATTER[0])
         # In the middle of its square.
@@ -61,7 +61,7 @@ class LogitLayout:
         frame, target = self._base.copy(), self._subject.target
         top, left = self.image_place
         colors = np.broadcast_to(image, (*image.shape[:2], 3))
-        frame[top : top + self.image_size[0], left : left + self.image_size[1]] = resized(
+        frame[top : top + self.image_size[0], left : left + self.image_size[1]] = resize(
             colors, self.image_size
         )
         dots = self.dots(logits)
@@ -88,7 +88,7 @@ class LogitLayout:
         return left + inner, top + inner, right - inner, bottom - inner
 
     def _name_target(self, frame: Pixels, row: int, column: int, color: str) -> None:
-        label = written(self._name(self._subject.target), _LABEL_SIZE, color, _LABEL_WIDTH)
+        label = render_text(self._name(self._subject.target), _LABEL_SIZE, color, _LABEL_WIDTH)
         left, top, right, _ = self._box()
         width, clear = label[0].shape[1], round(_TARGET_RADIUS) + 4
         # To the right of the dot, or to its left if there is no room.
@@ -97,13 +97,13 @@ class LogitLayout:
         # A thousand dots would make the letters unreadable: the area behind them is made pale.
         area = frame[corner[1] : corner[1] + label[0].shape[0], corner[0] : corner[0] + width]
         area[:] = area // 5 + 204
-        lay(frame, label, *corner)
+        draw_text(frame, label, *corner)
 
     def _write_below(self, frame: Pixels, logits: NDArray[np.floating], step: int, color: str) -> None:
         subject, top = self._subject, TITLE_HEIGHT + IMAGE + 10
-        lay(
+        draw_text(
             frame,
-            written(f"step {step} of {subject.num_steps}", _TEXT_SIZE, NAME.color, IMAGE),
+            render_text(f"step {step} of {subject.num_steps}", _TEXT_SIZE, NAME.color, IMAGE),
             MARGIN,
             top,
         )
@@ -112,11 +112,11 @@ class LogitLayout:
         text += f", logit {logits[subject.target]:.1f}"
         mark = "\N{CHECK MARK}" if place == 1 else "\N{BALLOT X}"
         left = 2 * MARGIN + IMAGE
-        lay(frame, written(f"{mark} {text}", _TEXT_SIZE, color, SCATTER[0]), left, top)
+        draw_text(frame, render_text(f"{mark} {text}", _TEXT_SIZE, color, SCATTER[0]), left, top)
         first = int(np.argmax(logits))
         if first != subject.target:
             words = f"first: {self._name(first)}, {chances[first]:.1%}"
-            lay(frame, written(words, _LABEL_SIZE, NOTE.color, SCATTER[0]), left, top + 25)
+            draw_text(frame, render_text(words, _LABEL_SIZE, NOTE.color, SCATTER[0]), left, top + 25)
 
     def _name(self, index: int) -> str:
         return self._subject.class_names.get(index, f"class {index}")
@@ -128,8 +128,8 @@ class LogitLayout:
         self._draw_axes(figure)
         canvas.draw()
         base = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        title = written(self._subject.title, _TITLE_SIZE, NAME.color, width - 2 * MARGIN)
-        lay(base, title, MARGIN, 13)
+        title = render_text(self._subject.title, _TITLE_SIZE, NAME.color, width - 2 * MARGIN)
+        draw_text(base, title, MARGIN, 13)
         return base
 
     def _draw_axes(self, figure: Figure) -> None:

@@ -11,7 +11,7 @@ def section(run: Run, site: Site) -> Section:
     """Make the section of a modification sweep; write its tables, its figure and its pictures."""
     title = f"Modified images: {run.name}"
     if run.status.num_rows == 0:
-        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run, source=run))
+        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run))
     frame = load_rows(run)
     table = pairs.modification_table(frame)
     csv = site.table(f"{run.id}/modifications.csv", table)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.pages import chunks
-from analysis.html.pictures import stored_images
+from analysis.load import stored_images
 from analysis.run import AnyRun, opened
 
 Images = Mapping[str, NDArray[np.uint8]]

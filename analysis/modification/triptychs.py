@@ -11,8 +11,9 @@ from analysis.drawing.contrast import stretched_difference
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.pixels import Pixels
 from analysis.html.choices import spread
-from analysis.html.pictures import Album, Triptych, plain_name, stored_images, taken_for
+from analysis.html.pictures import Album, Triptych, plain_name, taken_for
 from analysis.html.site import Site
+from analysis.load import stored_images
 from analysis.modification.rows import class_names
 from analysis.run import Run
 

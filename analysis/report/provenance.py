@@ -48,7 +48,7 @@ def _settings(settings: dict[str, Any]) -> dict[str, Any]:
 def _block(block: dict[str, Any]) -> dict[str, Any]:
     """Return an addition to the run: each axis with its values in short and how many there are."""
     axes = {
-        axis: {"shown": _shortened(_listed(values)), "count": num_values(values)}
+        axis: {"values": _shortened(_listed(values)), "count": num_values(values)}
         for axis, values in block["axes"].items()
     }
     return {"axes": axes, "shard_size": block["shard_size"]}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.drawing.image_grid import NAME, NOTE, RIGHT, WRONG
 from analysis.drawing.labels import FONT_FAMILY
-from analysis.drawing.pixels import Pixels, color_bytes, fitted, lay, resized, written
+from analysis.drawing.pixels import Pixels, color_bytes, draw_text, fit_size, render_text, resize
 from analysis.training.curves import LOSS_COLOR, smoothed, smoothing_window
 
 # In pixels: the longer side of an attribution, that of the image beside it, and the space between them.
@@ -64,7 +64,7 @@ class VideoLayout:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         shape = subject.images[0].shape[:2]
-        self.tile, self._thumbnail = fitted(shape, TILE), fitted(shape, THUMBNAIL)
+        self.tile, self._thumbnail = fit_size(shape, TILE), fit_size(shape, THUMBNAIL)
         self._across = num_across(len(subject.images))
         self._down = -(-len(subject.images) // self._across)
         self._text_width = max(self._thumbnail[1], 92)
@@ -84,7 +84,7 @@ class VideoLayout:
         frame = self._base.copy()
         for index, answer in answers.items():
             self._draw_cell(frame, index, answer)
-        lay(frame, written(text, _TEXT_SIZE + 2, NAME.color, self.size[1]), MARGIN, 34)
+        draw_text(frame, render_text(text, _TEXT_SIZE + 2, NAME.color, self.size[1]), MARGIN, 34)
         self._mark(frame, step)
         return frame
 
@@ -93,13 +93,13 @@ class VideoLayout:
         top, left = self.place(index)
         height, width = self.tile
         frame[top - FRAME : top + height + FRAME, left - FRAME : left + width + FRAME] = color_bytes(color)
-        frame[top : top + height, left : left + width] = resized(answer.attribution, self.tile)
+        frame[top : top + height, left : left + width] = resize(answer.attribution, self.tile)
         mark = "\N{CHECK MARK}" if answer.correct else "\N{BALLOT X}"
         top, left = self.corner(index)
         top += self._thumbnail[0] + LINE_HEIGHT + 8
         for line, words in enumerate((f"{mark} {answer.prediction}", f"{answer.confidence:.0%}")):
-            letters = written(words, _TEXT_SIZE, color, self._text_width)
-            lay(frame, letters, left, top + line * LINE_HEIGHT)
+            letters = render_text(words, _TEXT_SIZE, color, self._text_width)
+            draw_text(frame, letters, left, top + line * LINE_HEIGHT)
 
     def corner(self, index: int) -> tuple[int, int]:
         """Return the upper left corner of a panel image, also that of its cell: row and column of pixels."""
@@ -114,15 +114,16 @@ class VideoLayout:
         places = self._draw_losses(figure)
         canvas.draw()
         base = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        lay(base, written(self._subject.title, _TITLE_SIZE - 4, NAME.color, width - 2 * MARGIN), MARGIN, 10)
-        note = written(self._subject.note, _TEXT_SIZE - 1, NOTE.color, width - 2 * MARGIN)
-        lay(base, note, MARGIN, height - 15)
+        title = render_text(self._subject.title, _TITLE_SIZE - 4, NAME.color, width - 2 * MARGIN)
+        draw_text(base, title, MARGIN, 10)
+        note = render_text(self._subject.note, _TEXT_SIZE - 1, NOTE.color, width - 2 * MARGIN)
+        draw_text(base, note, MARGIN, height - 15)
         for index, (image, label) in enumerate(zip(self._subject.images, self._subject.labels, strict=True)):
             top, left = self.corner(index)
-            small = resized(np.broadcast_to(image, (*image.shape[:2], 3)), self._thumbnail)
+            small = resize(np.broadcast_to(image, (*image.shape[:2], 3)), self._thumbnail)
             base[top : top + small.shape[0], left : left + small.shape[1]] = small
-            text = written(label, _TEXT_SIZE, NAME.color, self._text_width)
-            lay(base, text, left, top + self._thumbnail[0] + 4)
+            text = render_text(label, _TEXT_SIZE, NAME.color, self._text_width)
+            draw_text(base, text, left, top + self._thumbnail[0] + 4)
         marks = np.stack([height - 1 - places[:, 1], places[:, 0]], 1).round().astype(np.intp)
         return base, marks
 

@@ -170,8 +170,9 @@ def test_the_same_results_give_the_same_file(make_run: MakeRun, tmp_path: Path) 
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_only_the_page_at_hand_is_in_memory(make_run: MakeRun) -> None:
-    run = make_run(num_classes=40, seeds=range(8), recipes=("default",), size=8)
+def test_only_the_page_at_hand_is_in_memory(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_sheets, "NUM_ROWS", 1)
+    run = make_run(num_classes=4, seeds=range(8), recipes=("default",), size=8)
     seen, alive = [], 0
     for _, figure in contact_sheets.contact_sheets(open_run(run), rows_of(run), Look()):
         seen.append(weakref.ref(figure))
@@ -188,7 +189,7 @@ def test_drawing_leaves_matplotlib_as_it_was(make_run: MakeRun, tmp_path: Path) 
         "from analysis.generation.contact_sheets import main; main(sys.argv[1:]);"
         "assert 'matplotlib.pyplot' not in sys.modules; assert matplotlib.rcParams.copy() == before"
     )
-    arguments = [str(make_run()), "--output", str(tmp_path / "pages")]
+    arguments = [str(make_run(num_classes=1, seeds=(0,))), "--output", str(tmp_path / "pages")]
     subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], cwd=ROOT, check=True)
     assert matplotlib.rcParams["text.parse_math"]
 

@@ -187,7 +187,7 @@ def test_triptychs_show_misled_and_kept_images_of_different_classes_as_they_are_
         "perturbation of image 0 by fgsm",
         "image 0 under fgsm",
     ]
-    assert len(pictures) == 8 * 3
+    assert len(pictures) == 8 * 4
     verdicts = [held["class"] for held in found.classes("verdict")]
     assert verdicts.count("verdict bad") == 4
     [stored] = load.images(run, ["final-fgsm-None-0-clean"])
@@ -207,7 +207,8 @@ def test_without_a_stored_perturbation_the_change_is_shown(
         RunDirectory(run).commit(path.stem, rows_table(records, attack_results()), None)
     found = section_page(run)
     assert len([tag for tag, _ in found.elements if tag == "img"]) == 6 * 3
-    assert re.search(r"change\s*ε = 8/255", found.text)
+    assert words(found).count("not stored perturbation") == 6
+    assert re.search(r"enhanced ×60\s*ε = 8/255", found.text)
     assert not re.search(r"perturbation\s*ε", found.text)
 
 

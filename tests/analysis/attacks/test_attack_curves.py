@@ -12,8 +12,8 @@ from PIL import Image
 from analysis import load
 from analysis.attacks import class_success
 from analysis.attacks import curves as attack_curves
-from analysis.attacks.class_success import class_figure, class_table
-from analysis.attacks.curves import curve_figure, curve_table, epsilon_range
+from analysis.attacks.class_success import class_table
+from analysis.attacks.curves import curve_table, epsilon_range
 
 MakeRun = Callable[..., Path]
 
@@ -52,7 +52,7 @@ def test_a_panel_per_checkpoint_and_denominator_with_a_curve_per_attack(make_att
     )
     table = curve_table(load.results(run))
     accuracy = table[table["measure"] == "accuracy"]
-    figure = curve_figure(accuracy, panels="checkpoint", lines="attack", title="title")
+    figure = attack_curves.figure(accuracy, panels="checkpoint", lines="attack", title="title")
     assert panels(figure) == [
         "final, among all images",
         "final, among images that were right to begin with",
@@ -70,7 +70,7 @@ def test_a_panel_per_checkpoint_and_denominator_with_a_curve_per_attack(make_att
 def test_a_curve_runs_through_the_rates_of_the_table(make_attack_run: MakeRun) -> None:
     table = curve_table(load.results(make_attack_run(predicted=one_in_two, epsilons=EPSILONS)))
     success = table[table["measure"] == "success"]
-    figure = curve_figure(success, panels="checkpoint", lines="attack", title="title")
+    figure = attack_curves.figure(success, panels="checkpoint", lines="attack", title="title")
     x, y = figure.axes[0].lines[0].get_data()
     assert np.allclose(x, np.array(EPSILONS) * 255)
     assert list(y) == [0, 0, 0.5, 0.5, 0.5]
@@ -78,7 +78,9 @@ def test_a_curve_runs_through_the_rates_of_the_table(make_attack_run: MakeRun) -
 
 def test_the_axis_has_ticks_in_steps_of_eight_bits_and_in_pixel_space(make_attack_run: MakeRun) -> None:
     table = curve_table(load.results(make_attack_run(epsilons=EPSILONS)))
-    figure = curve_figure(table[table["measure"] == "success"], panels="checkpoint", lines="attack", title="")
+    figure = attack_curves.figure(
+        table[table["measure"] == "success"], panels="checkpoint", lines="attack", title=""
+    )
     figure.canvas.draw()
     bottom, top = figure.axes[0], figure.axes[2]
     assert bottom.get_xscale() == "symlog"
@@ -95,7 +97,9 @@ def test_the_axis_has_ticks_in_steps_of_eight_bits_and_in_pixel_space(make_attac
 def test_epsilon_zero_alone_can_be_drawn(make_attack_run: MakeRun, tmp_path: Path) -> None:
     table = curve_table(load.results(make_attack_run(epsilons=(0.0,))))
     assert epsilon_range(table["epsilon"]) == (1 / 255, 1 / 255)
-    figure = curve_figure(table[table["measure"] == "success"], panels="checkpoint", lines="attack", title="")
+    figure = attack_curves.figure(
+        table[table["measure"] == "success"], panels="checkpoint", lines="attack", title=""
+    )
     figure.savefig(tmp_path / "figure.png")
 
 
@@ -117,7 +121,7 @@ def test_success_by_class_and_epsilon(make_attack_run: MakeRun) -> None:
 
 def test_a_class_of_which_no_image_counts_is_left_open(make_attack_run: MakeRun) -> None:
     frame = load.results(make_attack_run(clean=lambda index, label: 0))
-    figure = class_figure(class_table(frame), title="title")
+    figure = class_success.figure(class_table(frame), title="title")
     # One row of numbers, that of class 0, for three ε.
     assert [text.get_text() for text in figure.axes[0].texts] == ["0"] * 3
 
@@ -126,7 +130,7 @@ def test_hostile_class_names_stay_inside_the_page_as_plain_text(
     make_attack_run: MakeRun, tmp_path: Path
 ) -> None:
     frame = load.results(make_attack_run(name=lambda index: HOSTILE[index]))
-    figure = class_figure(class_table(frame), title=HOSTILE[0])
+    figure = class_success.figure(class_table(frame), title=HOSTILE[0])
     figure.savefig(tmp_path / "figure.png")
     width, _ = figure.canvas.get_width_height()
     for text in [*figure.texts, *figure.axes[0].get_yticklabels()]:

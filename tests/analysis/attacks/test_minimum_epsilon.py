@@ -12,7 +12,6 @@ from analysis.attacks import minimum_epsilon
 from analysis.attacks.minimum_epsilon import (
     class_figure,
     distribution,
-    distribution_figure,
     epsilon_limits,
     quartiles,
 )
@@ -83,7 +82,7 @@ def test_images_of_the_target_class_do_not_count(make_attack_run: MakeRun) -> No
 
 def test_a_curve_ends_as_high_as_it_came_and_says_how_many_are_missing(make_attack_run: MakeRun) -> None:
     table = distribution(load.results(make_attack_run(**EIGHT, checkpoints=("untrained", "final"))))
-    figure = distribution_figure(table, title="title")
+    figure = minimum_epsilon.figure(table, title="title")
     assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["final", "untrained"]
     (line,) = figure.axes[0].lines
     assert line.get_label() == "minimum_fgsm: none found for 37.5%"

@@ -11,7 +11,8 @@ from analysis import result_files
 from analysis.attacks import class_success, confusion, minimum_epsilon, success_rates
 from analysis.attacks import curves as attack_curves
 from analysis.attacks import rows as attack_rows
-from analysis.attacks.rows import COLUMNS, add_up, count_rows, describe, load_rows, row_portions
+from analysis.attacks.rows import COLUMNS, add_up, count_rows, load_rows, row_portions
+from analysis.naming import describe
 from analysis.result_files import concat_rows
 
 MakeRun = Callable[..., Path]

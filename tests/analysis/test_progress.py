@@ -1,4 +1,4 @@
-"""What a run was asked for and what it lacks, from its sweep.json alone."""
+"""The shards and cells of a run's plan, from its sweep.json alone."""
 
 import importlib
 from typing import Any

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from analysis import load
 from analysis.attacks import confusion as module
-from analysis.attacks.confusion import confusion, confusion_figure, num_panels_across
+from analysis.attacks.confusion import confusion, num_panels_across
 
 MakeRun = Callable[..., Path]
 
@@ -78,7 +78,7 @@ def test_after_rounding_the_other_prediction_counts(make_attack_run: MakeRun) ->
 
 def test_a_panel_per_epsilon_with_counts_in_the_cells(make_attack_run: MakeRun) -> None:
     table = confusion(load.results(make_attack_run(num_images=9, predicted=to_seven)))
-    figure = confusion_figure(table, title="title")
+    figure = module.figure(table, title="title")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["ε = 0", "ε = 2/255", "ε = 8/255"]
     clean, _, attacked = figure.axes
     assert names_of_rows(clean) == ["0 class 0", "1 class 1", "2 class 2"]
@@ -93,7 +93,7 @@ def test_a_panel_per_epsilon_with_counts_in_the_cells(make_attack_run: MakeRun) 
 
 def test_many_classes_are_drawn_without_numbers(make_attack_run: MakeRun, tmp_path: Path) -> None:
     run = make_attack_run(num_images=90, num_classes=90, shard_size=90, epsilons=(0.0,))
-    figure = confusion_figure(confusion(load.results(run)), title="title")
+    figure = module.figure(confusion(load.results(run)), title="title")
     assert not figure.axes[0].texts
     assert names_of_rows(figure.axes[0])[:2] == ["0 class 0", "3 class 3"]
     figure.savefig(tmp_path / "figure.png")
@@ -102,7 +102,7 @@ def test_many_classes_are_drawn_without_numbers(make_attack_run: MakeRun, tmp_pa
 
 def test_hostile_class_names_are_plain_text(make_attack_run: MakeRun, tmp_path: Path) -> None:
     names = ["$x^2$ \\frac{", "W" * 300, "שלום"]
-    figure = confusion_figure(
+    figure = module.figure(
         confusion(load.results(make_attack_run(name=lambda index: names[index]))), title="t"
     )
     figure.savefig(tmp_path / "figure.png")

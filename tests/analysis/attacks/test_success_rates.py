@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.attacks.rows import attack_names, class_names, describe, format_epsilon
+from analysis.attacks.rows import attack_names
 from analysis.attacks.success_rates import accuracy, main, success_rate
+from analysis.naming import class_names, describe, format_epsilon
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,7 +226,7 @@ def test_command_line_answers_a_mistake_with_one_line_and_status_2(
     make_attack_run: MakeRun, make_run: MakeRun, arguments: list[str]
 ) -> None:
     places = {"RUN": str(make_attack_run()), "GENERATED": str(make_run())}
-    command = [sys.executable, "-m", "analysis.attacks.success_rates", *(places.get(a, a) for a in arguments)]
+    command = [sys.executable, "-m", "analysis.success_rates", *(places.get(a, a) for a in arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""

@@ -13,8 +13,9 @@ from PIL import Image
 
 from analysis import load
 from analysis.attacks import triptychs
-from analysis.attacks.rows import class_names, recorded_class_names
-from analysis.attacks.triptychs import choose, enhanced, load_images, pages
+from analysis.attacks.stored_images import choose, load_images
+from analysis.attacks.triptychs import enhanced
+from analysis.naming import class_names, recorded_class_names
 from sweeps.store import RunDirectory
 
 MakeRun = Callable[..., Path]
@@ -32,7 +33,7 @@ def drawn(figure: Figure) -> list[np.ndarray]:
 
 def draw(run: Path, **chosen: Any) -> dict[str, Figure]:
     frame = load.results(run)
-    return dict(pages(run, choose(frame, **chosen), class_names(frame)))
+    return dict(triptychs.figures(run, choose(frame, **chosen), class_names(frame)))
 
 
 def test_the_enhanced_view_is_grey_where_nothing_changed_and_sixty_times_what_did() -> None:
@@ -130,7 +131,7 @@ def test_an_image_that_was_not_stored_is_left_open(make_attack_run: MakeRun) -> 
     run = make_attack_run(**SAVED)
     frame = load.results(run)
     rows = choose(frame.assign(clean_key=None, clean_file=None), epsilons=[2 / 255], num_images=1)
-    figure = triptychs.triptychs(rows, load_images(run, rows), names=class_names(frame), title="title")
+    figure = triptychs.figure(rows, load_images(run, rows), names=class_names(frame), title="title")
     # Without the clean image there is no difference either.
     assert len(drawn(figure)) == 2
     assert texts(figure).count("no image") == 2
