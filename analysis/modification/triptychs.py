@@ -21,8 +21,8 @@ NUM_TRIPTYCHS, NUM_ACROSS = 12, 2
 
 NOTES = (
     "✓ the original is taken for its label, the modified image for the target; ✗ for another class",
-    "evenly over targets and outcomes among the stored images",
-    "difference: mid-grey where nothing changed, stretched until the largest change is black or white",
+    "Evenly over targets and outcomes among the stored images",
+    "Difference: mid-grey where nothing changed, stretched until the largest change is black or white",
 )
 
 

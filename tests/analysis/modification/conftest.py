@@ -14,17 +14,24 @@ from PIL import Image
 from sweeps.schemas import SCHEMA_VERSION, modify_images, modify_results
 from sweeps.store import RunDirectory, rows_table
 
-CLASS_NAMES = [f"class {index}" for index in range(4)]
-
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModifyContent:
-    """What a run of modified images holds; image i has the label i mod 4. `l2` is the norm at the first hit."""
+    """What a run of modified images holds; image i has the label i mod 4. `l2` is the norm at the first hit.
+
+    `draw` gives the pixels `[8, 8, 1]` of an image, clean for the target None.
+    """
 
     images: Sequence[int] = range(4)
     targets: Sequence[int] = range(4)
+    stored: bool = True
+    name: Callable[[int], str] = field(default=lambda index: f"class {index}")
+    draw: Callable[[int, int | None], NDArray[np.uint8]] = field(
+        default=lambda index, target: image_pixels(100 * index + (target or 0))
+    )
+    first_hit_step: int = 1
     l2: Callable[[int, int], float | None] = field(
         default=lambda index, target: 0.1 if index % 4 == target else 2.0
     )
@@ -53,12 +60,12 @@ def make_modify_run(tmp_path: Path) -> Callable[..., Path]:
 
     def make(folder: str = "modify", **fields: Any) -> Path:
         content, run = ModifyContent(**fields), RunDirectory(tmp_path / folder)
-        invocations = [{"class_names": CLASS_NAMES}]
+        invocations = [{"class_names": [content.name(index) for index in range(4)]}]
         run.update_sweep(lambda existing: {"sweep": "modify", "invocations": invocations})
         images = [
             {
                 "key": f"{index}-{target}",
-                "image": png(image_pixels(100 * index + (target or 0))),
+                "image": png(content.draw(index, target)),
                 "image_index": index,
                 "target": target,
                 "kind": "clean" if target is None else "modified",
@@ -66,7 +73,7 @@ def make_modify_run(tmp_path: Path) -> Callable[..., Path]:
             for index in content.images
             for target in (None, *content.targets)
         ]
-        name = run.put_images("shard", 1, rows_table(images, modify_images()))
+        name = run.put_images("shard", 1, rows_table(images, modify_images())) if content.stored else None
         rows = [
             modify_row(index, target, content) | {"image_file": name, "clean_file": name}
             for index in content.images
@@ -91,21 +98,21 @@ def modify_row(index: int, target: int, content: ModifyContent) -> Row:
         "image_index": index,
         "key": f"test/{index}",
         "label": index % 4,
-        "label_name": CLASS_NAMES[index % 4],
+        "label_name": content.name(index % 4),
         "prediction": prediction,
         "confidence": 0.875,
         "shard_id": "shard",
-        "image_key": f"{index}-{target}",
-        "clean_key": f"{index}-None",
+        "image_key": f"{index}-{target}" if content.stored else None,
+        "clean_key": f"{index}-None" if content.stored else None,
         "target": target,
-        "target_name": CLASS_NAMES[target],
+        "target_name": content.name(target),
         "num_steps": 3,
         "step_size": 0.01,
         "initial_prediction": index % 4,
         "initial_confidence": 0.9,
         "target_logit": 3.0,
         "target_probability": 0.5,
-        "first_hit_step": None if norm is None else 1,
+        "first_hit_step": None if norm is None else content.first_hit_step,
         "linf": 0.03,
         "l2": 3.0,
         "l1": 1.0,

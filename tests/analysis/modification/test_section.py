@@ -1,7 +1,7 @@
 """The section of a sweep that modifies real images: rates by target, distances, images, of small runs."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.intervals import mean_interval, wilson_interval
-from sweeps.schemas import SCHEMA_VERSION, modify_images, modify_results
+from sweeps.schemas import SCHEMA_VERSION, modify_results
 from sweeps.store import RunDirectory, rows_table
 
-NUM_CLASSES = 4
 HOSTILE = ("<script>alert(1)</script>", "\" onload='x' {{ 7 * 7 }}", "W" * 300, "$\\frac{\u202e\u05e9")
 
 Hit = Callable[[int, int], float | None]
@@ -25,102 +25,37 @@ SectionPage = Callable[..., Any]
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a run whose image i has the label i mod 4; `hit` is the l2 norm at the first hit, None without one.
+def make_run(make_modify_run: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a run; `hit` is the l2 norm at the first hit, None without one.
 
     An image that was hit is taken for its target in the end, another for its label.
     """
-
     numbers = count()
 
-    def make(
-        *,
-        images: Sequence[int] = range(8),
-        targets: Sequence[int] = range(NUM_CLASSES),
-        hit: Hit = lambda index, target: 1.0 + target,
-        stored: bool = True,
-        name: Callable[[int], str] = lambda index: f"class {index}",
-    ) -> Path:
-        folder = tmp_path / f"modify-{next(numbers)}"
-        run = RunDirectory(folder)
-        run.update_sweep(lambda existing: {"sweep": "modify", "schema_version": SCHEMA_VERSION})
-        pictures = [picture(index, target) for index in images for target in (None, *targets)]
-        file = run.put_images("shard", 1, rows_table(pictures, modify_images())) if stored else None
-        rows = [
-            modified(index, target, hit(index, target), name) | files(index, target, file)
-            for index in images
-            for target in targets
-        ]
-        run.commit("shard", rows_table(rows, modify_results()), file)
-        return folder
+    def make(*, hit: Hit = lambda index, target: 1.0 + target, **fields: Any) -> Path:
+        content = {
+            "images": range(8),
+            "l2": hit,
+            "prediction": lambda index, target: index % 4 if hit(index, target) is None else target,
+            "draw": draw,
+            "first_hit_step": 10,
+        }
+        return make_modify_run(f"modify-{next(numbers)}", **(content | fields))
 
     return make
 
 
-def words(found: Any) -> str:
-    return " ".join(found.text.split())
-
-
-def files(index: int, target: int, file: str | None) -> dict[str, str | None]:
-    return {
-        "image_file": file,
-        "clean_file": file,
-        "image_key": file and f"{index}-{target}",
-        "clean_key": file and f"{index}-None",
-    }
-
-
-def picture(index: int, target: int | None) -> dict[str, Any]:
-    encoded = BytesIO()
-    pixels = np.full((8, 8), 100, np.uint8)
+def draw(index: int, target: int | None) -> NDArray[np.uint8]:
+    """Grey; a modified image has as many brighter pixels as its target, and one darker by half as much."""
+    pixels = np.full((8, 8, 1), 100, np.uint8)
     if target is not None:
         pixels[0, :target] += 50
         pixels[1, 0] -= 25
-    Image.fromarray(pixels).save(encoded, "PNG")
-    return {
-        "key": f"{index}-{target}",
-        "image": {"bytes": encoded.getvalue(), "path": f"{index}.png"},
-        "image_index": index,
-        "target": target,
-        "kind": "clean" if target is None else "modified",
-    }
+    return pixels
 
 
-def modified(index: int, target: int, hit: float | None, name: Callable[[int], str]) -> dict[str, Any]:
-    label = index % NUM_CLASSES
-    norms = {f"hit_{norm}": hit for norm in ("linf", "l2", "l1")}
-    return {
-        "sweep": "modify",
-        "model": "fashion_deep",
-        "model_digest": "d",
-        "shard_id": "shard",
-        "attempt": 1,
-        "schema_version": SCHEMA_VERSION,
-        "image_index": index,
-        "target": target,
-        "dataset": "fashion_mnist",
-        "split": "test",
-        "key": f"test/{index}",
-        "label": label,
-        "label_name": name(label),
-        "target_name": name(target),
-        "num_steps": 30,
-        "step_size": 0.01,
-        "initial_prediction": label,
-        "initial_confidence": 0.9,
-        "prediction": label if hit is None else target,
-        "confidence": 0.8,
-        "target_logit": 1.0,
-        "target_probability": 0.8,
-        "first_hit_step": None if hit is None else 10,
-        "linf": 0.3,
-        "l2": 3.0,
-        "l1": 9.0,
-        **norms,
-        "logit_by_step": [0.0],
-        "argmax_by_step": [0],
-        "batch_size": 4,
-    }
+def words(found: Any) -> str:
+    return " ".join(found.text.split())
 
 
 def test_rates_and_distances_by_target_are_of_the_images_of_other_classes(
