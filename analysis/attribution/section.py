@@ -21,7 +21,7 @@ def section(run: Run, site: Site) -> Section:
     """Return the section of an attribution sweep, and write its pictures, tables and figures."""
     title = f"Attributions: {run.name}"
     if run.status.num_rows == 0:
-        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run))
+        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run, source=run))
     rows = attribution_rows(run)
     methods = method_order(run, method_names(rows).unique())
     scores, gaps = attribution_scores(rows), completeness_gaps(rows)

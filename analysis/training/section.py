@@ -17,7 +17,7 @@ def section(run: Run, site: Site) -> Section:
     """Return the section of a run along training, and write its videos, pictures and tables."""
     title = f"Attribution along training: {run.name}"
     if run.status.num_rows == 0:
-        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run))
+        return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run, source=run))
     rows = attribution_rows(run)
     # A state has a row per method: its loss and the panel's predictions are the same in all of them.
     curve = training_curve(rows.drop_duplicates(["trial", "step", "image_index"]))

@@ -221,7 +221,7 @@ def test_a_gradient_that_grows_alike_to_the_image_is_said_to(
     make_run: MakeRun, section_page: SectionPage
 ) -> None:
     found = section_page(make_run(values=ever_more_alike))
-    assert "Training made the loss gradient more alike to its input, by" in words(found)
+    assert "Training made the loss gradient more similar to its input, by" in words(found)
     rows = found.rows("Measure")[:3]
     table = pd.read_csv(found.path.parent / "run-0/training-0/recapitulation.csv")
     cosine = table[table["measure"] == "cosine"].set_index("step")["mean"]
@@ -234,9 +234,9 @@ def test_a_gradient_that_loses_its_likeness_is_said_to_and_noise_is_not(
     make_run: MakeRun, section_page: SectionPage
 ) -> None:
     lost = make_run("lost", values=lambda step, index: ever_more_alike(6 - step, index))
-    assert "less alike to its input" in words(section_page(lost, "one"))
+    assert "less similar to its input" in words(section_page(lost, "one"))
     same = make_run("same", values=lambda step, index: noise(0, index))
-    assert "No measure tells the likeness" in words(section_page(same, "two"))
+    assert "No measure shows that training changed the similarity" in words(section_page(same, "two"))
 
 
 def test_maps_are_shown_before_and_after_with_the_sums_over_training(
