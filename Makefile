@@ -41,7 +41,7 @@ demo: install
 	$(BIN)/python -m analysis.training.recapitulation $(TRAINING) --output $(FIGURES)
 	$(BIN)/python -m analysis.video $(TRAINING) --output $(FIGURES)/training.mp4 --method gradient_x_input
 	$(BIN)/python sweeps/modify_all.py --output $(MODIFY) --images 0-7
-	$(BIN)/python -m analysis.generation.modifications $(MODIFY) --output $(FIGURES)
+	$(BIN)/python -m analysis.modification $(MODIFY) --output $(FIGURES)
 	$(BIN)/python sweeps/generate_all.py --output $(RUN) --recipes default,fast,blur,plain \
 		--classes 1,107,291,323,340,417,483,779,863,954,963,980
 	$(BIN)/python -m analysis.generation.judge_accuracy $(RUN)

@@ -1,1 +1,11 @@
-"""Tables and figures from committed results, with pandas and matplotlib alone."""
+"""Tables and figures from committed results, with pandas and matplotlib alone.
+
+A folder answers one question: `attacks`, `attribution`, `generation`, `modification`, `training`. In it a view
+is a module with a table function, `figure` (PNG) and `html` (report) of the same table, and `section.py` puts
+the views together for the report. `training` imports `attribution`, whose maps it follows from step to step; no
+other question imports another.
+
+`run.py` is an opened run, which is passed around; `sweep_kinds.py` names the section and the rows of each kind
+of sweep. `html` and `drawing` know no question. `claims` measures statements with the tables of the questions;
+`report` puts sections and claims together. Nothing imports `report`, and only `report` imports `claims`.
+"""

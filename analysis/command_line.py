@@ -15,7 +15,7 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 
 
 def exit_status(main: Callable[[], None]) -> int:
-    """Runs a command line; a ValueError or a file that cannot be written becomes a message on stderr.
+    """Run a command line; a ValueError or a file that cannot be written becomes a message on stderr.
 
     So does Ctrl-C, with a shell's exit status for it.
     """
@@ -31,7 +31,7 @@ def exit_status(main: Callable[[], None]) -> int:
 
 
 def page_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """The options of every command that draws pages of images."""
+    """Return a parser with the options of every command that draws pages of images."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for the PNG files")
@@ -50,7 +50,7 @@ def page_parser(program: str, description: str) -> argparse.ArgumentParser:
 
 
 def save_pages(figures: Iterable[tuple[str, Figure]], folder: Path) -> Iterator[Path]:
-    """Writes each named figure to `folder` as PNG and yields its path before the next figure is drawn."""
+    """Write each named figure to `folder` as PNG and yield its path before the next figure is drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures:
         path = folder / f"{name}.png"
@@ -63,7 +63,7 @@ def save_pages(figures: Iterable[tuple[str, Figure]], folder: Path) -> Iterator[
 
 
 def table_path(text: str) -> Path:
-    """The path of a table, for argparse: it must end as one of the kinds that can be written."""
+    """Return the path of a table, for argparse: its suffix must be one of the kinds that can be written."""
     path = Path(text)
     if path.suffix not in TABLE_SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} is not accepted; accepted: {', '.join(TABLE_SUFFIXES)}")
@@ -71,7 +71,7 @@ def table_path(text: str) -> Path:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as CSV or Parquet, as the suffix says."""
+    """Write a table as CSV or Parquet, as the suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         table.to_csv(path, index=False)
@@ -80,7 +80,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def save_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Writes a table to a folder both ways and returns the paths."""
+    """Write a table to a folder both ways and return the paths."""
     paths = [folder / f"{name}{suffix}" for suffix in TABLE_SUFFIXES]
     for path in paths:
         write_table(table, path)
@@ -88,7 +88,7 @@ def save_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
 
 
 def figure_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """The options of every command that draws figures of tables."""
+    """Return a parser with the options of every command that draws figures of tables."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
     parser.add_argument(

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 def wilson_interval(
     successes: ArrayLike, count: ArrayLike, *, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper bound of a binomial rate, in [0, 1], element by element.
+    """Return lower and upper bound of a binomial rate, in [0, 1], element by element.
 
-    Without any trial the interval is [0, 1]. Raises ValueError unless 0 <= successes <= count and
+    Without any trial the interval is [0, 1]. Raise ValueError unless 0 <= successes <= count and
     0 < confidence < 1. Source: Wilson 1927; without continuity correction, method 3 of Newcombe 1998.
     """
     k, n = np.asarray(successes, dtype=float), np.asarray(count, dtype=float)
@@ -32,10 +32,10 @@ def wilson_interval(
 def mean_interval(
     values: ArrayLike, *, axis: int = 0, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Mean, lower and upper bound of the mean, and count along an axis; NaN is no value.
+    """Return mean, lower and upper bound of the mean, and count along an axis; NaN is a missing value.
 
     Normal theory: the mean plus and minus Student's t times s / sqrt(count). The mean of no value is NaN, and so
-    are the bounds of fewer than two. Raises ValueError unless 0 < confidence < 1. Source: Student 1908.
+    are the bounds of fewer than two. Raise ValueError unless 0 < confidence < 1. Source: Student 1908.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
@@ -51,7 +51,7 @@ def mean_interval(
 
 
 def _student_t(freedom: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
-    """The two-sided quantile of Student's t, exact for 1 and 2 degrees of freedom and to 0.2 % above.
+    """Return the two-sided quantile of Student's t, exact for 1 and 2 degrees of freedom and to 0.2 % above.
 
     Source: Abramowitz and Stegun 1964, 26.7.5.
     """

@@ -1,6 +1,8 @@
 """Results files of a run directory, read whole, and what they become: one table, one DataFrame."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import pandas as pd
 import pyarrow as pa
@@ -9,24 +11,76 @@ from pandas.api.types import union_categoricals
 
 from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
+from sweeps.store.errors import explained
+
+# Results files are small and a read waits for the disk or the network, not for the processor.
+_NUM_RESULT_READERS = 16
+# pandas takes some hundred bytes for a row that it groups.
+_PORTION_ROWS = 500_000
 
 _JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
 
 
+def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Return every committed row, with these columns or all, in the order of the shard ids."""
+    with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
+        names = result_names(directory)
+        tables = list(pool.map(lambda name: read_rows(directory, name, columns), names))
+    return data_frame(_chosen(tables, columns, directory))
+
+
+def read_portions(directory: RunDirectory, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `read_results` in the same order, some at a time."""
+    with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
+        names, waiting = iter(result_names(directory)), []
+        # All at once, the pool would read ahead of its consumer without end.
+        while window := list(islice(names, _NUM_RESULT_READERS)):
+            waiting += pool.map(lambda name: read_rows(directory, name, columns), window)
+            if sum(map(len, waiting)) >= _PORTION_ROWS:
+                table, waiting = _chosen(waiting, columns, directory), []
+                yield from (data_frame(part) for part in _slices(table))
+        if waiting:
+            yield from (data_frame(part) for part in _slices(_chosen(waiting, columns, directory)))
+
+
+def column_names(directory: RunDirectory) -> list[str]:
+    """Return the names of the columns that `read_results` gives, read from one of the shards."""
+    with explained(directory.url, "read"):
+        first = [entry.name for entry in islice(directory.results(), 1)]
+        refuse_empty(directory, first)
+        empty = open_rows(directory, first[0]).schema_arrow.empty_table()
+    names: list[str] = flatten_judges(empty).column_names
+    return names
+
+
+def _chosen(tables: Sequence[pa.Table], columns: Sequence[str] | None, directory: RunDirectory) -> pa.Table:
+    """Return the rows of several files, with these columns. Raises ValueError for an unknown column."""
+    table = one_table(tables)
+    for column in columns or ():
+        if column not in table.column_names:
+            accepted = ", ".join(column_names(directory))
+            raise ValueError(f"column {column!r} is not in the results: choose from {accepted}")
+    return table if columns is None else table.select(list(columns))
+
+
+def _slices(table: pa.Table) -> Iterator[pa.Table]:
+    return (table.slice(start, _PORTION_ROWS) for start in range(0, len(table), _PORTION_ROWS))
+
+
 def result_names(directory: RunDirectory) -> list[str]:
-    """The names of the committed results files, sorted. ValueError where there is none."""
+    """Return the names of the committed results files, sorted. Raises ValueError if there are none."""
     names = sorted(entry.name for entry in directory.results())
     refuse_empty(directory, names)
     return names
 
 
 def one_table(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of several files; a judge's field of a struct column is a column too."""
+    """Return the rows of several files; a judge's field of a struct column is a column too."""
     return flatten_judges(pa.concat_tables(tables, promote_options="permissive"))
 
 
 def data_frame(table: pa.Table) -> pd.DataFrame:
-    """The table as pandas has it, the categories of a column sorted."""
+    """Convert a table for pandas, with the categories of each column sorted."""
     frame: pd.DataFrame = table.unify_dictionaries().to_pandas()
     for name in frame.columns[frame.dtypes == "category"]:
         # Grouping follows the order of the categories, which must not depend on which shard came first.
@@ -35,7 +89,7 @@ def data_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None) -> pa.Table:
-    """These columns of a results file, those that it has. ValueError for an unknown schema version."""
+    """Read those of the columns that a results file has. Raises ValueError for an unknown schema version."""
     parquet = open_rows(directory, name)
     _refuse_other_schemas(parquet, name)
     if columns is None:
@@ -45,7 +99,7 @@ def read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None)
 
 
 def open_rows(directory: RunDirectory, name: str) -> pq.ParquetFile:
-    """A results file, text of few distinct values as dictionaries. ValueError where it is no Parquet file."""
+    """Open a results file, with text of few distinct values as dictionaries. ValueError if it is no Parquet."""
     # In one request: a whole results file is smaller than the round trips of reading it piece by piece.
     content = pa.BufferReader(directory.files.read(f"results/{name}"))
     try:
@@ -58,7 +112,7 @@ def open_rows(directory: RunDirectory, name: str) -> pq.ParquetFile:
 
 
 def refuse_empty(directory: RunDirectory, names: Sequence[str]) -> None:
-    """ValueError where a run has no results files."""
+    """Raise ValueError if a run has no results files."""
     if not names:
         raise ValueError(f"{directory.url} is empty: no shard has been committed to its results/ yet")
 
@@ -75,7 +129,7 @@ def _refuse_other_schemas(parquet: pq.ParquetFile, name: str) -> None:
 
 
 def flatten_judges(table: pa.Table) -> pa.Table:
-    """The table with a column `judge_top1.NAME` or `judge_top5_hit.NAME` for each judge."""
+    """Return the table with a column `judge_top1.NAME` or `judge_top5_hit.NAME` for each judge."""
     for struct in _JUDGE_STRUCTS:
         if struct in table.column_names:
             column = table[struct]
@@ -85,7 +139,7 @@ def flatten_judges(table: pa.Table) -> pa.Table:
 
 
 def concat_rows(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of frames that have the same columns; the categories of all of them, sorted."""
+    """Concatenate frames that have the same columns; a column has the categories of all of them, sorted."""
     frames = list(frames)
     columns = {}
     for name in frames[0].columns:
@@ -98,7 +152,7 @@ def concat_rows(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _of_one_type(parts: list[pd.Series]) -> list[pd.Series]:
-    """The categorical columns; those without any value have got the others' type of categories."""
+    """Return the categorical columns; those without any value take the others' type of categories."""
     types = [part.cat.categories.dtype for part in parts if len(part.cat.categories)]
     nothing = pd.CategoricalDtype(pd.Index([], dtype=types[0] if types else "str"))
     return [part if len(part.cat.categories) else part.astype(nothing) for part in parts]

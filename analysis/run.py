@@ -1,186 +1,187 @@
-"""A run directory, opened to be reported on: what it holds, and whether that is all of what it was asked for."""
+"""A run directory, opened once and passed around: its rows, its images, its sweep.json and its state."""
 
 import json
-import math
-import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from analysis import load
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import image_files, result_files
+from analysis.progress import Failure, failure, missing_shards, planned_cells, planned_shards
 from sweeps.schemas import SCHEMA_VERSION
-from sweeps.store import RunDirectory
+from sweeps.store import RunDirectory, maintenance
 from sweeps.store.errors import explained
-from sweeps.store.maintenance import Status, open_run, status
-
-# The axes whose points fill shards; a shard has one value of each of a sweep's other axes, but for the whole ones.
-_CELL_AXES = {
-    "attack": ("image_index",),
-    "attribute": ("image_index",),
-    "attribute_training": ("segment",),
-    "generate": ("seed", "class_index"),
-    "modify": ("image_index",),
-    "tune_recipe": ("chunk",),
-}
-# The axes that a shard holds all values of.
-_WHOLE_AXES = {
-    "attack": ("epsilon",),
-    "attribute": ("method",),
-    "attribute_training": ("method", "image_index"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A shard that was given up: the line of its traceback that says why, and all of it."""
-
-    shard_id: str
-    attempts: int
-    headline: str
-    traceback: str
+from sweeps.store.maintenance import Status
 
 
 @dataclass(frozen=True)
-class Source:
-    """A run directory of a report; `index` counts from 0 in the order of the command line."""
+class Run:
+    """An opened run directory. What is asked of it twice is read once.
 
-    index: int
-    run: RunDirectory
-    status: Status = field(repr=False)
+    `index` counts the runs of a report from 0, in the order of the command line.
+    """
+
+    directory: RunDirectory
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.url
 
     @property
     def id(self) -> str:
-        """Unique in the report and safe in paths and anchors: `run-0`. The folder of the run's pages."""
+        """`run-0`: unique in a report, safe in paths and anchors. The folder of the run's pages."""
         return f"run-{self.index}"
 
     @property
     def url(self) -> str:
-        """Where the run is: what `analysis.load` takes."""
-        return self.run.url
+        """The path or URL of the run directory."""
+        return self.directory.url
 
     @property
     def name(self) -> str:
         """The last part of the run's path."""
         return self.url.rstrip("/").rpartition("/")[2] or self.url
 
+    @cached_property
+    def sweep(self) -> dict[str, Any]:
+        """The content of sweep.json."""
+        return self.directory.read_sweep() or {}
+
     @property
     def kind(self) -> str:
-        """Which sweep: generate, attack, attribute, attribute_training, modify or tune_recipe."""
+        """The kind of the sweep: generate, attack, attribute, attribute_training, modify or tune_recipe."""
         return str(self.sweep.get("sweep"))
 
     @property
-    def sweep(self) -> dict[str, Any]:
-        """What sweep.json holds."""
-        return self.status.sweep
+    def settings(self) -> dict[str, Any]:
+        """The settings of the whole sweep, from sweep.json."""
+        return dict(self.sweep.get("settings") or {})
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes of the run's model, as its last invocation recorded them; may be empty."""
+        invocations = self.sweep.get("invocations") or [{}]
+        return list(invocations[-1].get("class_names", []))
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """Names of the columns that `results` gives, read from one of the shards."""
+        return result_files.column_names(self.directory)
+
+    def results(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return every committed row, or these columns of it, as `analysis.load.results` describes."""
+        return result_files.read_results(self.directory, columns)
+
+    def portions(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield the rows of `results` in the same order, some at a time, so that memory stays bounded."""
+        return result_files.read_portions(self.directory, columns)
+
+    def images(self, keys: Iterable[str], rows: pd.DataFrame | None = None) -> list[NDArray[np.uint8]]:
+        """Return the images `[H, W, C]` of these keys, as `analysis.load.images` describes."""
+        keys = list(keys)
+        return image_files.read_images(self.directory, keys, self._naming(rows), image_files.decode_png)
+
+    def encoded_images(self, keys: Iterable[str], rows: pd.DataFrame | None = None) -> list[bytes]:
+        """Return the stored PNG files of these keys, as `analysis.load.encoded_images` describes."""
+        keys = list(keys)
+        return image_files.read_images(self.directory, keys, self._naming(rows), lambda _, content: content)
+
+    def _naming(self, rows: pd.DataFrame | None) -> pd.DataFrame:
+        """Return the rows that name images; all of the run's unless some are given."""
+        if rows is not None:
+            return rows
+        pairs = image_files.image_columns(self.column_names)
+        return self.results([column for pair in pairs for column in pair])
+
+    @cached_property
+    def status(self) -> Status:
+        """How far the run is. ValueError for a file of it that is no JSON."""
+        try:
+            with explained(self.url, "read"):
+                return maintenance.status(self.directory)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"a file in {self.url}, in failures/ or progress.json, is no JSON: {error}"
+            ) from error
 
     @cached_property
     def num_planned(self) -> int | None:
         """Shards of the whole plan; None where sweep.json does not say."""
         return planned_shards(self.sweep)
 
+    @cached_property
+    def num_planned_cells(self) -> int:
+        """Cells of the whole plan: for generation, one image each."""
+        return planned_cells(self.sweep)
+
     @property
     def finished(self) -> bool:
-        """Whether every shard of the plan is committed."""
+        """True if every shard of the plan is committed."""
         return self.status.succeeded
 
     @cached_property
     def failures(self) -> list[Failure]:
         """The quarantined shards."""
-        return [_failure(shard_id, record) for shard_id, record in sorted(self.status.failures.items())]
+        return [failure(shard_id, record) for shard_id, record in sorted(self.status.failures.items())]
 
     def missing(self) -> str:
-        """What an unfinished run lacks, in a sentence; empty for a finished one."""
+        """Return a sentence that says what an unfinished run lacks; empty for a finished one."""
         if self.finished:
             return ""
-        committed, planned = self.status.num_committed, self.num_planned
-        if planned is None:
-            return f"{committed:,} shards are committed; how many were planned, sweep.json does not say."
-        if committed >= planned:
-            return (
-                f"All {planned:,} planned shards are committed, but the run was not closed: _SUCCESS is "
-                "missing. The sweep's command, given again, closes it."
-            )
-        given_up = len(self.failures)
-        reasons = f", {given_up:,} of them quarantined after failures" if given_up else ""
-        missing = planned - committed
-        return f"{committed:,} of {planned:,} planned shards are committed; {missing:,} are missing{reasons}."
+        return missing_shards(self.status.num_committed, self.num_planned, len(self.failures))
 
 
-def open_sources(runs: Sequence[str]) -> list[Source]:
-    """The runs by path or URL. ValueError for one given twice, that is none, is empty or has an unknown schema."""
-    opened = [_refuse_unreadable(open_run(run)) for run in runs]
-    urls = [run.url for run in opened]
-    for url in urls:
-        if urls.count(url) > 1:
-            raise ValueError(f"run {url} is given {urls.count(url)} times: give each run once")
-    return [Source(index, run, _status(run)) for index, run in enumerate(opened)]
+AnyRun = str | Path | Run
 
 
-def planned_shards(sweep: dict[str, Any]) -> int | None:
-    """Shards of all blocks of a sweep.json; None for a sweep that is not known or a plan that is not there."""
-    cells = _CELL_AXES.get(str(sweep.get("sweep")))
-    if cells is None or not sweep.get("blocks"):
-        return None
-    beside = cells + _WHOLE_AXES.get(str(sweep["sweep"]), ())
-    return sum(_block_shards(block, cells, beside) for block in sweep["blocks"])
+def open_run(url: str | Path) -> Run:
+    """Open a run directory by its path or URL. Raises ValueError if there is none."""
+    return Run(maintenance.open_run(str(url)))
 
 
-def planned_cells(sweep: dict[str, Any]) -> int:
-    """Cells of all blocks of a sweep.json: for generation, one image each."""
-    sizes = (map(num_values, block["axes"].values()) for block in sweep.get("blocks", []))
-    return sum(math.prod(axes) for axes in sizes)
+def opened(run: AnyRun) -> Run:
+    """Return the run itself if it is open, else open it."""
+    return run if isinstance(run, Run) else open_run(run)
 
 
-def num_values(values: str | list[Any]) -> int:
-    """How many values an axis of sweep.json has: a list, or integers as ranges such as 0-31,291."""
-    if isinstance(values, list):
-        return len(values)
-    ends = (part.split("-") for part in values.split(","))
-    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+def open_sweep(run: AnyRun, *kinds: str) -> Run:
+    """Open a run whose sweep is of one of these kinds. Raises ValueError for one of another kind."""
+    sweep = opened(run)
+    if sweep.kind not in kinds:
+        kind, accepted = sweep.sweep.get("sweep"), ", ".join(map(repr, kinds))
+        raise ValueError(f"{sweep.url} holds a sweep of kind {kind!r}: accepted: {accepted}")
+    return sweep
 
 
-def _block_shards(block: dict[str, Any], cells: Iterable[str], beside: Iterable[str]) -> int:
-    sizes = {axis: num_values(values) for axis, values in block["axes"].items()}
-    num_groups = math.prod(size for axis, size in sizes.items() if axis not in beside)
-    return num_groups * math.ceil(math.prod(sizes[axis] for axis in cells) / block["shard_size"])
+def open_runs(urls: Sequence[str | Path]) -> list[Run]:
+    """Open the runs of a report, by path or URL.
+
+    Raises ValueError for one given twice, that is none, is empty or has an unknown schema.
+    """
+    runs = [Run(maintenance.open_run(str(url)), index) for index, url in enumerate(urls)]
+    for run in runs:
+        _refuse_unreadable(run)
+    places = [run.url for run in runs]
+    for place in places:
+        if places.count(place) > 1:
+            raise ValueError(f"run {place} is given {places.count(place)} times: give each run once")
+    for run in runs:
+        # A damaged file of the run's state stops a report before any work.
+        _ = run.status
+    return runs
 
 
-def _refuse_unreadable(run: RunDirectory) -> RunDirectory:
-    found = (run.read_sweep() or {}).get("schema_version", SCHEMA_VERSION)
+def _refuse_unreadable(run: Run) -> None:
+    found = run.sweep.get("schema_version", SCHEMA_VERSION)
     if found != SCHEMA_VERSION:
         raise ValueError(
             f"schema_version of {run.url} is {found!r}: this release reads {SCHEMA_VERSION}; "
             "use the release that wrote the run"
         )
     # Reads one shard's footer: an empty run is refused here, before any work.
-    load.column_names(run.url)
-    return run
-
-
-def _status(run: RunDirectory) -> Status:
-    try:
-        with explained(run.url, "read"):
-            return status(run)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"a file in {run.url}, in failures/ or progress.json, is no JSON: {error}"
-        ) from error
-
-
-def _failure(shard_id: str, record: dict[str, Any]) -> Failure:
-    traceback = str(record.get("traceback", ""))
-    return Failure(
-        shard_id=shard_id,
-        attempts=int(record.get("attempts", 0)),
-        headline=_headline(traceback),
-        traceback=traceback,
-    )
-
-
-def _headline(traceback: str) -> str:
-    """The first line below the stack, as messages may run on for many lines; without a stack, the last line."""
-    lines = traceback.strip().splitlines() or ["no traceback was recorded"]
-    frames = [index for index, line in enumerate(lines) if line.lstrip().startswith('File "')]
-    below = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else []
-    return textwrap.shorten(below[0] if below else lines[-1], 200, placeholder=" ...")
+    _ = run.column_names

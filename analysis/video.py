@@ -1,4 +1,4 @@
-"""Videos: how an image came to be under generation, how attribution changed along training.
+"""Videos: an image as it is generated, attribution as it changes along training.
 
 python -m analysis.video RUN --output FILE.mp4|FILE.webm [--fps N]
     of generate_all.py --frames: [--recipe NAME] [--classes N,N] [--seed N]
@@ -22,41 +22,42 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.attribution.attributions import TRAINING, require_sweep
+from analysis.attribution.attributions import TRAINING
 from analysis.command_line import exit_status
 from analysis.drawing.encoding import VideoWriter, video_format
 from analysis.drawing.pixels import Pixels
 from analysis.generation.frames import GENERATE
 from analysis.generation.video import GenerationChoice, generation_frames
+from analysis.run import Run, open_sweep
 from analysis.training.video import SCALES, VideoChoice, video_frames
 
 # Few frames show a generation, thousands a training.
 FRAMES_PER_SECOND = {GENERATE: 10, TRAINING: 30}
-# Options by the sweep that they are of.
+# Options that each kind of sweep accepts.
 _OPTIONS = {
     GENERATE: ("recipe", "classes", "seed"),
     TRAINING: ("method", "trial", "every", "overlay", "scale"),
 }
 
 
-def frames(options: argparse.Namespace, kind: str, frames_per_second: int) -> Iterator[Pixels]:
-    """The frames of the video that the command line asks for. ValueError for an option of another sweep's."""
+def frames(options: argparse.Namespace, run: Run, frames_per_second: int) -> Iterator[Pixels]:
+    """Return the frames of the video that the command line asks for. ValueError for an option of another sweep."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    for name in sum((names for sweep, names in _OPTIONS.items() if sweep != kind), ()):
+    for name in sum((names for sweep, names in _OPTIONS.items() if sweep != run.kind), ()):
         if name in given:
             raise ValueError(
-                f"--{name} is given, but {options.run} is of sweep {kind!r}: accepted are "
-                f"{', '.join(f'--{accepted}' for accepted in _OPTIONS[kind])}"
+                f"--{name} is given, but {run} is of sweep {run.kind!r}: accepted are "
+                f"{', '.join(f'--{accepted}' for accepted in _OPTIONS[run.kind])}"
             )
-    chosen = {name: given[name] for name in _OPTIONS[kind] if name in given}
-    if kind == TRAINING:
-        return video_frames(options.run, VideoChoice(**chosen))
-    # A second to look at what came out.
-    return generation_frames(options.run, GenerationChoice(**chosen, num_last=frames_per_second))
+    chosen = {name: given[name] for name in _OPTIONS[run.kind] if name in given}
+    if run.kind == TRAINING:
+        return video_frames(run, VideoChoice(**chosen))
+    # The finished image stays for a second.
+    return generation_frames(run, GenerationChoice(**chosen, num_last=frames_per_second))
 
 
 def class_indices(text: str) -> tuple[int, ...]:
-    """Class indices with commas between them, for argparse."""
+    """Return class indices from a text with commas between them, for argparse."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -88,12 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the video that the command line asks for, and print its path."""
     options = _parser().parse_args(arguments)
     video_format(options.output)
-    kind = require_sweep(options.run, GENERATE, TRAINING)
-    frames_per_second = FRAMES_PER_SECOND[kind] if options.fps is None else options.fps
+    run = open_sweep(options.run, GENERATE, TRAINING)
+    frames_per_second = FRAMES_PER_SECOND[run.kind] if options.fps is None else options.fps
     with VideoWriter(options.output, frames_per_second=frames_per_second) as video:
-        for frame in frames(options, kind, frames_per_second):
+        for frame in frames(options, run, frames_per_second):
             video.write(frame)
     print(options.output)
 

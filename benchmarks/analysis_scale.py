@@ -37,10 +37,10 @@ IMAGES_PER_SHARD = 1000
 # The arguments after the run on the command line of each module.
 COMMANDS = {
     "success_rates": ("--output", "rates.csv"),
-    "attack_curves": ("--output", "figures"),
-    "class_success": ("--output", "figures"),
-    "confusion": ("--output", "figures"),
-    "minimum_epsilon": ("--output", "figures"),
+    "attacks.curves": ("--output", "figures"),
+    "attacks.class_success": ("--output", "figures"),
+    "attacks.confusion": ("--output", "figures"),
+    "attacks.minimum_epsilon": ("--output", "figures"),
 }
 
 

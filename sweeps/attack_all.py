@@ -20,13 +20,14 @@ from sweeps.attack.rows import UNTARGETED
 from sweeps.cli import output_field, run_command
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
-from sweeps.plan import Axes, AxisKinds
+from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
+from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
 EPSILONS = "0,0.25/255,0.5/255,1/255,2/255,0.01,4/255,8/255,16/255,0.1,32/255,64/255"
-KINDS = AxisKinds(group=("method", "checkpoint", "target"), cells=("image_index",), whole=("epsilon",))
+KINDS = AXIS_KINDS["attack"]
 # A method that seeks the minimum has one row an image, whose ε it finds.
 MINIMUM = "minimum"
 # Images a shard: seconds of work on one CPU thread, for small images and for large ones.

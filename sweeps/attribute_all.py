@@ -20,12 +20,13 @@ from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import output_field, run_command
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
-from sweeps.plan import Axes, AxisKinds
+from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names
 from sweeps.runner import Sweep, run_sweep
+from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
-KINDS = AxisKinds(group=("target",), cells=("image_index",), whole=("method",))
+KINDS = AXIS_KINDS["attribute"]
 LOSS = "loss"
 # Images a shard: up to minutes of work on one CPU thread, for small images and for large ones.
 SMALL_SHARD, LARGE_SHARD = 500, 32

@@ -17,13 +17,13 @@ from attrib_core.generation.recipe_files import recipe_digest
 from sweeps.cli import SweepOptions, output_field, run_command
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
 from sweeps.generate.recipe_sources import read_recipes
-from sweeps.plan import AxisKinds
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, run_sweep
+from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
 SHARD_SIZE = 16
-KINDS = AxisKinds(group=("recipe",), cells=("seed", "class_index"))
+KINDS = AXIS_KINDS["generate"]
 
 
 class GenerateOptions(SweepOptions):

@@ -17,12 +17,12 @@ from sweeps.cli import output_field, run_command
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings
-from sweeps.plan import AxisKinds
 from sweeps.ranges import parse_integers
 from sweeps.runner import Sweep, run_sweep
+from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
-KINDS = AxisKinds(group=("target",), cells=("image_index",))
+KINDS = AXIS_KINDS["modify"]
 # Images a shard: seconds of work on one CPU thread, for small images and for large ones.
 SMALL_SHARD, LARGE_SHARD = 500, 16
 

@@ -18,17 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.schemas.axis_kinds import AxisKinds
+
 Value = int | float | str
 Axes = dict[str, tuple[Value, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AxisKinds:
-    """Which axes a sweep has, and what each means to a shard; the order is the order of the work."""
-
-    group: tuple[str, ...]
-    cells: tuple[str, ...]
-    whole: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

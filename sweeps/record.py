@@ -2,6 +2,7 @@
 
 sweep, schema_version     which sweep, which schemas
 settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
+axis_kinds                which axes a shard has one value of, some points of, or all values of
 definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
 invocations               versions, commit, command of each start (the last hundred)
@@ -9,9 +10,10 @@ invocations               versions, commit, command of each start (the last hund
 
 from typing import Any, Protocol
 
-from sweeps.plan import Axes, AxisKinds, Block, Plan, Value, fingerprint
+from sweeps.plan import Axes, Block, Plan, Value, fingerprint
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.schemas import SCHEMA_VERSION
+from sweeps.schemas.axis_kinds import AxisKinds
 
 Record = dict[str, Any]
 
@@ -48,6 +50,7 @@ def merge(existing: Record | None, asked: Asked, shard_size: int) -> Record:
     for box in asked.boxes:
         plan = plan.grow(box, shard_size)
     return existing | {
+        "axis_kinds": asked.kinds.as_record(),  # directories of earlier versions lack it
         "definitions": existing.get("definitions", {}) | asked.definitions,
         "blocks": [_write_block(block) for block in plan.blocks],
     }
@@ -65,6 +68,11 @@ def refuse_differences(existing: Record, asked: Asked) -> None:
         raise ValueError(
             f"schema_version: the directory has {existing.get('schema_version')!r}, this version writes "
             f"{SCHEMA_VERSION}; choose another --output"
+        )
+    if "axis_kinds" in existing and existing["axis_kinds"] != asked.kinds.as_record():
+        raise ValueError(
+            f"axis_kinds: the directory was made with {existing['axis_kinds']}, this version has "
+            f"{asked.kinds.as_record()}; choose another --output"
         )
     recorded = existing["settings"]
     for name in {**recorded, **asked.settings}:

@@ -22,10 +22,11 @@ from cluster.pool import (
 )
 from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, SweepOptions, same_command
-from sweeps.plan import Axes, AxisKinds, Plan, Shard
+from sweeps.plan import Axes, Plan, Shard
 from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
+from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.store import RunDirectory
 
 SOME_QUARANTINED = 1

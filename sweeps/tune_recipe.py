@@ -21,11 +21,11 @@ from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, SweepOptions, output_field, run_command
 from sweeps.generate.job import GenerateSettings, build_generator, read_weights
 from sweeps.generate.recipe_sources import is_file, read_settings_file
-from sweeps.plan import AxisKinds
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
 from sweeps.record import merge, plan_of
 from sweeps.runner import SOME_QUARANTINED, Sweep, how_to_resume, pool_options, print_plan, record
+from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 from sweeps.tune.ranking import rank, table, usage, write_best
 from sweeps.tune.search import run_trials
@@ -34,8 +34,7 @@ from sweeps.tune.trial import Search, TuneJob
 
 CHUNK_SIZE = 8
 NUM_CLASSES = 48
-# A shard is a chunk of the classes under one recipe; which classes a chunk holds follows from the settings.
-KINDS = AxisKinds(group=("recipe",), cells=("chunk",))
+KINDS = AXIS_KINDS["tune_recipe"]
 BASES = {"default": DEFAULT, "fast": FAST}
 
 

@@ -71,3 +71,47 @@ print(sorted({"torch", "ray", "attrib_core", "cluster"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+QUESTIONS = ("attacks", "attribution", "generation", "modification", "training")
+
+# What each folder of the analysis may import of the other folders; `analysis/__init__.py` says why.
+ALLOWED_IN_ANALYSIS = {
+    "drawing": (),
+    "html": ("drawing",),
+    **dict.fromkeys(QUESTIONS, ("drawing", "html")),
+    "training": ("drawing", "html", "attribution"),
+    "claims": QUESTIONS,
+    "report": ("drawing", "html", "claims", *QUESTIONS),
+}
+
+
+def test_every_folder_of_the_analysis_has_its_wall() -> None:
+    folders = {file.parent.name for file in (ROOT / "analysis").glob("*/__init__.py")}
+    assert folders == set(ALLOWED_IN_ANALYSIS)
+
+
+@pytest.mark.parametrize("folder", ALLOWED_IN_ANALYSIS)
+def test_a_folder_of_the_analysis_imports_only_the_folders_it_may_know(folder: str) -> None:
+    others = tuple(f"analysis.{other}" for other in ALLOWED_IN_ANALYSIS if other != folder)
+    allowed = tuple(f"analysis.{other}" for other in ALLOWED_IN_ANALYSIS[folder])
+    wrong = [
+        (str(file.relative_to(ROOT)), module)
+        for file in sorted((ROOT / "analysis" / folder).rglob("*.py"))
+        for module in imported_modules(file)
+        if is_below(module, others) and not is_below(module, allowed)
+    ]
+    assert wrong == []
+
+
+def test_what_all_folders_of_the_analysis_share_knows_none_of_them() -> None:
+    folders = tuple(f"analysis.{folder}" for folder in ALLOWED_IN_ANALYSIS)
+    # These are command lines of several questions.
+    commands = {"success_rates.py", "video.py"}
+    wrong = [
+        (file.name, module)
+        for file in sorted((ROOT / "analysis").glob("*.py"))
+        for module in imported_modules(file)
+        if file.name not in commands and is_below(module, folders)
+    ]
+    assert wrong == []

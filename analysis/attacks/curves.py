@@ -1,4 +1,4 @@
-"""Accuracy and success against ε, by attack and checkpoint, with their 95 % intervals.
+"""Accuracy and success against ε, by attack and checkpoint, with 95 % intervals: table, PNG and HTML.
 
 python -m analysis.attacks.curves RUN --output DIR [--against label] [--rounded]
 """
@@ -11,11 +11,12 @@ from itertools import product
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.attacks.rows import attack_names, count_rows, is_minimum
+from analysis.attacks.rows import attack_names, count_rows, in_asked_order, is_minimum, values_in_order
 from analysis.attacks.success_rates import (
     AGAINST,
     DENOMINATORS,
     Against,
+    Denominator,
     accuracy_counts,
     rates,
     success_counts,
@@ -30,20 +31,28 @@ from analysis.drawing.charts import (
     style_axes,
     styles,
 )
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
+from analysis.html.epsilon_charts import ChartGroup, Scale, chart_group
+from analysis.run import open_run
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.4
 NUM_PANELS_DOWN = 4
+# Attacks that a report draws a panel of checkpoints for.
+MOST_PANELS = 12
 
 _BY = ("checkpoint", "attack", "epsilon")
 BY = ("denominator", "measure", *_BY)
 _AMONG = {"all": "among all images", "initially_correct": "among images that were right to begin with"}
 
+# Of charts in a report, where the images that were right come first.
+_RIGHT: Denominator = "initially_correct"
+_PANEL_TITLES = {_RIGHT: "images right to begin with", "all": "all images"}
+
 _SUCCESS = {"label": "not the label", "clean_prediction": "not that of the clean image"}
 
 
 def curve_table(frame: pd.DataFrame, *, against: Against = "label", rounded: bool = False) -> pd.DataFrame:
-    """`measure` (accuracy, success), `denominator`, `checkpoint`, `attack`, `epsilon` and their rates.
+    """Return rates by `measure` (accuracy, success), `denominator`, `checkpoint`, `attack` and `epsilon`.
 
     `attack` is the method, with a note for a targeted one, whose targets are taken together. Rates are those
     of `analysis.attacks.success_rates`. Raises ValueError where no row is of an attack at a given ε.
@@ -52,7 +61,7 @@ def curve_table(frame: pd.DataFrame, *, against: Against = "label", rounded: boo
 
 
 def curve_counts(frame: pd.DataFrame, *, against: Against = "label", rounded: bool = False) -> pd.DataFrame:
-    """What `curve_rates` makes the table of `curve_table` of. Counts of parts of the rows add up by `BY`."""
+    """Return the counts behind `curve_table`. Counts of parts of the rows add up by `BY`."""
     rows = frame[~is_minimum(frame)]
     rows, parts = rows.assign(attack=attack_names(rows)), []
     for denominator in DENOMINATORS:
@@ -66,25 +75,23 @@ def curve_counts(frame: pd.DataFrame, *, against: Against = "label", rounded: bo
 
 
 def curve_rates(counts: pd.DataFrame) -> pd.DataFrame:
-    """The table of `curve_table` of counts, which may be a sum of those of parts of the rows."""
+    """Return the table of `curve_table` from counts, which may be sums over parts of the rows."""
     if counts.empty:
         raise ValueError("method of the rows: no attack at a given ε among them, so there is no curve")
     table = rates(counts, BY)
     return table[["measure", "denominator", *_BY, "rate", "low", "high", "count", "zero_gradient_share"]]
 
 
-def curve_figure(
-    table: pd.DataFrame, *, panels: str, lines: str, title: str, notes: Sequence[str] = ()
-) -> Figure:
-    """Figure of one measure: a panel for each value of `panels` and denominator, a curve for each of `lines`.
+def figure(table: pd.DataFrame, *, panels: str, lines: str, title: str, notes: Sequence[str] = ()) -> Figure:
+    """Draw one measure: a panel for each value of `panels` and denominator, a curve for each of `lines`.
 
     Both name columns of `table`, which has rows of `curve_table`.
     """
-    rows = sorted(table[panels].unique())
-    look = styles(sorted(table[lines].unique()))
+    rows = values_in_order(table[panels])
+    look = styles(values_in_order(table[lines]))
     height = len(rows) * PANEL_HEIGHT + 0.5 + 0.15 * len(notes)
-    figure = blank_chart(2 * PANEL_WIDTH, height, title=title, notes=notes)
-    grid = figure.subplots(len(rows), 2, squeeze=False, sharey=True)
+    page = blank_chart(2 * PANEL_WIDTH, height, title=title, notes=notes)
+    grid = page.subplots(len(rows), 2, squeeze=False, sharey=True)
     for row, value in enumerate(rows):
         for column, denominator in enumerate(DENOMINATORS):
             axes = grid[row, column]
@@ -95,19 +102,51 @@ def curve_figure(
             share_axis(axes)
             epsilon_axis(axes, *epsilon_range(table["epsilon"]))
         draw_legend(grid[row, 0])
-    return figure
+    return page
+
+
+def html(table: pd.DataFrame, checkpoints: Sequence[str]) -> list[ChartGroup]:
+    """Return the report's charts of success: a line per attack and, if there are several, a line per checkpoint.
+
+    `table` has rows of `curve_table`; panels are drawn of these checkpoints.
+    """
+    success = table[table["measure"] == "success"]
+    if success.empty:
+        return []
+    scale = Scale(*epsilon_range(success["epsilon"]))
+    attacks, every_checkpoint = values_in_order(success["attack"]), values_in_order(success["checkpoint"])
+    panels = [
+        (f"{checkpoint}: {among}", _curves(success, denominator, "checkpoint", checkpoint))
+        for checkpoint in checkpoints
+        for denominator, among in _PANEL_TITLES.items()
+    ]
+    groups = [chart_group("Attacks side by side", panels, attacks, scale)]
+    if len(every_checkpoint) > 1:
+        panels = [
+            (f"{attack}: {_PANEL_TITLES[_RIGHT]}", _curves(success, _RIGHT, "attack", attack))
+            for attack in attacks[:MOST_PANELS]
+        ]
+        groups.append(chart_group("Checkpoints side by side", panels, every_checkpoint, scale))
+    return groups
+
+
+def _curves(success: pd.DataFrame, denominator: str, panel: str, value: str) -> dict[str, pd.DataFrame]:
+    """Return the curves of a panel, by attack or by checkpoint."""
+    lines = "attack" if panel == "checkpoint" else "checkpoint"
+    rows = success[(success["denominator"] == denominator) & (success[panel] == value)]
+    return {str(name): curve for name, curve in rows.groupby(lines, observed=True)}
 
 
 def epsilon_range(epsilons: pd.Series) -> tuple[float, float]:
-    """The smallest positive and the largest ε; one step of 8-bit images where there is none."""
+    """Return the smallest positive and the largest ε; one step of 8-bit images if there is none."""
     positive = epsilons[epsilons > 0]
     return (float(positive.min()), float(positive.max())) if len(positive) else (1 / 255, 1 / 255)
 
 
-def curve_figures(
+def figures(
     table: pd.DataFrame, subject: str, notes: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, Figure]]:
-    """File stem and figure: the attacks side by side and, where there are several, the checkpoints.
+    """Yield file stem and figure: the attacks side by side and, if there are several, the checkpoints.
 
     `notes` are small print by measure.
     """
@@ -115,17 +154,17 @@ def curve_figures(
     if table["checkpoint"].nunique() > 1:
         views.append(("attack", "checkpoint"))
     for measure, (panels, lines) in product(notes, views):
-        pages = list(chunks(sorted(table[panels].unique()), NUM_PANELS_DOWN))
+        pages = list(chunks(values_in_order(table[panels]), NUM_PANELS_DOWN))
         for number, values in enumerate(pages, start=1):
             page = table[(table["measure"] == measure) & table[panels].isin(values)]
             title = f"{subject}: {measure} against ε by {lines}"
-            figure = curve_figure(page, panels=panels, lines=lines, title=title, notes=notes[measure])
+            page_figure = figure(page, panels=panels, lines=lines, title=title, notes=notes[measure])
             ending = f"-{number:03d}" if len(pages) > 1 else ""
-            yield f"attack-curves-{measure}-by-{lines}{ending}", figure
+            yield f"attack-curves-{measure}-by-{lines}{ending}", page_figure
 
 
 def curve_notes(table: pd.DataFrame, against: Against, rounded: bool) -> dict[str, list[str]]:
-    """What a reader of the curves has to know, by measure."""
+    """Return what a reader of the curves has to know, by measure."""
     bands = "bands: 95 % intervals (Wilson)" + ("; images rounded to 8 bits" if rounded else "")
     notes = [bands]
     zero_gradients = table["zero_gradient_share"].max()
@@ -143,12 +182,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     options = parser.parse_args(arguments)
     count = partial(curve_counts, against=options.against, rounded=options.rounded)
-    counts, subject = count_rows(options.run, count, BY)
+    run = open_run(options.run)
+    counts, subject = count_rows(run, count, BY)
     table = curve_rates(counts)
     notes = curve_notes(table, options.against, options.rounded)
     for path in save_table(table, options.output, "attack-curves"):
         print(path)
-    for path in save_pages(curve_figures(table, subject, notes), options.output):
+    for path in save_pages(figures(in_asked_order(table, run), subject, notes), options.output):
         print(path)
 
 

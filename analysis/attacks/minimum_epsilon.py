@@ -1,4 +1,4 @@
-"""How large a perturbation each image needs: the distribution of the minimum adversarial ε.
+"""The minimum adversarial ε of each image, its distribution and its quartiles: tables, PNG and HTML.
 
 python -m analysis.attacks.minimum_epsilon RUN --output DIR [--denominator all]
 """
@@ -6,7 +6,6 @@ python -m analysis.attacks.minimum_epsilon RUN --output DIR [--denominator all]
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from analysis.attacks.rows import (
     attack_names,
     attack_stem,
-    describe,
+    in_asked_order,
     initially_correct,
     is_minimum,
     refuse_other_sweeps,
     row_portions,
+    values_in_order,
 )
 from analysis.attacks.success_rates import DENOMINATORS, Denominator
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
@@ -36,9 +36,12 @@ from analysis.drawing.charts import (
     style_axes,
     styles,
 )
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
+from analysis.html.epsilon_charts import ChartGroup, Scale, chart_group
 from analysis.intervals import wilson_interval
+from analysis.naming import describe
 from analysis.result_files import concat_rows
+from analysis.run import AnyRun, open_run
 
 NUM_CLASSES = 40
 
@@ -50,21 +53,29 @@ _NEEDED = ("checkpoint", "method", "target", "image_index", "epsilon", "label", 
 _COLUMNS = (*_NEEDED, "sweep", "model", "dataset", "split", "label_name")
 
 
-def load_minimum_rows(run: str | Path) -> pd.DataFrame:
-    """The rows of the `minimum_*` methods of a run; where there are none, one row of each method.
+def load_minimum_rows(run: AnyRun) -> pd.DataFrame:
+    """Return the rows of the `minimum_*` methods of a run; if there are none, one row of each method.
 
     Attacks at given ε, most rows of most runs, are read and dropped, some at a time.
     """
-    parts = [
-        portion[is_minimum(portion)] if is_minimum(portion).any() else portion.drop_duplicates("method")
-        for portion in row_portions(run, _COLUMNS)
-    ]
+    return concat_minima([minima_of(portion) for portion in row_portions(run, _COLUMNS)])
+
+
+def minima_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the `minimum_*` methods, or one row of each method if there are none."""
+    minimum = is_minimum(rows)
+    found = rows[minimum] if minimum.any() else rows.drop_duplicates("method")
+    return found[list(_COLUMNS)]
+
+
+def concat_minima(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate what `minima_of` gave of parts of the rows, with the same meaning."""
     frame = concat_rows(parts)
     return frame[is_minimum(frame)] if is_minimum(frame).any() else frame
 
 
 def minimum_rows(frame: pd.DataFrame, denominator: Denominator = "all") -> pd.DataFrame:
-    """The rows of the `minimum_*` methods that count, with `attack` and `minimum`, infinite if none was found.
+    """Return the `minimum_*` rows that count, with `attack` and `minimum`, which is infinite if none was found.
 
     An image that is misclassified as it is has the minimum 0. Images whose label is the target do not count.
     Raises ValueError where no row is of such a method, for rows of another sweep and another denominator.
@@ -83,7 +94,7 @@ def minimum_rows(frame: pd.DataFrame, denominator: Denominator = "all") -> pd.Da
 
 
 def distribution(frame: pd.DataFrame, denominator: Denominator = "all") -> pd.DataFrame:
-    """Table of `checkpoint`, `attack`, `epsilon`, `rate`, `low`, `high` (Wilson, 95 %) and `count`.
+    """Return a table of `checkpoint`, `attack`, `epsilon`, `rate`, `low`, `high` (Wilson, 95 %) and `count`.
 
     `rate` is the share of all `count` images whose minimum is at most `epsilon`; for an attack that misses
     images it ends below 1. A row at ε = 0 and one per minimum found. Raises ValueError as `minimum_rows` does.
@@ -103,7 +114,7 @@ def distribution(frame: pd.DataFrame, denominator: Denominator = "all") -> pd.Da
 
 
 def quartiles(frame: pd.DataFrame, by: Sequence[str] = _BY, denominator: Denominator = "all") -> pd.DataFrame:
-    """Table of the columns of `by`, `lower_quartile`, `median`, `upper_quartile`, `found`, `low`, `high`, `count`.
+    """Return quartiles by the columns of `by`: each of `QUARTILES`, `found`, `low`, `high`, `count`.
 
     A quartile is the smallest ε that is enough for this share of all images, NaN where too few were found;
     `found` is the share of images for which any ε is enough, with its interval (Wilson, 95 %). Raises
@@ -123,15 +134,15 @@ def quartiles(frame: pd.DataFrame, by: Sequence[str] = _BY, denominator: Denomin
     return table[[*by, *QUARTILES, "found", "low", "high", "count"]]
 
 
-def distribution_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Figure:
-    """Figure of a table of `distribution`: a panel per checkpoint, a curve per attack."""
-    checkpoints = sorted(table["checkpoint"].unique())
-    look = styles(sorted(table["attack"].unique()), markers=False)
+def figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Figure:
+    """Draw a table of `distribution`: a panel per checkpoint, a curve per attack."""
+    checkpoints = values_in_order(table["checkpoint"])
+    look = styles(values_in_order(table["attack"]), markers=False)
     height = 3.6 * len(checkpoints) + 0.5 + 0.15 * len(notes)
-    figure = blank_chart(6.5, height, title=title, notes=notes)
+    page = blank_chart(6.5, height, title=title, notes=notes)
     smallest, largest = epsilon_limits(table["epsilon"])
     for axes, checkpoint in zip(
-        figure.subplots(len(checkpoints), squeeze=False)[:, 0], checkpoints, strict=True
+        page.subplots(len(checkpoints), squeeze=False)[:, 0], checkpoints, strict=True
     ):
         for attack, curve in table[table["checkpoint"] == checkpoint].groupby("attack", observed=True):
             label = f"{attack}: none found for {1 - curve['rate'].iloc[-1]:.1%}"
@@ -142,16 +153,28 @@ def distribution_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str]
         share_axis(axes)
         epsilon_axis(axes, smallest, largest)
         draw_legend(axes)
-    return figure
+    return page
+
+
+def html(table: pd.DataFrame, checkpoints: Sequence[str]) -> ChartGroup | None:
+    """Return the report's charts of a table of `distribution`; None if no minimum was sought."""
+    if table.empty:
+        return None
+    panels = [
+        (name, dict(iter(table[table["checkpoint"] == name].groupby("attack", observed=True))))
+        for name in checkpoints
+    ]
+    scale = Scale(*epsilon_limits(table["epsilon"]))
+    return chart_group("Minimum ε", panels, values_in_order(table["attack"]), scale, steps=True)
 
 
 def class_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Figure:
-    """Figure of a table of `quartiles` by class: a bar between the quartiles, a stroke at the median.
+    """Draw a table of `quartiles` by class: a bar between the quartiles, a stroke at the median.
 
     Where too few minima were found for a quartile, the bar runs out of the axis on the right.
     """
-    figure = blank_chart(6.5, 1.5 + 0.2 * len(table) + 0.15 * len(notes), title=title, notes=notes)
-    axes = figure.subplots()
+    page = blank_chart(6.5, 1.5 + 0.2 * len(table) + 0.15 * len(notes), title=title, notes=notes)
+    axes = page.subplots()
     smallest, largest = epsilon_limits(table[list(QUARTILES)].stack())
     for position, row in enumerate(table[list(QUARTILES)].fillna(np.inf).to_numpy()):
         _draw_box(
@@ -162,11 +185,11 @@ def class_figure(table: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) 
     name_ticks(axes, "y", names)
     axes.set_ylim(len(table) - 0.4, -0.6)
     epsilon_axis(axes, smallest, largest)
-    return figure
+    return page
 
 
 def epsilon_limits(epsilons: pd.Series) -> tuple[float, float]:
-    """Ends of an axis: a few images that need almost nothing do not stretch it."""
+    """Return the ends of an axis that a few images with a tiny minimum do not stretch."""
     positive = epsilons[epsilons > 0].dropna()
     if positive.empty:
         return 1 / 255, 2 / 255
@@ -175,20 +198,23 @@ def epsilon_limits(epsilons: pd.Series) -> tuple[float, float]:
 
 
 def figures(
-    frame: pd.DataFrame, denominator: Denominator = "all", *, notes: Sequence[str] = ()
+    frame: pd.DataFrame, run: AnyRun, denominator: Denominator = "all", *, notes: Sequence[str] = ()
 ) -> Iterator[tuple[str, Figure]]:
-    """File stem and figure: the distributions, then for each checkpoint and attack the classes."""
+    """Yield file stem and figure: the distributions, then for each checkpoint and attack the classes."""
     title = f"{describe(frame)}: minimum ε"
-    yield "minimum-epsilon", distribution_figure(distribution(frame, denominator), title=title, notes=notes)
-    classes = quartiles(frame, [*_BY, "label", "label_name"], denominator)
+    yield (
+        "minimum-epsilon",
+        figure(in_asked_order(distribution(frame, denominator), run), title=title, notes=notes),
+    )
+    classes = in_asked_order(quartiles(frame, [*_BY, "label", "label_name"], denominator), run)
     for (checkpoint, attack), table in classes.groupby(list(_BY), observed=True):
         for number, labels in enumerate(chunks(sorted(table["label"].unique()), NUM_CLASSES), start=1):
-            figure = class_figure(
+            page = class_figure(
                 table[table["label"].isin(labels)],
                 title=f"{title} by class",
                 notes=[f"{attack}, {checkpoint}; {_BARS}", *notes],
             )
-            yield f"minimum-epsilon-classes-{attack_stem(checkpoint, attack)}-{number:03d}", figure
+            yield f"minimum-epsilon-classes-{attack_stem(checkpoint, attack)}-{number:03d}", page
 
 
 def _quantile(minima: pd.Series, share: float) -> float:
@@ -209,7 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("python -m analysis.attacks.minimum_epsilon", "The distribution of the minimum ε.")
     parser.add_argument("--denominator", default="all", choices=DENOMINATORS)
     options = parser.parse_args(arguments)
-    frame, denominator = load_minimum_rows(options.run), options.denominator
+    run, denominator = open_run(options.run), options.denominator
+    frame = load_minimum_rows(run)
     among = {
         "all": "all images; 0 where the clean image is misclassified",
         "initially_correct": "images that were right to begin with",
@@ -222,9 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, table in tables.items():
         for path in save_table(table, options.output, name):
             print(path)
-    for path in save_pages(
-        figures(frame, denominator, notes=[f"among {among[denominator]}"]), options.output
-    ):
+    pages = figures(frame, run, denominator, notes=[f"among {among[denominator]}"])
+    for path in save_pages(pages, options.output):
         print(path)
 
 

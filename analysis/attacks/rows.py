@@ -1,17 +1,20 @@
 """What the rows of an attack sweep mean: which rows count, what an attack is called, what a class is called."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import load
 from analysis.drawing.labels import file_stem
+from analysis.html.choices import asked_for, in_order
+from analysis.naming import describe
 from analysis.result_files import concat_rows
+from analysis.run import AnyRun, Run, opened
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
+# The stored image of this method is ε · sign(g) by itself: there is no clean image below it.
+ALONE = "gradient_alone"
 
 # What every table of an attack sweep needs.
 COLUMNS = (
@@ -32,48 +35,75 @@ COLUMNS = (
     "zero_gradient",
 )
 
-# Rows of counts that are no burden.
+# So many rows of counts take little memory.
 _FEW = 100_000
 # What `describe` needs.
 _SUBJECT = ("model", "dataset", "split", "image_index")
 
 
-def load_rows(run: str | Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
-    """These columns of every row of an attack's run directory. ValueError for another sweep's."""
-    _refuse_other_runs(run)
-    return load.results(run, list(dict.fromkeys(columns)))
+def load_rows(run: AnyRun, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
+    """Return these columns of every row of an attack's run. Raises ValueError for another sweep's run."""
+    return _opened_attack(run).results(list(dict.fromkeys(columns)))
 
 
-def row_portions(run: str | Path, columns: Iterable[str] = COLUMNS) -> Iterator[pd.DataFrame]:
-    """The rows of `load_rows`, some at a time, so that memory stays bounded. ValueError likewise."""
-    _refuse_other_runs(run)
-    return load.result_portions(run, list(dict.fromkeys(columns)))
+def row_portions(run: AnyRun, columns: Iterable[str] = COLUMNS) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `load_rows`, some at a time, so that memory stays bounded. ValueError likewise."""
+    return _opened_attack(run).portions(list(dict.fromkeys(columns)))
+
+
+class Sums:
+    """Counts by the columns of `by`, added up portion by portion, so that the rows may be larger than memory."""
+
+    def __init__(self, by: Sequence[str]) -> None:
+        self._by = by
+        self._counts: list[pd.DataFrame] = []
+
+    def add(self, counts: pd.DataFrame) -> None:
+        """Add the counts of some rows: a table of the columns of `by` and of numbers."""
+        self._counts.append(counts)
+        # Not each time: the sum so far may be long, as that of a confusion of a thousand classes.
+        if sum(map(len, self._counts)) > 2 * len(self._counts[0]) + _FEW:
+            self._counts = [add_up(self._counts, self._by)]
+
+    def total(self) -> pd.DataFrame:
+        """Return the sums."""
+        return add_up(self._counts, self._by)
+
+
+class Subject:
+    """What model and images the rows of all portions are of."""
+
+    def __init__(self) -> None:
+        self._rows: list[pd.DataFrame] = []
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Take in some rows."""
+        self._rows = [concat_rows([*self._rows, rows[list(_SUBJECT)].drop_duplicates()]).drop_duplicates()]
+
+    def describe(self) -> str:
+        """Return what `naming.describe` says of all rows."""
+        return describe(self._rows[0])
 
 
 def count_rows(
-    run: str | Path,
+    run: AnyRun,
     count: Callable[[pd.DataFrame], pd.DataFrame],
     by: Sequence[str],
     columns: Iterable[str] = COLUMNS,
 ) -> tuple[pd.DataFrame, str]:
-    """What `count` makes of the rows of an attack's run, and what `describe` says of them.
+    """Return the sums of `count` over the rows of an attack's run, and what `describe` says of the rows.
 
-    `count` gives a table of the columns of `by` and of counts; it is asked portion by portion, and its counts are
-    added up, so that the run may be larger than memory.
+    `count` gives a table of the columns of `by` and of counts. It is asked portion by portion.
     """
-    counts: list[pd.DataFrame] = []
-    subjects: list[pd.DataFrame] = []
+    sums, subject = Sums(by), Subject()
     for portion in row_portions(run, columns):
-        counts.append(count(portion))
-        # Not each time: the sum so far may be long, as that of a confusion of a thousand classes.
-        if sum(map(len, counts)) > 2 * len(counts[0]) + _FEW:
-            counts = [add_up(counts, by)]
-        subjects = [concat_rows([*subjects, portion[list(_SUBJECT)].drop_duplicates()]).drop_duplicates()]
-    return add_up(counts, by), describe(subjects[0])
+        sums.add(count(portion))
+        subject.add(portion)
+    return sums.total(), subject.describe()
 
 
 def add_up(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
-    """Sums by these columns of tables that have them and counts alone; what is missing counts as a value."""
+    """Add up tables of these columns and counts; a missing value of a column is a value of its own."""
     table, names = concat_rows(tables), list(dict.fromkeys(by))
     if not names:
         return table.sum().to_frame().T
@@ -82,7 +112,7 @@ def add_up(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
 
 
 def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """ValueError unless these can be rows of an attack sweep with the columns needed."""
+    """Raise ValueError unless these can be rows of an attack sweep with the columns needed."""
     others = set(frame["sweep"].unique()) - {"attack"} if "sweep" in frame else set()
     if others:
         raise ValueError(f"sweep of the rows is {', '.join(map(repr, sorted(others)))}: accepted: 'attack'")
@@ -92,60 +122,57 @@ def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
 
 
 def is_minimum(frame: pd.DataFrame) -> pd.Series:
-    """Which rows say the minimum epsilon of an image."""
+    """Return which rows hold the minimum ε of an image."""
     return frame["method"].isin(
         [name for name in frame["method"].unique() if name.startswith(MINIMUM_PREFIX)]
     )
 
 
-def _refuse_other_runs(run: str | Path) -> None:
-    kind = load.sweep(run).get("sweep")
+def _opened_attack(run: AnyRun) -> Run:
+    attack = opened(run)
+    kind = attack.sweep.get("sweep")
     if kind != "attack":
         raise ValueError(f"{run} holds a sweep of kind {kind!r}: give the run directory of an attack sweep")
+    return attack
 
 
 def attack_names(frame: pd.DataFrame) -> pd.Series:
-    """The method of each row, with a note where it aims at a class: all targets go by one name."""
+    """Return the method of each row, with a note if it aims at a class: all targets have one name."""
     targeted = np.where(frame["target"].isna(), "", ", targeted")
     return (frame["method"].astype("str") + targeted).astype("category")
 
 
 def attack_stem(checkpoint: str, attack: str) -> str:
-    """A part of a file name for a checkpoint and one of `attack_names`."""
+    """Return the part of a file name for a checkpoint and one of `attack_names`."""
     return file_stem(f"{checkpoint}-{attack.replace(', ', '-')}")
 
 
 def initially_correct(frame: pd.DataFrame) -> pd.Series:
-    """Which rows are of an image whose clean prediction is its label."""
+    """Return which rows are of an image whose clean prediction is its label."""
     return frame["clean_prediction"] == frame["label"]
 
 
-def class_names(frame: pd.DataFrame) -> dict[int, str]:
-    """Index and name of each class that a label has, by index."""
-    labels = frame[["label", "label_name"]].drop_duplicates("label").sort_values("label")
-    return {
-        int(label): f"{label} {name}"
-        for label, name in zip(labels["label"], labels["label_name"], strict=True)
+def in_asked_order(table: pd.DataFrame, run: AnyRun) -> pd.DataFrame:
+    """Return the table with its checkpoints and attacks as categories in the order in which the sweep names them.
+
+    Figures and reports follow the order of the categories. Values that sweep.json lacks come last, sorted.
+    """
+    attack = opened(run)
+    methods = asked_for(attack, "method")
+    asked = {
+        "checkpoint": asked_for(attack, "checkpoint"),
+        "attack": [each for name in methods for each in (name, f"{name}, targeted")],
     }
+    ordered = {
+        column: pd.Categorical(table[column].astype("str"), in_order(table[column].unique(), names))
+        for column, names in asked.items()
+    }
+    return table.assign(**ordered)
 
 
-def recorded_class_names(run: str | Path) -> dict[int, str]:
-    """Index and name of every class of the attacked model, by index, as the run recorded them; may be empty."""
-    invocations = load.sweep(run).get("invocations", [])
-    names = invocations[-1].get("class_names", []) if invocations else []
-    return {index: f"{index} {name}" for index, name in enumerate(names)}
-
-
-def describe(frame: pd.DataFrame) -> str:
-    """The model and the test set that the rows are of, with the number of images."""
-    texts = [", ".join(map(str, sorted(frame[name].unique()))) for name in ("model", "dataset", "split")]
-    num_images = frame[["dataset", "split", "image_index"]].drop_duplicates().shape[0]
-    return f"{texts[0]} on {texts[1]} {texts[2]}, {num_images:,} images"
-
-
-def format_epsilon(epsilon: float) -> str:
-    """0.01 where two digits say it all, else steps of 8-bit images where they are quarters (2/255)."""
-    steps = epsilon * 255
-    if float(f"{epsilon:.2g}") != epsilon and abs(steps * 4 - round(steps * 4)) < 1e-6:
-        return f"{steps:g}/255"
-    return f"{epsilon:.4g}"
+def values_in_order(column: pd.Series) -> list[str]:
+    """Return the values that occur in a column: in the order of its categories, else sorted."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return sorted(column.unique())
+    occurring = set(column.unique())
+    return [value for value in column.cat.categories if value in occurring]

@@ -16,13 +16,13 @@ from analysis.attacks.rows import (
     COLUMNS,
     add_up,
     count_rows,
-    format_epsilon,
     initially_correct,
     is_minimum,
     refuse_other_sweeps,
 )
 from analysis.command_line import table_path, write_table
 from analysis.intervals import wilson_interval
+from analysis.naming import format_epsilon
 from sweeps.store.terminal_text import terminal_text
 
 Denominator = Literal["all", "initially_correct"]
@@ -55,7 +55,7 @@ def success_rate(
     against: Against = "label",
     rounded: bool = False,
 ) -> pd.DataFrame:
-    """Table of the columns of `by`, `rate`, `low`, `high` (Wilson, 95 %), `count` and `zero_gradient_share`.
+    """Return `rate`, `low`, `high` (Wilson, 95 %), `count` and `zero_gradient_share` by the columns of `by`.
 
     An attack succeeds when the adversarial prediction is another one than `against`; a targeted attack when it
     is the target besides. Images whose label is the target are left out of targeted rates. `denominator`:
@@ -73,7 +73,7 @@ def success_rate(
 def accuracy(
     frame: pd.DataFrame, by: Sequence[str] = BY, denominator: Denominator = "all", *, rounded: bool = False
 ) -> pd.DataFrame:
-    """Share of images whose adversarial prediction is the label; a table like that of `success_rate`.
+    """Return the share of images whose adversarial prediction is the label, as `success_rate` returns its table.
 
     Targeted attacks count with all their images. Raises ValueError as `success_rate` does.
     """
@@ -88,7 +88,7 @@ def success_counts(
     against: Against = "label",
     rounded: bool = False,
 ) -> pd.DataFrame:
-    """What `rates` makes the table of `success_rate` of. Counts of parts of the rows add up (`add_up`)."""
+    """Return the counts behind `success_rate`. Counts of parts of the rows add up (`add_up`)."""
     rows = _countable(frame, by, denominator)
     succeeded = successes(rows, against=against, rounded=rounded)
     targeted = rows["target"].notna()
@@ -104,14 +104,14 @@ def success_counts(
 def accuracy_counts(
     frame: pd.DataFrame, by: Sequence[str] = BY, denominator: Denominator = "all", *, rounded: bool = False
 ) -> pd.DataFrame:
-    """What `rates` makes the table of `accuracy` of. Counts of parts of the rows add up (`add_up`)."""
+    """Return the counts behind `accuracy`. Counts of parts of the rows add up (`add_up`)."""
     rows = _countable(frame, by, denominator)
     right = _predictions(rows, rounded) == rows["label"]
     return _counts(rows, by, right, _in_denominator(rows, denominator), {})
 
 
 def rates(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The table by these columns of counts that have them. ValueError where it mixes targeted and untargeted."""
+    """Return the rates of counts by these columns. Raise ValueError if it mixes targeted and untargeted."""
     names = list(dict.fromkeys(by))
     table = add_up([counts[[*names, *(name for name in _COUNTS if name in counts)]]], names)
     _refuse_mixed(table, names)
@@ -123,7 +123,7 @@ def rates(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def successes(frame: pd.DataFrame, *, against: Against = "label", rounded: bool = False) -> pd.Series:
-    """Whether each row's attack succeeded, as dtype `boolean`: null where the target is the label itself."""
+    """Return whether each row's attack succeeded, as dtype `boolean`: null if the target is the label itself."""
     if against not in AGAINST:
         raise ValueError(f"against is {against!r}: choose from {', '.join(AGAINST)}")
     prediction, target = _predictions(frame, rounded), frame["target"]
@@ -132,7 +132,7 @@ def successes(frame: pd.DataFrame, *, against: Against = "label", rounded: bool 
 
 
 def axes_that_vary(frame: pd.DataFrame) -> list[str]:
-    """The columns by which rows of different attacks are told apart: the method, and what else has two values."""
+    """Return the columns that tell the rows' attacks apart: the method, and what else has two values."""
     return [name for name in AXES if name == "method" or frame[name].nunique(dropna=False) > 1]
 
 
@@ -145,7 +145,7 @@ def _in_denominator(rows: pd.DataFrame, denominator: Denominator) -> pd.Series:
 
 
 def _countable(frame: pd.DataFrame, by: Sequence[str], denominator: Denominator) -> pd.DataFrame:
-    """The rows that a table by these columns counts, a missing target as <NA>."""
+    """Return the rows that a table by these columns counts, a missing target as <NA>."""
     refuse_other_sweeps(frame, _NEEDED)
     if denominator not in DENOMINATORS:
         raise ValueError(f"denominator is {denominator!r}: choose from {', '.join(DENOMINATORS)}")

@@ -1,12 +1,14 @@
 """Triptychs: the clean image, the perturbation and the adversarial image, and the difference enhanced.
 
+The PNG and the report show the same pixels, in the same order, under the same numbers.
+
 python -m analysis.attacks.triptychs RUN --output DIR
     [--methods NAME,NAME] [--epsilons 2/255,0.01] [--num-images N]
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,156 +16,189 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis import load
-from analysis.attacks.rows import (
-    attack_names,
-    attack_stem,
-    class_names,
-    format_epsilon,
-    is_minimum,
-    load_rows,
-    recorded_class_names,
-    refuse_other_sweeps,
-)
+from analysis.attacks.rows import ALONE, load_rows, refuse_other_sweeps
+from analysis.attacks.stored_images import COLUMNS, Images, choose, groups, load_images
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
-from analysis.generation.class_strips import chunks, select
-from sweeps.schemas import IMAGE_COLUMNS
-
-Images = Mapping[str, NDArray[np.uint8]]
+from analysis.drawing.pages import chunks
+from analysis.html import pictures
+from analysis.naming import class_names, format_epsilon, recorded_class_names
+from analysis.run import AnyRun, open_run
 
 ENHANCEMENT = 60
 NUM_TRIPTYCHS, NUM_ACROSS = 12, 2
 
-# Its stored image is ε · sign(g) by itself: there is no clean image below it.
-_ALONE = "gradient_alone"
-_MID_GREY = 127.5
+ENHANCED = f"enhanced ×{ENHANCEMENT}"
 
+_MID_GREY = 127.5
 _MARKS = "\N{CHECK MARK} the prediction is the label, \N{BALLOT X} it is another"
 
-_COLUMNS = (
-    "sweep",
-    "model",
-    "checkpoint",
-    "dataset",
-    "split",
-    "key",
-    "method",
-    "target",
-    "image_index",
-    "epsilon",
-    "label",
-    "label_name",
-    "clean_prediction",
-    "clean_confidence",
-    "adversarial_prediction",
-    "adversarial_confidence",
-    *(f"{column}_{part}" for column in IMAGE_COLUMNS for part in ("file", "key")),
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """An image of a triptych, None if none is stored, with the model's verdict on it, if there is one."""
+
+    name: str
+    alt: str
+    image: NDArray[np.uint8] | None
+    key: str | None
+    prediction: int | None = None
+    confidence: float | None = None
+    right: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triptych:
+    """What both the figure and the report show of a row: clean, perturbation, adversarial, enhanced."""
+
+    title: str
+    size: str
+    panels: Sequence[Panel]
+
+
+def table(rows: pd.DataFrame, images: Images, names: Mapping[int, str]) -> list[Triptych]:
+    """Return a triptych per row.
+
+    `images` maps the keys in `clean_key`, `perturbation_key` and `image_key` to `[H, W, C]` uint8; `names` maps
+    class indices to names. Raises ValueError for rows of another sweep.
+    """
+    refuse_other_sweeps(rows, [*COLUMNS, "alone_prediction", "alone_confidence"])
+    return [
+        Triptych(title=_title(row, names), size=_size(row), panels=_panels(row, images))
+        for row in rows.itertuples()
+    ]
+
+
+def read_table(run: AnyRun, rows: pd.DataFrame, names: Mapping[int, str]) -> list[Triptych]:
+    """Return the table of rows of a run, whose images it reads."""
+    return table(rows, load_images(run, rows), names)
 
 
 def enhanced(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mid-grey plus 60 times what the attack changed, of two images `[H, W, C]`, cut off at black and white."""
+    """Return mid-grey plus 60 times what the attack changed, of images `[H, W, C]`, cut off at black and white.
+
+    The factor is the same for all images, so that a larger change looks larger.
+    """
     difference = adversarial.astype(np.float64) - clean
     view: NDArray[np.uint8] = np.rint(np.clip(_MID_GREY + ENHANCEMENT * difference, 0, 255)).astype(np.uint8)
     return view
 
 
-def triptychs(rows: pd.DataFrame, images: Images, *, names: Mapping[int, str], title: str) -> Figure:
-    """Figure of rows that `choose` gave, a strip each: class and confidence stand above the images.
+def figure(rows: pd.DataFrame, images: Images, *, names: Mapping[int, str], title: str) -> Figure:
+    """Draw rows that `choose` gave, a strip each: class and confidence stand above the images.
 
-    `images` maps the keys in `clean_key`, `perturbation_key` and `image_key` to `[H, W, C]` uint8; `names` maps
-    class indices to names. A green frame says that the prediction is the label, a red one that it is another.
-    Raises ValueError for rows of another sweep.
+    A green frame says that the prediction is the label, a red one that it is another. `images` and `names` are
+    those of `table`.
     """
-    refuse_other_sweeps(rows, [*_COLUMNS, "alone_prediction", "alone_confidence"])
+    shown = table(rows, images, names)
     page = Page(
         title=title,
-        strips=[_strip(row, images, names) for row in rows.itertuples()],
-        num_across=min(NUM_ACROSS, len(rows)),
-        headers=["clean", "perturbation", "adversarial", f"enhanced ×{ENHANCEMENT}"],
+        strips=[
+            Strip(title=each.title, cells=[_cell(panel, names) for panel in each.panels]) for each in shown
+        ],
+        num_across=min(NUM_ACROSS, len(shown)),
+        headers=[panel.name for panel in shown[0].panels],
         notes=[_MARKS, *_notes(rows)],
     )
     return draw_page(page)
 
 
-def pages(run: str | Path, rows: pd.DataFrame, names: Mapping[int, str]) -> Iterator[tuple[str, Figure]]:
-    """File stem and figure of each page: by checkpoint, attack and ε, several triptychs on each.
+def html(
+    shown: Sequence[Triptych], album: pictures.Album, names: Mapping[int, str]
+) -> list[pictures.Triptych]:
+    """Write the pictures of triptychs and return what the report shows of them."""
+    return [
+        pictures.Triptych(
+            title=each.title, pictures=[_picture(panel, each, album, names) for panel in each.panels]
+        )
+        for each in shown
+    ]
+
+
+def figures(run: AnyRun, rows: pd.DataFrame, names: Mapping[int, str]) -> Iterator[tuple[str, Figure]]:
+    """Yield file stem and figure of each page: by checkpoint, attack and ε, several triptychs on each.
 
     `rows` have an adversarial image each. Only the images of the page at hand are in memory.
     """
-    for group in _groups(rows):
+    for group in groups(rows):
         for number, indices in enumerate(chunks(range(len(group.rows)), NUM_TRIPTYCHS), start=1):
             page = group.rows.iloc[list(indices)]
             title = f"{page['model'].iloc[0]} under {group.attack}, {group.at}, {group.checkpoint}"
-            figure = triptychs(page, load_images(run, page), names=names, title=title)
-            yield f"triptychs-{group.stem}-{number:03d}", figure
+            drawn = figure(page, load_images(run, page), names=names, title=title)
+            yield f"triptychs-{group.stem}-{number:03d}", drawn
 
 
-def load_images(run: str | Path, rows: pd.DataFrame) -> Images:
-    """The images that the rows name, by key."""
-    columns = [f"{column}_key" for column in IMAGE_COLUMNS]
-    keys = [
-        str(key) for key in pd.unique(rows[columns].to_numpy(dtype=object).ravel()) if isinstance(key, str)
+def _panels(row: NamedTuple, images: Images) -> list[Panel]:
+    clean, perturbation, adversarial = (
+        images.get(key) for key in (row.clean_key, row.perturbation_key, row.image_key)
+    )
+    difference = None
+    if adversarial is not None and (clean is not None or row.method == ALONE):
+        difference = enhanced(np.zeros_like(adversarial) if row.method == ALONE else clean, adversarial)
+    alone = {} if pd.isna(row.alone_prediction) else _verdict(row.alone_prediction, row.alone_confidence)
+    return [
+        Panel(
+            name="clean",
+            alt=f"image {row.image_index} as it is",
+            image=clean,
+            key=row.clean_key,
+            right=bool(row.clean_prediction == row.label),
+            **_verdict(row.clean_prediction, row.clean_confidence),
+        ),
+        Panel(
+            name="perturbation",
+            alt=f"perturbation of image {row.image_index} by {row.method}",
+            image=perturbation,
+            key=row.perturbation_key,
+            **alone,
+        ),
+        Panel(
+            name="adversarial",
+            alt=f"image {row.image_index} under {row.method}",
+            image=adversarial,
+            key=row.image_key,
+            right=bool(row.adversarial_prediction == row.label),
+            **_verdict(row.adversarial_prediction, row.adversarial_confidence),
+        ),
+        Panel(
+            name=ENHANCED,
+            alt=f"change of image {row.image_index} by {row.method}, {ENHANCED}",
+            image=difference,
+            key=f"{row.image_key} enhanced",
+        ),
     ]
-    return dict(zip(keys, load.images(run, keys, rows=rows), strict=True))
 
 
-def choose(
-    frame: pd.DataFrame,
-    *,
-    methods: Sequence[str] | None = None,
-    epsilons: Sequence[float] | None = None,
-    num_images: int | None = None,
-) -> pd.DataFrame:
-    """The rows with a stored adversarial image; unless asked for, without those at ε = 0, where nothing changed.
-
-    `num_images` are the first of each checkpoint, attack and ε. `alone_prediction` and `alone_confidence` say
-    what ε · sign(g) by itself is taken for, where the sweep asked: its `gradient_alone` beside `fgsm`. Raises
-    ValueError for a method or an ε that no such row has, and where no row has an image.
-    """
-    if num_images is not None and num_images < 1:
-        raise ValueError(f"num_images is {num_images}: give 1 or more")
-    rows = frame[frame["image_key"].notna()].sort_values("image_index", kind="stable")
-    if rows.empty:
-        raise ValueError("image_key is null in every row: the sweep stored no images; see its --save-images")
-    rows = rows if methods is None else select(rows, "method", methods)
-    rows = rows[rows["epsilon"] != 0] if epsilons is None else select(rows, "epsilon", epsilons)
-    chosen = pd.concat([group.rows.iloc[:num_images] for group in _groups(rows)])
-    return _with_alone(chosen, frame)
+def _verdict(prediction: float, confidence: float) -> dict[str, int | float]:
+    return {"prediction": int(prediction), "confidence": float(confidence)}
 
 
-def _with_alone(rows: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the prediction and confidence of the perturbation by itself, null where it is unknown."""
-    on = ["checkpoint", "target", "image_index", "epsilon"]
-    verdict = {"adversarial_prediction": "alone_prediction", "adversarial_confidence": "alone_confidence"}
-    alone = frame.loc[frame["method"] == _ALONE, [*on, *verdict]].rename(columns=verdict)
-    # Of another attack the perturbation is another one.
-    return rows.merge(alone.assign(method="fgsm"), on=[*on, "method"], how="left")
+def _cell(panel: Panel, names: Mapping[int, str]) -> Cell:
+    caption = ""
+    if panel.prediction is not None:
+        caption = f"{panel.confidence:.1%} {_name(panel.prediction, names)}"
+    return Cell(image=panel.image, correct=panel.right, caption=caption)
 
 
-class _Group(NamedTuple):
-    checkpoint: str
-    attack: str
-    at: str
-    stem: str
-    rows: pd.DataFrame
-
-
-def _groups(rows: pd.DataFrame) -> Iterator[_Group]:
-    """The rows by checkpoint, attack and ε; minimum methods have an ε for each image."""
-    rows = rows.assign(attack_=attack_names(rows), at_=rows["epsilon"].mask(is_minimum(rows)))
-    by = ["checkpoint", "attack_", "at_"]
-    for (checkpoint, attack, epsilon), group in rows.groupby(by, observed=True, dropna=False):
-        at = "minimum ε" if pd.isna(epsilon) else f"ε = {format_epsilon(epsilon)}"
-        written = "minimum" if pd.isna(epsilon) else format_epsilon(epsilon)
-        stem = f"{attack_stem(checkpoint, attack)}-{written.replace('/', '-').replace('.', '_')}"
-        yield _Group(str(checkpoint), str(attack), at, stem, group)
+def _picture(
+    panel: Panel, triptych: Triptych, album: pictures.Album, names: Mapping[int, str]
+) -> pictures.Picture:
+    caption = ""
+    if panel.prediction is not None:
+        caption = pictures.taken_for(panel.prediction, panel.confidence, names)
+    return album.picture(
+        panel.key,
+        panel.image,
+        name=panel.name,
+        alt=panel.alt,
+        caption=triptych.size if panel.name == ENHANCED else caption,
+        right=panel.right,
+    )
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-    """What the third and fourth image show, and whose verdict stands above the second."""
-    if (rows["method"] == _ALONE).all():
+    """Return what the third and fourth image show, and whose verdict stands above the second."""
+    if (rows["method"] == ALONE).all():
         return [f"adversarial: ε · direction without an image; enhanced: mid-grey + {ENHANCEMENT} × that"]
     notes = [f"enhanced: mid-grey + {ENHANCEMENT} × (adversarial − clean), cut off at black and white"]
     if rows["alone_prediction"].notna().any():
@@ -171,45 +206,17 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _strip(row: NamedTuple, images: Images, names: Mapping[int, str]) -> Strip:
-    clean, perturbation, adversarial = (
-        images.get(key) for key in (row.clean_key, row.perturbation_key, row.image_key)
-    )
-    difference = None
-    if adversarial is not None and (clean is not None or row.method == _ALONE):
-        below = np.zeros_like(adversarial) if row.method == _ALONE else clean
-        difference = enhanced(below, adversarial)
-    return Strip(
-        title=_title(row, names),
-        cells=[
-            _view(clean, row.clean_prediction, row.clean_confidence, row.label, names),
-            Cell(image=perturbation, caption=_alone_caption(row, names)),
-            _view(adversarial, row.adversarial_prediction, row.adversarial_confidence, row.label, names),
-            Cell(image=difference),
-        ],
-    )
-
-
 def _title(row: NamedTuple, names: Mapping[int, str]) -> str:
     parts = [f"image {row.image_index} ({row.key})", f"label {_name(row.label, names)}"]
     if not pd.isna(row.target):
         parts.append(f"target {_name(int(row.target), names)}")
     if row.method.startswith("minimum_"):
-        parts.append("no ε up to 1" if pd.isna(row.epsilon) else f"ε = {row.epsilon * 255:.3g}/255")
+        parts.append(_size(row))
     return ", ".join(parts)
 
 
-def _view(
-    image: NDArray[np.uint8] | None, prediction: int, confidence: float, label: int, names: Mapping[int, str]
-) -> Cell:
-    caption = f"{confidence:.1%} {_name(prediction, names)}"
-    return Cell(image=image, correct=bool(prediction == label), caption=caption)
-
-
-def _alone_caption(row: NamedTuple, names: Mapping[int, str]) -> str:
-    if pd.isna(row.alone_prediction):
-        return ""
-    return f"{row.alone_confidence:.1%} {_name(int(row.alone_prediction), names)}"
+def _size(row: NamedTuple) -> str:
+    return "no ε up to 1" if pd.isna(row.epsilon) else f"ε = {row.epsilon * 255:.3g}/255"
 
 
 def _name(index: int, names: Mapping[int, str]) -> str:
@@ -217,7 +224,7 @@ def _name(index: int, names: Mapping[int, str]) -> str:
 
 
 def _chosen_epsilons(rows: pd.DataFrame, texts: Sequence[str]) -> list[float]:
-    """The epsilons of the rows that are written like this. Raises ValueError for one that no row has."""
+    """Return the epsilons of the rows that are written like this. Raises ValueError for one that no row has."""
     known = {format_epsilon(epsilon): float(epsilon) for epsilon in sorted(rows["epsilon"].dropna().unique())}
     for text in texts:
         if text not in known:
@@ -241,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="images of each checkpoint, attack and ε (%(default)s)",
     )
     options = parser.parse_args(arguments)
-    frame = load_rows(options.run, _COLUMNS)
+    run = open_run(options.run)
+    frame = load_rows(run, COLUMNS)
     rows = choose(
         frame,
         methods=options.methods.split(",") if options.methods else None,
@@ -249,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_images=options.num_images,
     )
     # A class that is predicted may be the label of no image.
-    names = class_names(frame) | recorded_class_names(options.run)
-    for path in save_pages(pages(options.run, rows, names), options.output):
+    names = class_names(frame) | recorded_class_names(run)
+    for path in save_pages(figures(run, rows, names), options.output):
         print(path)
 
 

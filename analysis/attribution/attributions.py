@@ -1,13 +1,12 @@
-"""Attributions of a run directory: their rows without the values, and the values of chosen rows.
+"""Attributions of a run directory: rows without values first, then the values of the rows that are needed.
 
-Results with attributions are larger than memory may be: 60,000 rows of 784 values are an epoch's, for one method.
-So rows come first, without values; what is to be seen of them is read file by file.
+Results with attributions can be larger than memory: one epoch of one method has 60,000 rows of 784 values. So
+`attribution_rows` leaves the values out, and `attribution_values` reads those of chosen rows, file by file.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,18 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis import load
+from analysis.run import AnyRun, open_sweep, opened
 from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
-from sweeps.store.maintenance import open_run
 
 STATIC, TRAINING = "attribute", "attribute_training"
 
-# They add up over training: a row a segment.
+# Methods that add up gradients over training: one row per segment.
 INTEGRATED, VARIANCE = "training_integrated_gradient", "gradient_variance"
 
-# Columns of a value per pixel.
+Images = Mapping[str, NDArray[np.uint8]]
+
+# Columns with a value per pixel.
 _VALUES = ("attribution", "gradient_sum", "gradient_sum_of_squares")
 
 _NUM_READERS = 8
@@ -35,43 +35,43 @@ _MOST_LISTED = 30
 
 
 def attributions(
-    run: str | Path,
+    run: AnyRun,
     *,
     methods: Sequence[str] | None = None,
     images: Sequence[int] | None = None,
     steps: Sequence[int] | None = None,
     trials: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """The rows of `attribution_rows` and their attributions `[N, C, H, W]`, each times its scale."""
+    """Return the rows of `attribution_rows` and their attributions `[N, C, H, W]`, each times its scale."""
     rows = attribution_rows(run, methods=methods, images=images, steps=steps, trials=trials)
     return rows, attribution_values(run, rows)
 
 
 def attribution_rows(
-    run: str | Path,
+    run: AnyRun,
     *,
     methods: Sequence[str] | None = None,
     images: Sequence[int] | None = None,
     steps: Sequence[int] | None = None,
     trials: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The rows of an attribution's run, of all or of these methods, images, steps and trials, without the values.
+    """Return the rows of these methods, images, steps and trials, all unless given, without their values.
 
-    `results_file` and `row_in_file` say where a row's values are. `steps` and `trials` are of a run along
-    training alone. Raises ValueError for another sweep's run, one without results, and a value that no row has.
+    `results_file` and `row_in_file` say where a row's values are. Only runs along training have steps and
+    trials. Raises ValueError for another sweep's run, one without results, and a value that no row has.
     """
-    kind = require_sweep(run, STATIC, TRAINING)
-    if kind == STATIC and (steps is not None or trials is not None):
+    run = open_sweep(run, STATIC, TRAINING)
+    if run.kind == STATIC and (steps is not None or trials is not None):
         raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
     chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
-    rows = _all_rows(open_run(str(run)))
+    rows = _all_rows(run.directory)
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
     return rows.reset_index(drop=True)
 
 
-def attribution_values(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float32]:
-    """The attributions `[N, C, H, W]` of rows of `attribution_rows`, each times its scale, in their order."""
+def attribution_values(run: AnyRun, rows: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the attributions `[N, C, H, W]` of rows of `attribution_rows`, in their order, times their scale."""
     values = np.empty((len(rows), *attribution_shape(run, rows)), np.float32)
     for places, part in _portions(run, rows, "attribution"):
         values[places] = part
@@ -80,43 +80,42 @@ def attribution_values(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float3
 
 
 def attribution_portions(
-    run: str | Path, rows: pd.DataFrame
+    run: AnyRun, rows: pd.DataFrame
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
-    """Some of the rows at a time, with their attributions, so that memory stays bounded however many they are.
+    """Yield some of the rows at a time, with their attributions, so that memory stays bounded.
 
-    Each file is read once. The files come in the order in which the rows name them first, the rows of a file
-    as they lie in it: a method's along training step by step.
+    Each file is read once. Files come in the order in which the rows first name them. The rows of a file come in
+    the order in which it stores them: along training, a method's rows step by step.
     """
     for places, part in _portions(run, rows, "attribution"):
         portion = rows.iloc[places]
         yield portion, part.astype(np.float32) * _scales(portion)
 
 
-def gradient_sums(run: str | Path, rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """`gradient_sum` or `gradient_sum_of_squares` `[N, C, H, W]` of rows that have it, in their order."""
+def gradient_sums(run: AnyRun, rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return `gradient_sum` or `gradient_sum_of_squares` `[N, C, H, W]` of rows that have it, in their order."""
     values = np.empty((len(rows), *attribution_shape(run, rows)), np.float64)
     for places, part in _portions(run, rows, column):
         values[places] = part
     return values
 
 
-def attribution_shape(run: str | Path, rows: pd.DataFrame) -> tuple[int, int, int]:
-    """The shape `[C, H, W]` of these rows' attributions."""
-    directory, name = open_run(str(run)), str(rows["results_file"].iloc[0])
+def attribution_shape(run: AnyRun, rows: pd.DataFrame) -> tuple[int, int, int]:
+    """Return the shape `[C, H, W]` of these rows' attributions."""
+    directory, name = opened(run).directory, str(rows["results_file"].iloc[0])
     with explained(directory.url, "read"):
         return _shape(_open(directory, name), name)
 
 
-def require_sweep(run: str | Path, *kinds: str) -> str:
-    """The kind of sweep that a run directory holds. ValueError unless it is one of these."""
-    kind = load.sweep(run).get("sweep")
-    if kind not in kinds:
-        raise ValueError(f"{run} holds a sweep of kind {kind!r}: accepted: {', '.join(map(repr, kinds))}")
-    return str(kind)
+def load_images(run: AnyRun, rows: pd.DataFrame) -> Images:
+    """Return the images `[H, W, C]` that the rows name, by `image_key`, without those that were not stored."""
+    stored = rows[rows["image_key"].notna()].drop_duplicates("image_key")
+    keys = [str(key) for key in stored["image_key"]]
+    return dict(zip(keys, opened(run).images(keys, rows=stored), strict=True))
 
 
 def method_names(rows: pd.DataFrame) -> pd.Series:
-    """The method of each row, with its target where the rows have several of this method."""
+    """Return the method of each row, with its target where a method has several targets."""
     method, target = rows["method"].astype("str"), rows["target"].astype("str")
     several = target.groupby(method).transform("nunique") > 1
     return method.where(~several, method + " (" + target + ")")
@@ -172,9 +171,9 @@ def _scales(rows: pd.DataFrame) -> NDArray[np.float32]:
     return rows["attribution_scale"].to_numpy(np.float32)[:, None, None, None]
 
 
-def _portions(run: str | Path, rows: pd.DataFrame, column: str) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
-    """Places in `rows` and the stored values `[N, C, H, W]` there, file by file."""
-    directory, positions = open_run(str(run)), rows["row_in_file"].to_numpy()
+def _portions(run: AnyRun, rows: pd.DataFrame, column: str) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
+    """Yield places in `rows` and the stored values `[N, C, H, W]` there, file by file."""
+    directory, positions = opened(run).directory, rows["row_in_file"].to_numpy()
     files = rows["results_file"].astype("str")
     places_of = files.groupby(files, sort=False).indices
     for name in files.unique():
@@ -188,7 +187,7 @@ def _portions(run: str | Path, rows: pd.DataFrame, column: str) -> Iterator[tupl
 def _batches(
     parquet: pq.ParquetFile, positions: NDArray[np.int64], column: str, shape: tuple[int, int, int]
 ) -> Iterator[tuple[slice, NDArray]]:
-    """Slices of the ascending `positions` and the values there; one batch of the file is in memory at a time."""
+    """Yield slices of the ascending `positions` and the values there, with one batch in memory at a time."""
     start, size = 0, max(1, _BATCH_BYTES // (8 * math.prod(shape)))
     for batch in parquet.iter_batches(size, columns=[column]):
         first, last = np.searchsorted(positions, [start, start + len(batch)])

@@ -13,16 +13,18 @@ from analysis.claims.rates import rate
 _INTRODUCTION, _FLOWERS = "Introduction: Fashion MNIST", "Flower Type Identification"
 
 
-def clean_accuracy(run: Evidence) -> list[Measurement]:
-    """The share of the attacked images that are right before the attack."""
-    rows = run.rows[run.rows["checkpoint"] == "trained"].drop_duplicates("image_index")
+def clean_accuracy(evidence: Evidence) -> list[Measurement]:
+    """Measure the share of the attacked images that are right before the attack."""
+    rows = evidence.rows[evidence.rows["checkpoint"] == "trained"].drop_duplicates("image_index")
     return [rate(int(initially_correct(rows).sum()), len(rows))] if len(rows) else []
 
 
-def num_parameters(run: Evidence) -> list[Measurement]:
-    """The values in a checkpoint of each training, counted from the header of its file."""
-    trials = sorted(run.rows["trial"].astype("str").unique())
-    sizes = [(trial, _size(run, f"tapes/{trial}/checkpoints/step-00000000.safetensors")) for trial in trials]
+def num_parameters(evidence: Evidence) -> list[Measurement]:
+    """Count the values in a checkpoint of each training, from the header of its file."""
+    trials = sorted(evidence.rows["trial"].astype("str").unique())
+    sizes = [
+        (trial, _size(evidence, f"tapes/{trial}/checkpoints/step-00000000.safetensors")) for trial in trials
+    ]
     return [
         Measurement(value=size, low=size, high=size, count=1, subject=trial if len(trials) > 1 else "")
         for trial, size in sizes
@@ -30,8 +32,8 @@ def num_parameters(run: Evidence) -> list[Measurement]:
     ]
 
 
-def _size(run: Evidence, path: str) -> int | None:
-    content = run.source.run.files.read_if_present(path)
+def _size(evidence: Evidence, path: str) -> int | None:
+    content = evidence.run.directory.files.read_if_present(path)
     if content is None:
         return None
     # safetensors: eight bytes of length, then JSON that names each tensor with its shape.

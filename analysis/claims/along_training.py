@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.attribution.attributions import INTEGRATED, attribution_values
-from analysis.attribution.grids import load_images
-from analysis.claims import settings, words
+from analysis.attribution.attributions import INTEGRATED, attribution_values, load_images
+from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import CORRELATION, mean
@@ -29,16 +28,16 @@ _NAMES = {
 CORRELATIONS = ("image_correlation", "edge_correlation")
 
 
-def _by_trial(run: Evidence, method: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """A method's rows of each training, in the order of the panel, with what tells trainings apart if needed."""
-    rows = run.rows[run.rows["method"] == method].sort_values(["step", "image_index"])
+def _by_trial(evidence: Evidence, method: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield a method's rows of each training, in the order of the panel, with its name if there are several."""
+    rows = evidence.rows[evidence.rows["method"] == method].sort_values(["step", "image_index"])
     several = rows["trial"].nunique() > 1
     for trial, group in rows.groupby("trial", observed=True):
         yield (f"{trial}, " if several else ""), group
 
 
 def _ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The rows of the untrained network and of the last state; None where there are not both."""
+    """Return the rows of the untrained network and of the last state; None if one is missing."""
     last = rows["step"].max()
     first, last_rows = rows[rows["step"] == 0], rows[rows["step"] == last]
     if last == 0 or first.empty or list(first["image_index"]) != list(last_rows["image_index"]):
@@ -46,9 +45,9 @@ def _ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     return first, last_rows
 
 
-def _likeness(run: Evidence, rows: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
-    """Similarity of the size of each row's gradient to its image."""
-    images = load_images(run.url, rows)
+def _similarity(evidence: Evidence, rows: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
+    """Return the similarity of the size of each row's gradient to its image."""
+    images = load_images(evidence.run, rows)
     return similarities(np.abs(values).astype(np.float32), list(rows["image_key"]), images)
 
 
@@ -56,60 +55,62 @@ def _stored(rows: pd.DataFrame) -> bool:
     return bool(rows["image_key"].notna().all())
 
 
-def likeness_gained(run: Evidence) -> list[Measurement]:
-    """How much more alike |loss gradient| and image are after training than before, image by image."""
+def similarity_gained(evidence: Evidence) -> list[Measurement]:
+    """Measure how much more alike |loss gradient| and image are after training than before, image by image."""
     found = []
-    for name, rows in _by_trial(run, METHOD):
+    for name, rows in _by_trial(evidence, METHOD):
         if (ends := _ends(rows)) and _stored(rows):
-            first, last = (_likeness(run, each, attribution_values(run.url, each)) for each in ends)
+            first, last = (
+                _similarity(evidence, each, attribution_values(evidence.run, each)) for each in ends
+            )
             found += [mean(last[each] - first[each], f"{name}{label}") for each, label in _NAMES.items()]
     return found
 
 
-def likeness(run: Evidence, trained: bool) -> list[Measurement]:
-    """How alike |loss gradient| and image are before training, or after it."""
+def similarity(evidence: Evidence, trained: bool) -> list[Measurement]:
+    """Measure how alike |loss gradient| and image are before training, or after it."""
     found = []
-    for name, rows in _by_trial(run, METHOD):
+    for name, rows in _by_trial(evidence, METHOD):
         if (ends := _ends(rows)) and _stored(rows):
             chosen = ends[1 if trained else 0]
-            measured = _likeness(run, chosen, attribution_values(run.url, chosen))
+            measured = _similarity(evidence, chosen, attribution_values(evidence.run, chosen))
             found += [
                 mean(measured[each], f"{name}{_NAMES[each]}", within=CORRELATION) for each in CORRELATIONS
             ]
     return found
 
 
-def focus_gained(run: Evidence) -> list[Measurement]:
-    """How much more of gradient × input the strongest tenth of the pixels holds after training than before."""
+def focus_gained(evidence: Evidence) -> list[Measurement]:
+    """Measure how much more of gradient × input the strongest tenth of the pixels holds after training."""
     found = []
-    for name, rows in _by_trial(run, "gradient_x_input"):
+    for name, rows in _by_trial(evidence, "gradient_x_input"):
         if ends := _ends(rows):
-            first, last = (focus(attribution_values(run.url, each)) for each in ends)
+            first, last = (focus(attribution_values(evidence.run, each)) for each in ends)
             found.append(mean(last - first, name.removesuffix(", ")))
     return found
 
 
 def focus(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The share of |attribution| `[N, C, H, W]` that the strongest tenth of the pixels holds, of each image."""
+    """Return the share of each image's |attribution| `[N, C, H, W]` in the strongest tenth of its pixels."""
     sizes = np.sort(np.abs(values.astype(np.float64)).sum(1).reshape(len(values), -1))[:, ::-1]
     total = sizes.sum(1)
     strongest = sizes[:, : max(1, round(FOCUS * sizes.shape[1]))].sum(1)
     return np.where(total > 0, strongest / np.where(total > 0, total, 1), np.nan)
 
 
-def likeness_of_the_sum(run: Evidence) -> list[Measurement]:
-    """How much more alike the image is the gradient summed over training than the trained network's own."""
-    if INTEGRATED not in set(run.rows["method"]):
+def similarity_of_the_sum(evidence: Evidence) -> list[Measurement]:
+    """Measure how much more the gradient summed over training resembles the image than the last gradient does."""
+    if INTEGRATED not in set(evidence.rows["method"]):
         return []
-    sums, values = training_integrated_gradient(run.url)
+    sums, values = training_integrated_gradient(evidence.run)
     found = []
-    for name, rows in _by_trial(run, METHOD):
+    for name, rows in _by_trial(evidence, METHOD):
         places = np.flatnonzero(sums["trial"].astype("str") == str(rows["trial"].iloc[0]))
         summed, ends = sums.iloc[places], _ends(rows)
         if ends is None or not _stored(rows) or list(summed["image_index"]) != list(ends[1]["image_index"]):
             continue
-        one = _likeness(run, summed, values[places])
-        other = _likeness(run, ends[1], attribution_values(run.url, ends[1]))
+        one = _similarity(evidence, summed, values[places])
+        other = _similarity(evidence, ends[1], attribution_values(evidence.run, ends[1]))
         found += [mean(one[each] - other[each], f"{name}{_NAMES[each]}") for each in CORRELATIONS]
     return found
 
@@ -147,8 +148,8 @@ CLAIMS = (
         section=_ADVERSARIAL,
         statement="An untrained network's loss gradient preserves practically nothing of the image.",
         says="practically nothing",
-        measure=partial(likeness, trained=False),
-        claimed=words.UNLIKE,
+        measure=partial(similarity, trained=False),
+        claimed=thresholds.UNLIKE,
         differs=_BY_EYE,
     ),
     _claim(
@@ -156,8 +157,8 @@ CLAIMS = (
         section=_ADVERSARIAL,
         statement="A trained network's loss gradient mirrors features of the image, edges among them.",
         says="mirrors",
-        measure=partial(likeness, trained=True),
-        claimed=words.ALIKE,
+        measure=partial(similarity, trained=True),
+        claimed=thresholds.ALIKE,
         differs=_BY_EYE,
     ),
     _claim(
@@ -165,7 +166,7 @@ CLAIMS = (
         section=_LOCALITY,
         statement="Training makes the loss gradient more alike to the image (there after 40 epochs).",
         says="rises",
-        measure=likeness_gained,
+        measure=similarity_gained,
         claimed=above_zero("similarity after training minus that before"),
         differs=_BY_EYE,
     ),
@@ -176,7 +177,7 @@ CLAIMS = (
         "without a result). Read as: it is more alike to the image than the trained network's own gradient.",
         says="proposed",
         needs="training_integrated_gradient without a gap, and loss_gradient at step 0 and the last",
-        measure=likeness_of_the_sum,
+        measure=similarity_of_the_sum,
         claimed=above_zero("similarity of the sum minus that of the last gradient"),
         differs="our reading of a proposal",
     ),

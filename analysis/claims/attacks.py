@@ -5,29 +5,30 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.attacks.rows import format_epsilon, initially_correct
+from analysis.attacks.rows import initially_correct
 from analysis.attacks.success_rates import success_rate, successes
-from analysis.claims import settings, words
+from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Claimed, Measurement, about, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import SHARE, mean, paired_difference
 from analysis.claims.rates import complement, rate, rate_difference
-from analysis.claims.words import EPSILON, UNNOTICED
+from analysis.claims.thresholds import EPSILON, UNNOTICED
+from analysis.naming import format_epsilon
 
 _SECTION, _GENERATION = "Adversarial Examples", "Modifying an input via gradient descent"
 
 
 def attacked(
-    run: Evidence, method: str, epsilon: float | None = EPSILON, checkpoint: str = "trained"
+    evidence: Evidence, method: str, epsilon: float | None = EPSILON, checkpoint: str = "trained"
 ) -> pd.DataFrame:
-    """The rows of a method at one ε, at all of them for None."""
-    rows = run.rows
+    """Return the rows of a method at one ε, at every ε for None."""
+    rows = evidence.rows
     rows = rows[(rows["method"] == method) & (rows["checkpoint"] == checkpoint)]
     return rows if epsilon is None else rows[np.isclose(rows["epsilon"], epsilon, rtol=0, atol=1e-9)]
 
 
 def changed(rows: pd.DataFrame, subject: str = "") -> list[Measurement]:
-    """The share of the images whose prediction is no longer that of the clean image."""
+    """Measure the share of the images whose prediction is no longer that of the clean image."""
     table = success_rate(rows, by=("method",), against="clean_prediction")
     return [
         Measurement(value=row.rate, low=row.low, high=row.high, count=row.count_, subject=subject)
@@ -36,22 +37,22 @@ def changed(rows: pd.DataFrame, subject: str = "") -> list[Measurement]:
 
 
 def share_changed(
-    run: Evidence, method: str, epsilon: float = EPSILON, checkpoint: str = "trained"
+    evidence: Evidence, method: str, epsilon: float = EPSILON, checkpoint: str = "trained"
 ) -> list[Measurement]:
-    return changed(attacked(run, method, epsilon, checkpoint))
+    return changed(attacked(evidence, method, epsilon, checkpoint))
 
 
-def share_kept(run: Evidence, checkpoint: str) -> list[Measurement]:
-    """The share of the images that FGSM leaves at their clean prediction."""
-    return [complement(each) for each in share_changed(run, "fgsm", EPSILON, checkpoint)]
+def share_unchanged(evidence: Evidence, checkpoint: str) -> list[Measurement]:
+    """Measure the share of the images that FGSM leaves at their clean prediction."""
+    return [complement(each) for each in share_changed(evidence, "fgsm", EPSILON, checkpoint)]
 
 
-def share_changed_up_to(run: Evidence, epsilon: float, methods: tuple[str, ...]) -> list[Measurement]:
-    """The share of the images that any ε of the grid up to this one changes, method by method."""
+def share_changed_up_to(evidence: Evidence, epsilon: float, methods: tuple[str, ...]) -> list[Measurement]:
+    """Measure the share of the images that any ε of the grid up to this one changes, method by method."""
     found = []
     for method in methods:
-        rows = attacked(run, method, None)
-        if attacked(run, method, epsilon).empty:
+        rows = attacked(evidence, method, None)
+        if attacked(evidence, method, epsilon).empty:
             continue
         rows = rows[rows["epsilon"] <= epsilon + 1e-9]
         hit = successes(rows, against="clean_prediction").groupby(rows["image_index"]).any()
@@ -60,41 +61,43 @@ def share_changed_up_to(run: Evidence, epsilon: float, methods: tuple[str, ...])
     return found
 
 
-def confidence_of_hits(run: Evidence) -> list[Measurement]:
-    """The mean confidence in the wrong class, of images that FGSM turned from right to wrong."""
-    rows = attacked(run, "fgsm")
+def confidence_of_hits(evidence: Evidence) -> list[Measurement]:
+    """Measure the mean confidence in the wrong class, of images that FGSM turned from right to wrong."""
+    rows = attacked(evidence, "fgsm")
     hits = rows[initially_correct(rows) & (rows["adversarial_prediction"] != rows["label"])]
     return [mean(hits["adversarial_confidence"], within=SHARE)] if len(hits) > 1 else []
 
 
-def change_of_confidence(run: Evidence, checkpoint: str) -> list[Measurement]:
-    """How far FGSM moves the confidence of the prediction, up or down, on average."""
-    rows = attacked(run, "fgsm", EPSILON, checkpoint)
+def change_of_confidence(evidence: Evidence, checkpoint: str) -> list[Measurement]:
+    """Measure how far FGSM moves the confidence of the prediction, up or down, on average."""
+    rows = attacked(evidence, "fgsm", EPSILON, checkpoint)
     moved = (rows["adversarial_confidence"] - rows["clean_confidence"]).abs()
     return [mean(moved, within=SHARE)] if len(rows) else []
 
 
-def share_confident_alone(run: Evidence) -> list[Measurement]:
-    """The share of the images of ε · sign(g) alone that are classified confidently."""
-    rows = attacked(run, "gradient_alone")
+def share_confident_alone(evidence: Evidence) -> list[Measurement]:
+    """Measure the share of the images of ε · sign(g) alone that are classified confidently."""
+    rows = attacked(evidence, "gradient_alone")
     return (
-        [rate(int((rows["adversarial_confidence"] >= words.CONFIDENT).sum()), len(rows))] if len(rows) else []
+        [rate(int((rows["adversarial_confidence"] >= thresholds.CONFIDENT).sum()), len(rows))]
+        if len(rows)
+        else []
     )
 
 
-def max_norm_minus_fgsm(run: Evidence) -> list[Measurement]:
-    """How much more often the max-normed gradient changes a prediction than FGSM at the same ε."""
+def max_norm_minus_fgsm(evidence: Evidence) -> list[Measurement]:
+    """Measure how much more often the max-normed gradient changes a prediction than FGSM at the same ε."""
     found = []
     for epsilon in (EPSILON, UNNOTICED):
-        one, other = share_changed(run, "max_norm", epsilon), share_changed(run, "fgsm", epsilon)
+        one, other = share_changed(evidence, "max_norm", epsilon), share_changed(evidence, "fgsm", epsilon)
         subject = f"at ε = {format_epsilon(epsilon)}"
         found += [rate_difference(a, b, subject) for a, b in zip(one, other, strict=False)]
     return found
 
 
-def l2_saved(run: Evidence) -> list[Measurement]:
-    """How much smaller the least successful change is along the gradient than along its sign, in l2."""
-    rows = run.rows
+def l2_saved(evidence: Evidence) -> list[Measurement]:
+    """Measure how much smaller, in l2, the minimum change is along the gradient than along its sign."""
+    rows = evidence.rows
     # Of images that were wrong from the beginning the least change is none.
     found = rows[(rows["checkpoint"] == "trained") & rows["epsilon"].notna() & initially_correct(rows)]
     pair = ("minimum_fgsm", "minimum_max_norm")
@@ -121,7 +124,7 @@ CLAIMS = (
         says="about 1/3",
         original=1 / 3,
         needs=_FGSM,
-        measure=partial(share_kept, checkpoint="trained"),
+        measure=partial(share_unchanged, checkpoint="trained"),
         claimed=about(1 / 3, 0.1, "a third, give or take 10 points"),
     ),
     _claim(
@@ -130,7 +133,7 @@ CLAIMS = (
         says="nearly every",
         needs="fgsm up to ε = 64/255 on the checkpoint `trained`",
         measure=partial(share_changed_up_to, epsilon=64 / 255, methods=("fgsm",)),
-        claimed=words.NEARLY_ALL,
+        claimed=thresholds.NEARLY_ALL,
         differs="64/255 is our choice: the original names no ε",
     ),
     _claim(
@@ -139,7 +142,7 @@ CLAIMS = (
         says="nearly every",
         needs="fgsm up to ε = 8/255 on the checkpoint `trained`",
         measure=partial(share_changed_up_to, epsilon=UNNOTICED, methods=("fgsm",)),
-        claimed=words.NEARLY_ALL,
+        claimed=thresholds.NEARLY_ALL,
         differs="8/255 is our choice: the original names no ε",
     ),
     _claim(
@@ -148,15 +151,15 @@ CLAIMS = (
         says="confident",
         needs=f"{_FGSM} that turns two images or more from right to wrong",
         measure=confidence_of_hits,
-        claimed=words.CONFIDENTLY,
+        claimed=thresholds.CONFIDENTLY,
     ),
     _claim(
         id="fgsm-untrained-prediction",
         statement="An untrained network keeps its prediction under FGSM at ε = 0.01.",
         says="quite similar",
         needs=_UNTRAINED,
-        measure=partial(share_kept, checkpoint="untrained"),
-        claimed=words.NEARLY_ALL,
+        measure=partial(share_unchanged, checkpoint="untrained"),
+        claimed=thresholds.NEARLY_ALL,
     ),
     _claim(
         id="fgsm-untrained-confidence",
@@ -164,7 +167,7 @@ CLAIMS = (
         says="quite similar",
         needs=_UNTRAINED,
         measure=partial(change_of_confidence, checkpoint="untrained"),
-        claimed=words.RARE,
+        claimed=thresholds.RARE,
     ),
     _claim(
         id="gradient-alone",
@@ -172,8 +175,8 @@ CLAIMS = (
         says="may be",
         needs="gradient_alone at ε = 0.01 on the checkpoint `trained`",
         measure=share_confident_alone,
-        claimed=words.SOME,
-        differs=f"confident: a softmax probability of {words.CONFIDENT} or more",
+        claimed=thresholds.SOME,
+        differs=f"confident: a softmax probability of {thresholds.CONFIDENT} or more",
     ),
     _claim(
         id="fgsm-fashion-exists",
@@ -182,7 +185,7 @@ CLAIMS = (
         setting=settings.FASHION,
         needs=_FGSM,
         measure=partial(share_changed, method="fgsm"),
-        claimed=words.SOME,
+        claimed=thresholds.SOME,
         bound=True,
     ),
     _claim(
@@ -191,7 +194,7 @@ CLAIMS = (
         says="the majority",
         needs="max_norm or max_norm_signed up to ε = 8/255 on the checkpoint `trained`",
         measure=partial(share_changed_up_to, epsilon=UNNOTICED, methods=("max_norm", "max_norm_signed")),
-        claimed=words.MAJORITY,
+        claimed=thresholds.MAJORITY,
         differs="8/255 is our choice; max_norm_signed is the original's own formula, max_norm divides by max|g|",
     ),
     _claim(
@@ -221,7 +224,7 @@ CLAIMS = (
         says="very rarely",
         needs="random_sign at ε = 0.01 on the checkpoint `trained`",
         measure=partial(share_changed, method="random_sign"),
-        claimed=words.RARE,
+        claimed=thresholds.RARE,
         differs="a random sign for each pixel; the original does not say how its direction was drawn",
     ),
 )

@@ -39,7 +39,7 @@ class Claimed:
     because: str = ""
 
     def finding(self, measured: Measurement) -> str:
-        """Agrees where the whole interval does, disagrees where none of it does; else it is undecided."""
+        """Return whether the whole interval agrees, none of it does, or it is undecided."""
         if math.isnan(measured.low) or math.isnan(measured.high):
             return UNDECIDED
         if self.low <= measured.low and measured.high <= self.high:
@@ -49,7 +49,7 @@ class Claimed:
         return UNDECIDED
 
     def describe(self, form: Form) -> str:
-        """The rule in words."""
+        """Return the rule in words."""
         low, high = written(self.low, form), written(self.high, form)
         if self.low == _ABOVE_ZERO:
             range_ = "above 0" if math.isinf(self.high) else f"above 0 and up to {high}"
@@ -63,7 +63,7 @@ class Claimed:
 
 
 def verdict(findings: Collection[str]) -> str:
-    """What the findings of a run say together, about a claim that was measured in several ways.
+    """Return what the findings of a run say together, about a claim that was measured in several ways.
 
     Reproduced where all agree, partly where only some do; not reproduced where none agrees and some disagree.
     """
@@ -75,12 +75,12 @@ def verdict(findings: Collection[str]) -> str:
 
 
 def above_zero(because: str = "") -> Claimed:
-    """Any difference in the direction that the original states."""
+    """Return the range of all differences in the direction that the original states."""
     return Claimed(_ABOVE_ZERO, math.inf, because)
 
 
 def about(value: float, tolerance: float, because: str = "") -> Claimed:
-    """A number of the original, give or take what it left unsaid."""
+    """Return a range around a number of the original, which left the tolerance unsaid."""
     return Claimed(value - tolerance, value + tolerance, because)
 
 
@@ -88,7 +88,7 @@ def about(value: float, tolerance: float, because: str = "") -> Claimed:
 class Setting:
     """What the original measured on: in words, and the names that its network and images have here."""
 
-    words: str
+    description: str
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
 
@@ -118,15 +118,15 @@ class Claim:
     bound: bool = False
     differs: str = ""
 
-    def applies(self, run: Evidence) -> bool:
-        """Whether a run may bear on this claim."""
-        if run.kind != self.kind:
+    def applies(self, evidence: Evidence) -> bool:
+        """Return whether a run may bear on this claim."""
+        if evidence.kind != self.kind:
             return False
-        return not self.bound or run.is_of(self.setting.models, self.setting.datasets)
+        return not self.bound or evidence.is_of(self.setting.models, self.setting.datasets)
 
 
 def written(value: float, form: Form) -> str:
-    """A value as text: `74.0 %`, `0.525`, `179,728`."""
+    """Format a value: `74.0 %`, `0.525`, `179,728`."""
     if math.isnan(value):
         return "?"
     if form == "share":

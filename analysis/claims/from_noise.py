@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.claims import settings, words
+from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import SHARE, mean, paired_difference
@@ -17,21 +17,21 @@ _FROM_NOISE = ("noise_long", "sign")
 FEWEST_IMAGES = 35
 
 
-def confidence(run: Evidence) -> list[Measurement]:
-    """The mean probability of the target by the network that the image was made on."""
-    rows = {recipe: of_recipe(run, recipe) for recipe in _FROM_NOISE}
+def confidence(evidence: Evidence) -> list[Measurement]:
+    """Measure the mean probability of the target by the network that the image was made on."""
+    rows = {recipe: of_recipe(evidence, recipe) for recipe in _FROM_NOISE}
     return [mean(each["probability"], recipe, within=SHARE) for recipe, each in rows.items() if len(each) > 1]
 
 
-def share_that_rose(run: Evidence) -> list[Measurement]:
-    """The share of the images whose loss rose after at least one step."""
-    rising = np.array(_rising(of_recipe(run, "noise_long")))
+def share_that_rose(evidence: Evidence) -> list[Measurement]:
+    """Measure the share of the images whose loss rose after at least one step."""
+    rising = np.array(_rising(of_recipe(evidence, "noise_long")))
     return [rate(int((rising > 0).sum()), len(rising))] if len(rising) else []
 
 
-def steadiness_gained(run: Evidence) -> list[Measurement]:
-    """How many fewer steps raise the loss where each has the same size."""
-    rows = pd.concat([of_recipe(run, recipe) for recipe in _FROM_NOISE])
+def steadiness_gained(evidence: Evidence) -> list[Measurement]:
+    """Measure how many fewer steps raise the loss if each step has the same size."""
+    rows = pd.concat([of_recipe(evidence, recipe) for recipe in _FROM_NOISE])
     rows = rows.assign(rising=_rising(rows))
     return paired_difference(rows, of="rising", between="recipe", pair=("noise_long", "sign"), by=IMAGE)
 
@@ -57,7 +57,7 @@ CLAIMS = (
         says="confidently",
         needs="four classes or more of noise_long or sign",
         measure=confidence,
-        claimed=words.CONFIDENTLY,
+        claimed=thresholds.CONFIDENTLY,
     ),
     _claim(
         id="noise-unrecognisable",
@@ -66,7 +66,7 @@ CLAIMS = (
         needs=f"{FEWEST_IMAGES} images or more of noise_long or sign, with judges",
         command=settings.SIGN,
         measure=partial(share_recognised, recipes=_FROM_NOISE, fewest=FEWEST_IMAGES),
-        claimed=words.HARDLY_ANY,
+        claimed=thresholds.HARDLY_ANY,
         differs="a judge network decides, not an eye",
     ),
     _claim(
@@ -75,7 +75,7 @@ CLAIMS = (
         says="no guarantee",
         needs="four classes or more of noise_long",
         measure=share_that_rose,
-        claimed=words.SOME,
+        claimed=thresholds.SOME,
     ),
     _claim(
         id="sign-steadier",

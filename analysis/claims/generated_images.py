@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from analysis.claims import settings, words
+from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Claimed, Form, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.means import paired_difference
@@ -21,9 +21,9 @@ LION, ANT = 291, 310
 _SECTION = "Generating Images using Prior Assumptions"
 
 
-def instability(run: Evidence) -> list[Measurement]:
-    """How much more often the predicted class changes from step to step than under `plain`."""
-    rows = of_many_classes(run)
+def instability(evidence: Evidence) -> list[Measurement]:
+    """Measure how much more often the predicted class changes from step to step than under `plain`."""
+    rows = of_many_classes(evidence)
     turns = [np.mean(np.diff(each) != 0) if len(each) > 1 else np.nan for each in rows["argmax_by_step"]]
     rows = rows.assign(turns=turns)
     found = []
@@ -62,7 +62,7 @@ CLAIMS = (
         says="most are not",
         needs="four classes or more of plain, with judges",
         measure=partial(share_recognised, recipes=("plain",)),
-        claimed=words.AT_MOST_HALF,
+        claimed=thresholds.AT_MOST_HALF,
         differs=_BY_EYE,
     ),
     _claim(
@@ -71,7 +71,7 @@ CLAIMS = (
         says="a minority",
         needs="four classes or more of plain, with judges",
         measure=partial(share_recognised, recipes=("plain",), rank="top5"),
-        claimed=words.MINORITY,
+        claimed=thresholds.MINORITY,
         differs="vaguely: among the first five guesses of a judge network",
     ),
     _claim(
@@ -96,10 +96,10 @@ CLAIMS = (
         statement="Resizing during the descent prevents spikes of intensity that blurring leaves.",
         says="prevents",
         needs="blur and blur_resize or blur_resize_jitter of the same four classes or more",
-        measure=lambda run: [
+        measure=lambda evidence: [
             each
             for recipe in ("blur_resize", "blur_resize_jitter")
-            for each in difference(run, "clipped_share", "blur", recipe, recipe)
+            for each in difference(evidence, "clipped_share", "blur", recipe, recipe)
         ],
         claimed=above_zero("share of values outside [0, 1]: blur minus the resizing recipe"),
         form="number",
@@ -111,7 +111,7 @@ CLAIMS = (
         says="some",
         needs="four classes or more of blur_resize_jitter, with judges",
         measure=partial(share_recognised, recipes=("blur_resize_jitter",)),
-        claimed=words.SOME,
+        claimed=thresholds.SOME,
         differs=_BY_EYE,
     ),
     _claim(

@@ -14,7 +14,7 @@ _ANYWHERE = (-math.inf, math.inf)
 
 
 def mean(values: ArrayLike, subject: str = "", *, within: tuple[float, float] = _ANYWHERE) -> Measurement:
-    """The mean with its 95 % interval; NaN is no value, and of fewer than two values there is no interval.
+    """Return the mean with its 95 % interval. NaN does not count; fewer than two values have no interval.
 
     `within` are the bounds of what is measured: an interval does not reach beyond them.
     """
@@ -26,8 +26,10 @@ def mean(values: ArrayLike, subject: str = "", *, within: tuple[float, float] = 
 def paired_difference(
     rows: pd.DataFrame, *, of: str, between: str, pair: tuple[str, str], by: list[str], subject: str = ""
 ) -> list[Measurement]:
-    """The mean of column `of` where `between` is the first of the pair, minus where it is the second, image by
-    image; an image is what has the same values of `by`. Nothing where no image has both."""
+    """Return the mean of column `of` where `between` is the first of the pair, minus where it is the second.
+
+    Pairs are rows with the same values of `by`. Return nothing if there are no pairs.
+    """
     values = rows[rows[between].isin(pair)].pivot_table(index=by, columns=between, values=of, observed=True)
     if not set(pair) <= set(values.columns):
         return []

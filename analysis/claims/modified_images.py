@@ -2,27 +2,27 @@
 
 from functools import partial
 
-from analysis.claims import settings, words
+from analysis.claims import settings, thresholds
 from analysis.claims.claim import Claim, Measurement, above_zero
 from analysis.claims.evidence import Evidence
 from analysis.claims.rates import rate
-from analysis.generation.modifications import own_and_other
+from analysis.modification.own_label import own_and_other
 
 _SECTION = "Modifying an input via gradient descent"
 
 
-def less_for_own_label(run: Evidence, measure: str) -> list[Measurement]:
-    """The norm of the change towards other classes minus that towards the image's own label."""
-    table = own_and_other(run.rows)
+def less_for_own_label(evidence: Evidence, measure: str) -> list[Measurement]:
+    """Measure the norm of the change towards other classes minus that towards the image's own label."""
+    table = own_and_other(evidence.rows)
     row = table[(table["measure"] == measure) & (table["towards"] == "difference")].iloc[0]
     if not row["count"]:
         return []
     return [Measurement(value=row["mean"], low=row["low"], high=row["high"], count=int(row["count"]))]
 
 
-def share_that_arrived(run: Evidence) -> list[Measurement]:
-    """The share of targets, other classes than its own, that an image is taken for in the end, over all images."""
-    rows = run.rows[run.rows["target"] != run.rows["label"]]
+def share_that_arrived(evidence: Evidence) -> list[Measurement]:
+    """Measure the share of targets, other than its own class, that an image is taken for in the end."""
+    rows = evidence.rows[evidence.rows["target"] != evidence.rows["label"]]
     # An image counts once: what becomes of it under one target says much of what does under another.
     shares = (rows["prediction"] == rows["target"]).groupby(rows["image_index"]).mean()
     return [rate(float(shares.sum()), len(shares))] if len(shares) else []
@@ -46,7 +46,7 @@ CLAIMS = (
         says="more successful",
         needs="images with other classes than their own as targets",
         measure=share_that_arrived,
-        claimed=words.NEARLY_ALL,
+        claimed=thresholds.NEARLY_ALL,
         differs="the classifier itself decides; the original judges by eye whether features of the class appear",
     ),
     _claim(

@@ -7,14 +7,14 @@ from analysis.intervals import wilson_interval
 
 
 def rate(successes: float, count: float, subject: str = "") -> Measurement:
-    """A share with its Wilson interval."""
+    """Return a share with its Wilson interval."""
     low, high = wilson_interval(successes, count)
     value = successes / count if count else float("nan")
     return Measurement(value=value, low=float(low), high=float(high), count=int(count), subject=subject)
 
 
 def complement(measured: Measurement) -> Measurement:
-    """The share of the other cases."""
+    """Return the share of the other cases."""
     return Measurement(
         value=1 - measured.value,
         low=1 - measured.high,
@@ -25,7 +25,7 @@ def complement(measured: Measurement) -> Measurement:
 
 
 def rate_difference(one: Measurement, other: Measurement, subject: str = "") -> Measurement:
-    """`one` minus `other` with an interval from both shares' own; `count` is the smaller of the two.
+    """Return `one` minus `other` with an interval from both shares' own; `count` is the smaller of the two.
 
     Source: Newcombe 1998 (differences), method 10, for independent samples. For shares of the same images it errs
     on the wide side, as long as these agree more often than not.

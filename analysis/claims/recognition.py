@@ -15,9 +15,9 @@ FEWEST_CLASSES, FEWEST_SEEDS = 4, 8
 IMAGE = ["class_index", "seed"]
 
 
-def of_recipe(run: Evidence, recipe: str, class_index: int | None = None) -> pd.DataFrame:
-    """The rows of a recipe, of all classes or one; none where these are too few to speak of."""
-    rows = run.rows[run.rows["recipe"] == recipe]
+def of_recipe(evidence: Evidence, recipe: str, class_index: int | None = None) -> pd.DataFrame:
+    """Return the rows of a recipe, of all classes or one; none if they are too few to judge."""
+    rows = evidence.rows[evidence.rows["recipe"] == recipe]
     if class_index is None:
         return rows if rows["class_index"].nunique() >= FEWEST_CLASSES else rows[:0]
     rows = rows[rows["class_index"] == class_index]
@@ -25,7 +25,7 @@ def of_recipe(run: Evidence, recipe: str, class_index: int | None = None) -> pd.
 
 
 def recognised(rows: pd.DataFrame, rank: str = "top1") -> dict[str, Measurement]:
-    """The share of the images that each judge takes for their class, by judge."""
+    """Measure the share of the images that each judge takes for their class, by judge."""
     if rows.empty:
         return {}
     table = judge_accuracy(rows, by=(), rank=rank)
@@ -37,39 +37,39 @@ def recognised(rows: pd.DataFrame, rank: str = "top1") -> dict[str, Measurement]
 
 
 def share_recognised(
-    run: Evidence,
+    evidence: Evidence,
     recipes: Iterable[str],
     class_index: int | None = None,
     *,
     rank: str = "top1",
     fewest: int = 1,
 ) -> list[Measurement]:
-    """The share that each judge recognises, recipe by recipe, of those with `fewest` images or more."""
+    """Measure the share that each judge recognises, by recipe, of recipes with `fewest` images or more."""
     return [
         rate(each.value * each.count, each.count, f"{recipe}, {each.subject}")
         for recipe in recipes
-        for each in recognised(of_recipe(run, recipe, class_index), rank).values()
+        for each in recognised(of_recipe(evidence, recipe, class_index), rank).values()
         if each.count >= fewest
     ]
 
 
 def gain_in_recognition(
-    run: Evidence, recipe: str, over: str, class_index: int | None = None
+    evidence: Evidence, recipe: str, over: str, class_index: int | None = None
 ) -> list[Measurement]:
-    """How many more images of a recipe each judge recognises than of another, of the same classes and seeds."""
-    one, other = of_recipe(run, recipe, class_index), of_recipe(run, over, class_index)
+    """Measure how many more images of one recipe than of another each judge recognises, cell by cell."""
+    one, other = of_recipe(evidence, recipe, class_index), of_recipe(evidence, over, class_index)
     both = pd.MultiIndex.from_frame(one[IMAGE]).intersection(pd.MultiIndex.from_frame(other[IMAGE]))
     shares = [recognised(each[pd.MultiIndex.from_frame(each[IMAGE]).isin(both)]) for each in (one, other)]
     judges = sorted(set(shares[0]) & set(shares[1]))
     return [rate_difference(shares[0][each], shares[1][each], f"judge {each}") for each in judges]
 
 
-def difference(run: Evidence, of: str, recipe: str, over: str, subject: str = "") -> list[Measurement]:
-    """The mean of a column under a recipe minus that under another, class by class and seed by seed."""
-    pair, rows = (recipe, over), of_many_classes(run)
+def difference(evidence: Evidence, of: str, recipe: str, over: str, subject: str = "") -> list[Measurement]:
+    """Measure the mean of a column under a recipe minus that under another, class by class and seed by seed."""
+    pair, rows = (recipe, over), of_many_classes(evidence)
     return paired_difference(rows, of=of, between="recipe", pair=pair, by=IMAGE, subject=subject)
 
 
-def of_many_classes(run: Evidence) -> pd.DataFrame:
-    rows = run.rows
+def of_many_classes(evidence: Evidence) -> pd.DataFrame:
+    rows = evidence.rows
     return rows if rows["class_index"].nunique() >= FEWEST_CLASSES else rows[:0]

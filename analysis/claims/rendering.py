@@ -53,7 +53,7 @@ _TEMPLATE = """\
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A document with a table for each section of the original."""
+    """Return a document with a table for each section of the original."""
     parts = ["# Claims", summary(table), RULES]
     for section, rows in _sections(table):
         lines = [_HEADERS, ["---"] * len(_HEADERS), *(_markdown_cells(row) for row in rows)]
@@ -66,7 +66,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as it is; a text that a spreadsheet would run as a formula begins with an apostrophe."""
+    """Return the table as CSV; a text that a spreadsheet would run as a formula begins with an apostrophe."""
     texts = table.select_dtypes(include="str").columns
     safe = table.assign(**{name: [_spreadsheet(each) for each in table[name]] for name in texts})
     text: str = safe.to_csv(index=False)
@@ -74,7 +74,7 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def to_html(table: pd.DataFrame) -> Markup:
-    """A `<div class="claims">` for a section of a page, its headings `<h3>`: no style, script or id."""
+    """Return a `<div class="claims">` for a section of a page, its headings `<h3>`: no style, script or id."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     text = environment.from_string(_TEMPLATE).render(
         summary=summary(table),
@@ -87,15 +87,15 @@ def to_html(table: pd.DataFrame) -> Markup:
 
 
 def _sections(table: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Each section's claims, with the measurements of a run together."""
+    """Return each section's claims, with the measurements of a run together."""
     return [
-        (str(section), [_shown(group) for _, group in rows.groupby(["claim", "run"], sort=False)])
+        (str(section), [_texts(group) for _, group in rows.groupby(["claim", "run"], sort=False)])
         for section, rows in table.groupby("section", sort=False)
     ]
 
 
-def _shown(group: pd.DataFrame) -> dict[str, Any]:
-    """The texts of a claim in a run."""
+def _texts(group: pd.DataFrame) -> dict[str, Any]:
+    """Return the texts of a claim in a run."""
     row = group.iloc[0]
     names = ("statement", "says", "rule", "run", "verdict", "differs", "needs", "command")
     elsewhere = row["verdict"] != NOT_MEASURED and not row["same_setting"]
@@ -130,7 +130,7 @@ def _markdown_cells(row: dict[str, Any]) -> list[str]:
 
 
 def _markdown(text: str) -> str:
-    """The text with all that Markdown and the HTML in it would understand made plain, on one line."""
+    """Return the text on one line, with all that Markdown and the HTML in it would interpret escaped."""
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", line)

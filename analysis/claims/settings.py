@@ -3,21 +3,21 @@
 from analysis.claims.claim import Setting
 
 FLOWERS = Setting(
-    words="a small convolutional network on flowers, 40 epochs",
+    description="a small convolutional network on flowers, 40 epochs",
     models=("flower_deep",),
     datasets=("flowers",),
 )
 FASHION = Setting(
-    words="a small convolutional network on Fashion-MNIST",
+    description="a small convolutional network on Fashion-MNIST",
     models=("fashion_deep",),
     datasets=("fashion_mnist",),
 )
 FASHION_ALEXNET = Setting(
-    words="an AlexNet on Fashion-MNIST",
+    description="an AlexNet on Fashion-MNIST",
     models=("fashion_alexnet",),
     datasets=("fashion_mnist",),
 )
-IMAGENET = Setting(words="Inception v3", models=("inception_v3",))
+IMAGENET = Setting(description="Inception v3", models=("inception_v3",))
 
 FOLDER = "runs/reproduce"
 

@@ -11,10 +11,10 @@ _COMBINED, _GRADIENT = "occlusion_gradient_x_input", "gradient_x_input"
 _SECTION = "Additive Attributions for Non-Locality"
 
 
-def gain_of_occlusion(run: Evidence, score: str, order: tuple[str, str]) -> list[Measurement]:
-    """The mean score of the first method of the order minus that of the second, image by image."""
+def gain_of_occlusion(evidence: Evidence, score: str, order: tuple[str, str]) -> list[Measurement]:
+    """Measure the mean score of the first method of the order minus that of the second, image by image."""
     return paired_difference(
-        run.rows, of=score, between="method", pair=order, by=["image_index", "target"], subject=score
+        evidence.rows, of=score, between="method", pair=order, by=["image_index", "target"], subject=score
     )
 
 

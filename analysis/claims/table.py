@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims.circumstances import differences, in_setting
 from analysis.claims.claim import NOT_MEASURED, VERDICTS, Claim, Measurement, verdict
-from analysis.claims.evidence import KINDS, Evidence
+from analysis.claims.differences import differences, in_setting
+from analysis.claims.evidence import Evidence
 from analysis.claims.registry import CLAIMS
-from analysis.run import Source, open_sources
+from analysis.run import Run, open_runs
+from analysis.sweep_kinds import SWEEP_KINDS
 
 COLUMNS = {
     "claim": "str",
@@ -38,7 +39,7 @@ COLUMNS = {
 
 
 def claims_table(runs: Sequence[str | Path], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """A row for each measurement of a claim, in the original's order, and one for each claim without any.
+    """Return a row for each measurement of a claim, in the original's order, and one for each claim without any.
 
     `value`, `low` and `high` (95 %) over `count` cases were measured, of `subject`, in `run`; `original` is the
     number that the original states, `says` what it says. The `finding` of each follows from the `rule` alone,
@@ -46,32 +47,32 @@ def claims_table(runs: Sequence[str | Path], claims: Sequence[Claim] = CLAIMS) -
     network and data are the original's; `differs` says what is not. `needs` and `command` say how to measure what
     was not. Raises ValueError for what is no run directory, a run given twice and a sweep of unknown kind.
     """
-    return table_of([_refuse_unknown(source) for source in open_sources([str(run) for run in runs])], claims)
+    return table_of([_refuse_unknown(run) for run in open_runs(runs)], claims)
 
 
-def table_of(sources: Sequence[Source], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """The table of runs that are open; those of kinds that no claim is about say nothing."""
+def table_of(runs: Sequence[Run], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """Return the table of runs that are open; runs of kinds that no claim is about add nothing."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     reasons: dict[str, list[str]] = defaultdict(list)
     # One run after the other: the rows of a large one fill memory.
-    for source in sources:
-        run = Evidence(source)
+    for run in runs:
+        evidence = Evidence(run)
         for claim in claims:
-            if claim.kind == run.kind and claim.applies(run):
-                measured, reason = _measured(claim, run)
-                found[claim.id] += _rows(claim, run, measured)
-                reasons[claim.id] += [f"{run.source.name}: {reason}"] if reason else []
+            if claim.applies(evidence):
+                measured, reason = _measured(claim, evidence)
+                found[claim.id] += _rows(claim, evidence, measured)
+                reasons[claim.id] += [f"{run.name}: {reason}"] if reason else []
     rows = [row for claim in claims for row in found[claim.id] or [_missing(claim, reasons[claim.id])]]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each claim and run that measured it, and for each claim without."""
+    """Return a row for each claim and run that measured it, and for each claim without."""
     return table.drop_duplicates(["claim", "run"])
 
 
 def summary(table: pd.DataFrame) -> str:
-    """How many claims came to which verdict, in two sentences; one that two runs measured counts twice."""
+    """Return in two sentences how many claims came to which verdict; one that two runs measured counts twice."""
     found = verdicts(table)
     counts = Counter(found["verdict"])
     measured = found[found["verdict"] != NOT_MEASURED]
@@ -83,21 +84,21 @@ def summary(table: pd.DataFrame) -> str:
     )
 
 
-def _measured(claim: Claim, run: Evidence) -> tuple[list[Measurement], str]:
-    """The measurements, or why a run that is damaged or incomplete has none."""
+def _measured(claim: Claim, evidence: Evidence) -> tuple[list[Measurement], str]:
+    """Return the measurements, or why a run that is damaged or incomplete has none."""
     try:
-        return claim.measure(run), ""
+        return claim.measure(evidence), ""
     except ValueError as error:
         return [], str(error)
 
 
-def _rows(claim: Claim, run: Evidence, measured: Sequence[Measurement]) -> list[dict[str, Any]]:
+def _rows(claim: Claim, evidence: Evidence, measured: Sequence[Measurement]) -> list[dict[str, Any]]:
     findings = [claim.claimed.finding(each) for each in measured]
     shared = _stated(claim) | {
-        "run": run.source.name,
+        "run": evidence.run.name,
         "verdict": verdict(findings),
-        "same_setting": in_setting(claim, run),
-        "differs": differences(claim, run),
+        "same_setting": in_setting(claim, evidence),
+        "differs": differences(claim, evidence),
         "needs": "",
         "command": claim.command,
     }
@@ -132,8 +133,7 @@ def _stated(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _refuse_unknown(source: Source) -> Source:
-    known = (*KINDS, "tune_recipe")
-    if source.kind not in known:
-        raise ValueError(f"{source.url} holds a sweep of kind {source.kind!r}: accepted: {', '.join(known)}")
-    return source
+def _refuse_unknown(run: Run) -> Run:
+    if run.kind not in SWEEP_KINDS:
+        raise ValueError(f"{run.url} holds a sweep of kind {run.kind!r}: accepted: {', '.join(SWEEP_KINDS)}")
+    return run

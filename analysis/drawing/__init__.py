@@ -1,1 +1,1 @@
-"""What figures and videos are drawn with: charts, grids of images, labels, video files."""
+"""Matplotlib and video: charts, pages of small images, text labels, pixel operations, video files."""

@@ -1,4 +1,4 @@
-"""The look of charts: a page with a title, axes of ε, curves with their intervals, heatmaps."""
+"""Charts: a page with a title, axes of ε, curves with their intervals, heatmaps, legends and ticks."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from analysis.drawing.image_grid import (
 )
 from analysis.drawing.labels import FONT_FAMILY, fit_label
 
-# Told apart by readers who see few colours (Okabe and Ito 2008), and by their markers.
+# Colours that readers with colour blindness can distinguish (Okabe and Ito 2008); markers distinguish them too.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1f2328", "#8a6d3b", "#7a7a7a")
 _MARKERS = "osD^vP*Xh"
 _GRID = "#d9dde1"
@@ -34,7 +34,7 @@ _NAME_WIDTH = 0.9
 
 
 def blank_chart(width: float, height: float, *, title: str, notes: Sequence[str] = ()) -> Figure:
-    """A page of these inches with its title; axes that are added fill what is left."""
+    """Return a page of this size in inches with its title and notes; axes that are added fill the rest."""
     top = MARGIN + TITLE_HEIGHT + len(notes) * LINE_HEIGHT
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
     figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 1 - top / height - 0.01))
@@ -45,7 +45,7 @@ def blank_chart(width: float, height: float, *, title: str, notes: Sequence[str]
 
 
 def styles(names: Sequence[str], *, markers: bool = True) -> dict[str, dict[str, str]]:
-    """Colour and marker of each name, alike in every panel of a figure."""
+    """Return colour and marker of each name: the same name looks the same in every panel of a figure."""
     return {
         name: {
             "color": _COLORS[index % len(_COLORS)],
@@ -56,7 +56,7 @@ def styles(names: Sequence[str], *, markers: bool = True) -> dict[str, dict[str,
 
 
 def style_axes(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
-    """Small type, a pale grid, no box; texts are drawn as they are, whatever they contain."""
+    """Give axes small type, a pale grid and pale edges; no character of a text has a special meaning."""
     axes.tick_params(labelsize=NOTE.size, labelcolor=NOTE.color, color=_GRID, which="both")
     axes.grid(color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -67,15 +67,15 @@ def style_axes(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None
 
 
 def share_axis(axes: Axes) -> None:
-    """The y axis runs from 0 to 100 %."""
+    """Make the y axis run from 0 to 100 %."""
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def epsilon_axis(axes: Axes, smallest: float, largest: float) -> None:
-    """An x axis of ε · 255, linear up to the smallest positive ε and logarithmic beyond; ε itself on top.
+    """Draw an x axis of ε · 255, linear up to the smallest positive ε and logarithmic beyond; ε itself on top.
 
-    Both ends are given in [0, 1] pixel space.
+    `smallest` and `largest` are ε in [0, 1] pixel space.
     """
     low, high = smallest * 255, max(largest * 255, 2 * smallest * 255)
     doubled = 2.0 ** np.arange(np.ceil(np.log2(low) - 1e-9), np.floor(np.log2(high) + 1e-9) + 1)
@@ -91,7 +91,10 @@ def epsilon_axis(axes: Axes, smallest: float, largest: float) -> None:
 
 
 def draw_curve(axes: Axes, curve: pd.DataFrame, *, label: str, steps: bool = False, **style: str) -> None:
-    """The `rate` over `epsilon` of a table with its band from `low` to `high`; `steps`: level up to the next ε."""
+    """Draw `rate` over `epsilon` of a table, with a band from `low` to `high`.
+
+    With `steps` a rate holds up to the next ε.
+    """
     x, kind = curve["epsilon"] * 255, "post" if steps else None
     drawstyle = "steps-post" if steps else "default"
     axes.plot(x, curve["rate"], label=label, linewidth=1.3, markersize=3.5, drawstyle=drawstyle, **style)
@@ -101,7 +104,7 @@ def draw_curve(axes: Axes, curve: pd.DataFrame, *, label: str, steps: bool = Fal
 
 
 def draw_legend(axes: Axes) -> None:
-    """The names of the curves in the corner with the most room."""
+    """Write the names of the curves where they hide least."""
     legend = axes.legend(loc="best", fontsize=NOTE.size, frameon=True, framealpha=0.85, edgecolor=_GRID)
     for text in legend.get_texts():
         text.set_text(_fit(text.get_text(), axes_width(axes) / 2, NOTE))
@@ -109,9 +112,9 @@ def draw_legend(axes: Axes) -> None:
 
 
 def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | None = None) -> None:
-    """Shares `[rows, columns]` in [0, 1] as colours, NaN as nothing, with `numbers` in the cells if given.
+    """Draw shares `[rows, columns]` in [0, 1] as colours, NaN without one, with `numbers` in the cells if given.
 
-    A number that is an empty text is left out. `name_ticks` names the rows and columns.
+    A cell whose number is an empty text stays empty. `name_ticks` names the rows and columns.
     """
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     if numbers is None:
@@ -125,7 +128,7 @@ def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | N
 
 
 def name_ticks(axes: Axes, which: str, names: Sequence[str]) -> None:
-    """Names at 0, 1, 2 … along an axis; every second or third if they are too many."""
+    """Write names at 0, 1, 2 … along an axis; every second or third if there are too many."""
     positions = range(0, len(names), max(1, -(-len(names) // _MOST_NAMES)))
     shown = [_fit(names[position], _NAME_WIDTH, NOTE) for position in positions]
     if which == "x":
@@ -143,7 +146,7 @@ def _symlog(axes: Axes, linear: float, limits: tuple[float, float], ticks: Seque
 
 
 def axes_width(axes: Axes) -> float:
-    """The inches that a panel may take up across: its share of the page."""
+    """Return the width of a panel in inches: its share of the page."""
     figure, grid = axes.get_figure(), axes.get_subplotspec()
     width = float(figure.get_figwidth()) - 2 * MARGIN  # type: ignore[union-attr]
     return width if grid is None else width * len(grid.colspan) / grid.get_gridspec().ncols - 0.6

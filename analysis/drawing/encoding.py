@@ -1,4 +1,4 @@
-"""Frames to a video file: H.264 in MP4 and VP9 in WebM, which browsers and players open as they are."""
+"""Write frames to a video file: H.264 in MP4 or VP9 in WebM, which browsers and players open."""
 
 import os
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 class VideoFormat:
     """A kind of file: its container, the encoder's name in FFmpeg, and the options of both.
 
-    `small_options` of the encoder are those of a file about a third as large, whose edges are a little softer.
+    With `small_options` the encoder makes a file about a third as large, whose edges are a little softer.
     """
 
     container: str
@@ -49,12 +49,12 @@ FORMATS = {
     ),
 }
 
-# Without these tags players take BT.709 or BT.601 by the size of the frame, and colours shift.
+# Without these tags players choose BT.709 or BT.601 by the size of the frame, and colours shift.
 _BT709 = 1
 
 
 def video_format(path: Path) -> VideoFormat:
-    """What a video under this name is. ValueError for another suffix, and where the encoder is missing."""
+    """Return the format of a video by its suffix. Raise ValueError for another suffix or a missing encoder."""
     if path.suffix not in FORMATS:
         raise ValueError(f"output is {path.name!r}: give a name that ends in {', '.join(FORMATS)}")
     chosen = FORMATS[path.suffix]
@@ -70,7 +70,7 @@ def video_format(path: Path) -> VideoFormat:
 
 
 class VideoWriter:
-    """Writes frames `[H, W, 3]` uint8, all of one size, to a video; to be used in a `with` statement.
+    """A video file that frames `[H, W, 3]` uint8 of one size are written to, in a `with` statement.
 
     The suffix chooses the format; `small`, for a page, its small options. An odd height or width is padded by
     repeating the last row or column: yuv420p has one colour for two pixels. The file appears under its name when
@@ -87,7 +87,7 @@ class VideoWriter:
         self._stream: av.VideoStream | None = None
 
     def write(self, frame: NDArray[np.uint8]) -> None:
-        """Adds a frame."""
+        """Add a frame. Raise ValueError for one of another size."""
         height, width = frame.shape[:2]
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Pages of small images: strips under a title each, in a grid, with a judge's verdict on every image."""
+"""Pages of small images: strips in a grid, each under a title, with a verdict on every image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from analysis.drawing.labels import FONT_FAMILY, fit_label
 
-# Inches, and points for texts. One Axes in inches covers the page, so that texts and images keep clear of
-# each other by arithmetic; an Axes per image would take seconds a page.
+# Inches, and points for texts. One Axes covers the whole page and its unit is an inch: places of texts and images
+# are computed, so that none covers another. An Axes per image would take seconds a page.
 IMAGE_SIZE = 1.5
 GAP = 0.06
 STRIP_GAP = 0.14
@@ -26,6 +26,8 @@ RIGHT, WRONG, EMPTY = "#1a7f37", "#cf222e", "#eff1f3"
 
 @dataclass(frozen=True, kw_only=True)
 class TextStyle:
+    """Size in points, colour and weight of a text."""
+
     size: float = 7
     color: str = "#1f2328"
     weight: str = "normal"
@@ -36,7 +38,7 @@ TITLE, NAME, NOTE = TextStyle(size=10, weight="bold"), TextStyle(), TextStyle(co
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """An image `[H, W, C]`, None where none is stored; whether the judge names its class, None if unknown.
+    """An image `[H, W, C]`, None if none is stored, with a verdict: `correct` is None without one.
 
     `caption` is a line above the image.
     """
@@ -69,7 +71,7 @@ class Page:
 
 
 def draw_page(page: Page) -> Figure:
-    """The page as a figure as large as its content."""
+    """Draw a page; the figure is as large as its content."""
     strip_width = len(page.strips[0].cells) * (IMAGE_SIZE + GAP) - GAP
     heading = 2 * LINE_HEIGHT + GAP if _has_captions(page.strips) else LINE_HEIGHT
     strip_height = heading + IMAGE_SIZE + GAP
@@ -117,7 +119,7 @@ def _draw_headers(axes: Axes, headers: Sequence[str], left: float, top: float) -
 
 def _draw_strip(axes: Axes, strip: Strip, left: float, top: float, heading: float) -> None:
     room = len(strip.cells) * (IMAGE_SIZE + GAP) - GAP
-    # Where captions stand between, a title keeps its distance from the images above it.
+    # With captions a strip is denser: its title keeps some distance from the images above it.
     _draw_text(axes, strip.title, (left, top + (GAP if heading > LINE_HEIGHT else 0)), room, NAME)
     for column, cell in enumerate(strip.cells):
         x = left + column * (IMAGE_SIZE + GAP)
@@ -142,7 +144,7 @@ def _draw_cell(axes: Axes, cell: Cell, left: float, top: float) -> None:
 def _draw_verdict(axes: Axes, correct: bool, left: float, top: float, width: float, height: float) -> None:
     color = RIGHT if correct else WRONG
     axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=1.2))
-    # The mark tells right from wrong without the colours.
+    # A reader who cannot distinguish the colours needs the mark.
     badge = {"facecolor": color, "linewidth": 0, "pad": 1.2}
     corner = (left + width - 0.03, top + height - 0.03)
     mark = "\N{CHECK MARK}" if correct else "\N{BALLOT X}"
@@ -152,7 +154,7 @@ def _draw_verdict(axes: Axes, correct: bool, left: float, top: float, width: flo
 
 
 def _draw_text(axes: Axes, text: str, corner: tuple[float, float], width: float, style: TextStyle) -> None:
-    """One line of at most `width` with its upper left corner there."""
+    """Write a line of at most `width` inches with its upper left corner at `corner`."""
     x, y = corner
     line = fit_label(
         text, width=width * DOTS_PER_INCH, dpi=DOTS_PER_INCH, font_size=style.size, weight=style.weight

@@ -1,4 +1,4 @@
-"""Names that come from data, made fit to be drawn or to be part of a file name."""
+"""Make names that come from data safe to draw and to use in file names."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _LONGEST = 200
 
 
 def fit_label(text: str, *, width: float, dpi: float, font_size: float, weight: str = "normal") -> str:
-    """`text` on one line of at most `width` dots at `font_size` points, a longer one cut with an ellipsis.
+    """Return `text` as one line of at most `width` dots at `font_size` points; a longer one ends in an ellipsis.
 
     Control characters, those that change the writing direction included, are dropped; a character that the
     font lacks becomes a replacement character. The line runs from left to right whatever script it has.
@@ -37,7 +37,7 @@ def fit_label(text: str, *, width: float, dpi: float, font_size: float, weight: 
 
 
 def file_stem(text: str) -> str:
-    """A file name without extension: letters, digits, `-` and `_` alone, different for different texts."""
+    """Return a file name without extension: letters, digits, `-` and `_`; different texts, different names."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:64]
     if stem and stem == text:
         return stem
@@ -45,6 +45,7 @@ def file_stem(text: str) -> str:
 
 
 def _drawable(text: str) -> str:
+    """Return the text without control characters, with characters that the font lacks replaced."""
     spaced = " ".join(text.split())
     font = get_font(findfont(FontProperties(family=FONT_FAMILY)))
     visible = (character for character in spaced if not unicodedata.category(character).startswith("C"))

@@ -1,4 +1,4 @@
-"""Pixels and lines of letters laid over pictures: milliseconds, where matplotlib takes a second for a page."""
+"""Resize pictures and draw text on them directly: milliseconds a frame, where matplotlib takes a second."""
 
 from functools import lru_cache
 
@@ -13,16 +13,19 @@ from analysis.drawing.labels import FONT_FAMILY, fit_label
 Pixels = NDArray[np.uint8]
 
 
-def fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """Height and width of an image whose longer side has this many pixels at most; whole multiples if enlarged."""
+def fit_size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """Return height and width of an image whose longer side gets at most `longest` pixels.
+
+    A smaller image is enlarged by a whole factor.
+    """
     side = max(shape)
     if side <= longest:
         return shape[0] * (longest // side), shape[1] * (longest // side)
     return max(1, shape[0] * longest // side), max(1, shape[1] * longest // side)
 
 
-def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """The image at another height and width: whole pixels repeated where it grows by a whole factor."""
+def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return the image at another height and width; whole pixels are repeated if it grows by a whole factor."""
     factor = size[0] // image.shape[0]
     if size == (image.shape[0] * factor, image.shape[1] * factor):
         return image.repeat(factor, 0).repeat(factor, 1)
@@ -30,8 +33,8 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(picture)
 
 
-def lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None:
-    """Writes ready-made letters into the frame."""
+def draw_text(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None:
+    """Draw a text that `render_text` made into the frame, in place."""
     letters, color = text
     area = frame[top : top + letters.shape[0], left : left + letters.shape[1]]
     opacity = letters[: area.shape[0], : area.shape[1], None] / np.float32(255)
@@ -39,8 +42,8 @@ def lay(frame: Pixels, text: tuple[Pixels, Pixels], left: int, top: int) -> None
 
 
 @lru_cache(maxsize=4096)
-def written(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixels]:
-    """Opacity `[h, w]` of a line of at most `width` pixels, and its colour."""
+def render_text(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixels]:
+    """Return the opacity `[h, w]` of a line of text of at most `width` pixels, and its colour."""
     # At 72 dots an inch, points are pixels.
     line = fit_label(text, width=width, dpi=72, font_size=size)
     font = ImageFont.truetype(findfont(FontProperties(family=FONT_FAMILY)), size)
@@ -50,5 +53,5 @@ def written(text: str, size: int, color: str, width: int) -> tuple[Pixels, Pixel
 
 
 def color_bytes(color: str) -> Pixels:
-    """The three bytes of a colour that matplotlib knows."""
+    """Return the three bytes of a colour that matplotlib knows."""
     return np.rint(np.array(to_rgb(color)) * 255).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""What a model thinks a class looks like: generated and modified images, judges, strips, recipe searches."""
+"""Images generated for a class: how judges see them, contact sheets, recipes compared, videos, recipe searches."""

@@ -1,4 +1,4 @@
-"""Pictures of generated classes: thumbnails, tiled into one file for each class and recipe, and full images."""
+"""Image files of a report: thumbnails, tiled into one file for each class and recipe, and full images."""
 
 import math
 import os
@@ -7,18 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
-from analysis import load
-from analysis.generation.class_strips import chunks
+from analysis.drawing.pages import chunks
+from analysis.generation.class_strips import Look
+from analysis.generation.rows import GeneratedImages
 from analysis.html.site import Site
-from analysis.run import Source
+from analysis.image_files import decode_png
+from analysis.run import Run
 
-# Dots: what a card of the gallery is wide on a screen with two dots a pixel, and the least that shows anything.
+# Widths in dots: of a card of the gallery on a screen with two dots a pixel, of the smallest useful thumbnail.
 TILING_WIDTH, LEAST_TILE = 320, 72
 
-# Up to here PNG files are copied as they are stored; a larger run's become WebP, at a quarter of the size.
+# Up to this size of a run PNG files are copied as they are stored; those of a larger run become WebP, at a quarter
+# of the size.
 MOST_PNG_BYTES = 1_000_000_000
 
 _NUM_WORKERS = min(8, os.cpu_count() or 1)
@@ -52,13 +57,13 @@ class Tiling:
         return self.num_rows * self.tile
 
     def place(self, position: int) -> tuple[int, int]:
-        """Left and top of a seed's tile."""
+        """Return left and top of a seed's tile."""
         return position % self.num_columns * self.tile, position // self.num_columns * self.tile
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Where the pictures of a run are, by what they show: (class index, recipe) and (class, recipe, seed)."""
+    """Paths of a run's pictures: thumbnails by class index and recipe, full images by class, recipe and seed."""
 
     tiling: Tiling
     thumbnails: dict[tuple[int, str], str] = field(default_factory=dict)
@@ -76,63 +81,80 @@ class _Picture:
 
 
 def tiling_of(num_seeds: int) -> Tiling:
-    """The tiling of this many seeds."""
+    """Return the tiling of this many seeds, nearly square."""
     num_columns = math.ceil(math.sqrt(num_seeds))
     return Tiling(num_seeds=num_seeds, tile=max(LEAST_TILE, TILING_WIDTH // num_columns))
 
 
-def write_pictures(
-    source: Source, site: Site, rows: pd.DataFrame, recipes: Sequence[str], seeds: Sequence[int]
-) -> Pictures:
-    """Writes the pictures of all rows that name one. A recipe at a time: its thumbnails are in memory together."""
-    pictures = Pictures(tiling=tiling_of(len(seeds)))
-    numbers = {recipe: number for number, recipe in enumerate(recipes)}
-    stored = rows[rows["image_key"].notna()]
+def write_pictures(images: GeneratedImages, site: Site, look: Look) -> Pictures:
+    """Write the pictures of all rows that name one, the thumbnails in this look.
+
+    One recipe after another, because all thumbnails of a recipe are in memory at once.
+    """
+    pictures = Pictures(tiling=tiling_of(len(images.seeds)))
+    numbers = {recipe: number for number, recipe in enumerate(images.recipes)}
+    stored = images.rows[images.rows["image_key"].notna()]
+    reading = _Reading(run=images.run, tile=pictures.tiling.tile, look=look)
     with ThreadPoolExecutor(_NUM_WORKERS) as pool:
-        for recipe in recipes:
+        for recipe in images.recipes:
             tiled: dict[int, Image.Image] = {}
-            for picture in _read(source, stored[stored["recipe"] == recipe], pictures.tiling.tile, pool):
-                _place(picture, tiled, pictures.tiling, seeds)
-                _put_full(picture, source, site, pictures, numbers)
+            for picture in reading.pictures(stored[stored["recipe"] == recipe], pool):
+                _place(picture, tiled, pictures.tiling, images.seeds)
+                _put_full(picture, images.run, site, pictures, numbers)
             for (index, _), content in zip(tiled.items(), pool.map(_webp, tiled.values()), strict=True):
-                path = f"{source.id}/thumbnails/{index:04d}-{numbers[recipe]}.webp"
+                path = f"{images.run.id}/thumbnails/{index:04d}-{numbers[recipe]}.webp"
                 pictures.thumbnails[index, recipe] = site.put(path, content)
     return pictures
 
 
-def _read(source: Source, rows: pd.DataFrame, tile: int, pool: ThreadPoolExecutor) -> Iterator[_Picture]:
-    """The pictures of the rows, each image file read once."""
-    copied = source.status.image_bytes <= MOST_PNG_BYTES
-    files = [file for _, file in rows.groupby("image_file", observed=True, sort=True)]
-    for some in chunks(files, 2 * _NUM_WORKERS):
-        for found in pool.map(lambda file: _read_file(source.url, file, tile, copied), some):
-            yield from found
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """How the images of a run are read and made into pictures, several files at once."""
+
+    run: Run
+    tile: int
+    look: Look
+
+    @property
+    def copies(self) -> bool:
+        """True if full images are copied as they are stored."""
+        return self.run.status.image_bytes <= MOST_PNG_BYTES
+
+    def pictures(self, rows: pd.DataFrame, pool: ThreadPoolExecutor) -> Iterator[_Picture]:
+        """Yield the pictures of the rows; each image file is read once."""
+        files = [file for _, file in rows.groupby("image_file", observed=True, sort=True)]
+        # Some files at a time: the pool would read ahead of its consumer without end.
+        for some in chunks(files, 2 * _NUM_WORKERS):
+            for found in pool.map(self._file, some):
+                yield from found
+
+    def _file(self, rows: pd.DataFrame) -> list[_Picture]:
+        keys = list(rows["image_key"])
+        contents = self.run.encoded_images(keys, rows=rows)
+        cells = zip(rows["class_index"], rows["recipe"], rows["seed"], strict=True)
+        return [
+            self._picture(key, (int(index), str(recipe), int(seed)), content)
+            for key, (index, recipe, seed), content in zip(keys, cells, contents, strict=True)
+        ]
+
+    def _picture(self, key: str, cell: Cell, content: bytes) -> _Picture:
+        pixels = decode_png(key, content)
+        image, shown = _three_channels(pixels), _three_channels(self.look.apply(pixels))
+        return _Picture(
+            cell=cell,
+            content=content if self.copies else _webp(image, _FULL_QUALITY),
+            suffix="png" if self.copies else "webp",
+            size=image.size,
+            tile=shown.resize((self.tile, self.tile), Image.Resampling.LANCZOS),
+        )
 
 
-def _read_file(url: str, rows: pd.DataFrame, tile: int, copied: bool) -> list[_Picture]:
-    keys = list(rows["image_key"])
-    contents = load.encoded_images(url, keys, rows=rows)
-    cells = zip(rows["class_index"], rows["recipe"], rows["seed"], strict=True)
-    return [
-        _picture(key, (int(index), str(recipe), int(seed)), content, tile, copied)
-        for key, (index, recipe, seed), content in zip(keys, cells, contents, strict=True)
-    ]
-
-
-def _picture(key: str, cell: Cell, content: bytes, tile: int, copied: bool) -> _Picture:
-    pixels = load.decode_png(key, content)
-    image = Image.fromarray(pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels)
-    return _Picture(
-        cell=cell,
-        content=content if copied else _webp(image, _FULL_QUALITY),
-        suffix="png" if copied else "webp",
-        size=image.size,
-        tile=image.resize((tile, tile), Image.Resampling.LANCZOS),
-    )
+def _three_channels(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels)
 
 
 def _place(picture: _Picture, tiled: dict[int, Image.Image], tiling: Tiling, seeds: Sequence[int]) -> None:
-    """Draws a thumbnail into its class's tiling; cells without an image stay transparent."""
+    """Paste a thumbnail into its class's tiling; cells without an image stay transparent."""
     index, _, seed = picture.cell
     if index not in tiled:
         tiled[index] = Image.new("RGBA", (tiling.width, tiling.height))
@@ -140,10 +162,10 @@ def _place(picture: _Picture, tiled: dict[int, Image.Image], tiling: Tiling, see
 
 
 def _put_full(
-    picture: _Picture, source: Source, site: Site, pictures: Pictures, numbers: Mapping[Hashable, int]
+    picture: _Picture, run: Run, site: Site, pictures: Pictures, numbers: Mapping[Hashable, int]
 ) -> None:
     index, recipe, seed = picture.cell
-    path = f"{source.id}/images/{index:04d}-{numbers[recipe]}-{seed}.{picture.suffix}"
+    path = f"{run.id}/images/{index:04d}-{numbers[recipe]}-{seed}.{picture.suffix}"
     pictures.full[picture.cell] = site.put(path, picture.content)
     pictures.sizes[path] = picture.size
 

@@ -5,25 +5,28 @@ python -m analysis.generation.judge_accuracy RUN [--by recipe] [--rank top1] [--
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
-from analysis import load
 from analysis.command_line import exit_status
+from analysis.generation.judges import RANKS, judge_names, verdicts
+from analysis.generation.rows import GeneratedImages
+from analysis.html.site import Site
 from analysis.intervals import wilson_interval
+from analysis.run import open_run
 from sweeps.store.terminal_text import terminal_text
-
-RANKS = {"top1": "judge_top1.", "top5": "judge_top5_hit."}
 
 
 def judge_accuracy(frame: pd.DataFrame, by: Sequence[str] = ("recipe",), rank: str = "top1") -> pd.DataFrame:
-    """Table of `judge`, `is_judge`, the columns of `by`, `rate`, `low`, `high` (Wilson, 95 %) and `count`.
+    """Return the rates by judge: `judge`, `is_judge`, `by`, `rate`, `low`, `high` (Wilson, 95 %), `count`.
 
-    `frame` comes from `analysis.load.results`. The model that the images were made on has rows of its own,
-    with `is_judge` False: it took part in the optimisation, so its rate says how far the ascent came, not how
-    good the images are. Raises ValueError for an unknown column or rank.
+    `frame` has the columns of a generation run's results. The model that the images were made on has rows of its
+    own, with `is_judge` False: it took part in the optimisation, so its rate says how far the ascent came, not how
+    good the images are. Raise ValueError for an unknown column or rank.
     """
     _refuse_unknown(frame, by, rank)
     hits = pd.concat(_hits(frame, list(by), rank), ignore_index=True)
@@ -35,29 +38,40 @@ def judge_accuracy(frame: pd.DataFrame, by: Sequence[str] = ("recipe",), rank: s
     return table[["judge", "is_judge", *by, "rate", "low", "high", "count"]].reset_index(drop=True)
 
 
-def verdicts(frame: pd.DataFrame, judge: str, rank: str = "top1") -> pd.Series:
-    """Whether `judge` takes each image for its class, as dtype `boolean`: null where it gave no verdict."""
-    answer = frame[f"{RANKS[rank]}{judge}"]
-    if rank == "top5":
-        return answer.astype("boolean")
-    return (answer == frame["class_index"]).astype("boolean").mask(answer.isna())
+def html(images: GeneratedImages, site: Site) -> Markup:
+    """Render the rates of each recipe and judge as a table; write it as CSV too."""
+    table = judge_accuracy(images.rows)
+    return site.render(
+        "judge_accuracy.html",
+        run=images.run,
+        comparison=list(_comparison(table, judge_accuracy(images.rows, rank="top5"), images.recipes)),
+        csv=site.table(f"{images.run.id}/judge-accuracy.csv", table),
+    )
 
 
-def judges(frame: pd.DataFrame, rank: str = "top1") -> list[str]:
-    """Names of the judges that a frame has verdicts of."""
-    prefix = RANKS[rank]
-    return sorted(name.removeprefix(prefix) for name in frame.columns if name.startswith(prefix))
+def text(table: pd.DataFrame) -> str:
+    """Return a table of `judge_accuracy` as it is printed: shares with three decimal places."""
+    return terminal_text(table.to_string(index=False, float_format="{:.3f}".format))
 
 
 def _hits(frame: pd.DataFrame, by: list[str], rank: str) -> list[pd.DataFrame]:
+    """Return a row per image and judge that gave a verdict on it, and one for the model's own."""
     model = frame["model"].astype("str")
     own = frame["top5_hit"] if rank == "top5" else frame["top1"] == frame["class_index"]
     parts = [frame[by].assign(judge=model, is_judge=False, hit=own.astype("boolean"))]
-    for judge in judges(frame, rank):
+    for judge in judge_names(frame, rank):
         # A judge that is the model itself took part in the optimisation; the model's own row says the same.
         part = frame[by].assign(judge=judge, is_judge=True, hit=verdicts(frame, judge, rank))
         parts.append(part[part["hit"].notna() & (model != judge)])
     return parts
+
+
+def _comparison(top1: pd.DataFrame, top5: pd.DataFrame, recipes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of each recipe, the judges first."""
+    both = top1.merge(top5[["judge", "is_judge", "recipe", "rate"]], on=["judge", "is_judge", "recipe"])
+    both = both.rename(columns={"rate_x": "rate", "rate_y": "top5"})
+    for recipe in recipes:
+        yield {"recipe": recipe, "rows": both[both["recipe"] == recipe].to_dict("records")}
 
 
 def _refuse_unknown(frame: pd.DataFrame, by: Sequence[str], rank: str) -> None:
@@ -69,6 +83,7 @@ def _refuse_unknown(frame: pd.DataFrame, by: Sequence[str], rank: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of a run, and write it as CSV where the command line says so."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.generation.judge_accuracy",
         description="Share of the generated images that each judge takes for the intended class.",
@@ -79,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the table as CSV too")
     options = parser.parse_args(arguments)
     by = [column for column in options.by.split(",") if column]
-    table = judge_accuracy(load.results(options.run), by, options.rank)
-    print(terminal_text(table.to_string(index=False, float_format="{:.3f}".format)))
+    table = judge_accuracy(open_run(options.run).results(), by, options.rank)
+    print(text(table))
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(options.output, index=False)

@@ -1,4 +1,4 @@
-"""Frames of an image beside the scatter of its logits: axes drawn once by matplotlib, dots laid over them."""
+"""Frames of an image beside a scatter of its logits: matplotlib draws the axes once, each frame adds the dots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.drawing.image_grid import NAME, NOTE, RIGHT, WRONG
 from analysis.drawing.labels import FONT_FAMILY
-from analysis.drawing.pixels import Pixels, color_bytes, fitted, lay, resized, written
+from analysis.drawing.pixels import Pixels, color_bytes, draw_text, fit_size, render_text, resize
 
 # In pixels: the image's longer side at most, the scatter beside it, what is above, between and below them.
 IMAGE, SCATTER = 448, (640, 448)
@@ -27,7 +27,7 @@ _LABEL_WIDTH = 220
 
 @dataclass(frozen=True, kw_only=True)
 class LogitSubject:
-    """What stays during the frames of one image: the target class, the names of classes, the ends of the axis.
+    """What all frames of one image share: the target class, the names of classes, the ends of the axis.
 
     `limits` are the least and the largest logit of all frames; `shape` is `[H, W]` of the image.
     """
@@ -42,11 +42,11 @@ class LogitSubject:
 
 
 class LogitLayout:
-    """The picture below all frames of one image, and where in it a logit lies."""
+    """The background of all frames of one image, and the place of a logit in it."""
 
     def __init__(self, subject: LogitSubject) -> None:
         self._subject = subject
-        self.image_size = fitted(subject.shape[:2], IMAGE)
+        self.image_size = fit_size(subject.shape[:2], IMAGE)
         height = TITLE_HEIGHT + max(IMAGE, SCATTER[1]) + TEXT_HEIGHT
         self.size = (height, 2 * MARGIN + IMAGE + GAP + SCATTER[0])
         # In the middle of its square.
@@ -57,11 +57,11 @@ class LogitLayout:
         self._base = self._draw_base()
 
     def frame(self, image: Pixels, logits: NDArray[np.floating], step: int) -> Pixels:
-        """The frame `[H, W, 3]` of an image `[H, W, C]` and all its logits `[N]` after so many steps."""
+        """Return the frame `[H, W, 3]` of an image `[H, W, C]` and all its logits `[N]` after `step` steps."""
         frame, target = self._base.copy(), self._subject.target
         top, left = self.image_place
         colors = np.broadcast_to(image, (*image.shape[:2], 3))
-        frame[top : top + self.image_size[0], left : left + self.image_size[1]] = resized(
+        frame[top : top + self.image_size[0], left : left + self.image_size[1]] = resize(
             colors, self.image_size
         )
         dots = self.dots(logits)
@@ -73,7 +73,7 @@ class LogitLayout:
         return frame
 
     def dots(self, logits: NDArray[np.floating]) -> NDArray[np.intp]:
-        """Row and column `[N, 2]` of each logit's dot."""
+        """Return row and column `[N, 2]` of each logit's dot."""
         low, high = self._subject.limits
         left, top, right, bottom = self._box()
         columns = np.linspace(left, right, len(logits)) if len(logits) > 1 else np.array([left])
@@ -81,29 +81,29 @@ class LogitLayout:
         return np.stack([rows, columns], 1).round().astype(np.intp)
 
     def _box(self) -> tuple[int, int, int, int]:
-        """The outermost dots: columns and rows left, top, right and bottom. Dots keep clear of the frame."""
+        """Return the outermost places of dots, left, top, right and bottom: a dot does not touch the axes."""
         left, top = 2 * MARGIN + IMAGE + _AXES[0], TITLE_HEIGHT + _AXES[1]
         right, bottom = MARGIN + IMAGE + GAP + SCATTER[0] - _AXES[2], TITLE_HEIGHT + SCATTER[1] - _AXES[3]
         inner = round(_TARGET_RADIUS) + 2
         return left + inner, top + inner, right - inner, bottom - inner
 
     def _name_target(self, frame: Pixels, row: int, column: int, color: str) -> None:
-        label = written(self._name(self._subject.target), _LABEL_SIZE, color, _LABEL_WIDTH)
+        label = render_text(self._name(self._subject.target), _LABEL_SIZE, color, _LABEL_WIDTH)
         left, top, right, _ = self._box()
         width, clear = label[0].shape[1], round(_TARGET_RADIUS) + 4
-        # On the side with room.
+        # To the right of the dot, or to its left if there is no room.
         place = column + clear if column + clear + width < right else column - clear - width
         corner = max(left, place), max(top, row - label[0].shape[0] // 2)
-        # Letters over a thousand dots would not be read.
+        # A thousand dots would make the letters unreadable: the area behind them is made pale.
         area = frame[corner[1] : corner[1] + label[0].shape[0], corner[0] : corner[0] + width]
         area[:] = area // 5 + 204
-        lay(frame, label, *corner)
+        draw_text(frame, label, *corner)
 
     def _write_below(self, frame: Pixels, logits: NDArray[np.floating], step: int, color: str) -> None:
         subject, top = self._subject, TITLE_HEIGHT + IMAGE + 10
-        lay(
+        draw_text(
             frame,
-            written(f"step {step} of {subject.num_steps}", _TEXT_SIZE, NAME.color, IMAGE),
+            render_text(f"step {step} of {subject.num_steps}", _TEXT_SIZE, NAME.color, IMAGE),
             MARGIN,
             top,
         )
@@ -112,11 +112,11 @@ class LogitLayout:
         text += f", logit {logits[subject.target]:.1f}"
         mark = "\N{CHECK MARK}" if place == 1 else "\N{BALLOT X}"
         left = 2 * MARGIN + IMAGE
-        lay(frame, written(f"{mark} {text}", _TEXT_SIZE, color, SCATTER[0]), left, top)
+        draw_text(frame, render_text(f"{mark} {text}", _TEXT_SIZE, color, SCATTER[0]), left, top)
         first = int(np.argmax(logits))
         if first != subject.target:
             words = f"first: {self._name(first)}, {chances[first]:.1%}"
-            lay(frame, written(words, _LABEL_SIZE, NOTE.color, SCATTER[0]), left, top + 25)
+            draw_text(frame, render_text(words, _LABEL_SIZE, NOTE.color, SCATTER[0]), left, top + 25)
 
     def _name(self, index: int) -> str:
         return self._subject.class_names.get(index, f"class {index}")
@@ -128,12 +128,12 @@ class LogitLayout:
         self._draw_axes(figure)
         canvas.draw()
         base = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        title = written(self._subject.title, _TITLE_SIZE, NAME.color, width - 2 * MARGIN)
-        lay(base, title, MARGIN, 13)
+        title = render_text(self._subject.title, _TITLE_SIZE, NAME.color, width - 2 * MARGIN)
+        draw_text(base, title, MARGIN, 13)
         return base
 
     def _draw_axes(self, figure: Figure) -> None:
-        """Axes whose data coordinates are those of `dots`."""
+        """Draw axes whose data coordinates agree with `dots`."""
         (height, width), subject = self.size, self._subject
         left, top, right, bottom = self._box()
         inner = round(_TARGET_RADIUS) + 2
@@ -153,12 +153,12 @@ class LogitLayout:
 
 
 def rank(logits: NDArray[np.floating], target: int) -> int:
-    """1 where no logit is larger than the target's."""
+    """Return the rank of the target's logit: 1 if no other is larger."""
     return int((logits > logits[target]).sum()) + 1
 
 
 def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax `[N]` of logits `[N]`."""
+    """Return the softmax `[N]` of logits `[N]`."""
     powers = np.exp(np.asarray(logits, np.float64) - np.max(logits))
     shares: NDArray[np.float64] = powers / powers.sum()
     return shares
@@ -172,7 +172,7 @@ def _style(axes: Axes) -> None:
 
 
 def _stamp(frame: Pixels, places: NDArray[np.intp], radius: float, color: str) -> None:
-    """Discs with soft edges; one over another is no darker."""
+    """Draw discs with soft edges; where two overlap, the colour is not darker."""
     reach = int(np.ceil(radius))
     offsets = np.arange(-reach, reach + 1)
     distance = np.hypot(offsets[:, None], offsets)

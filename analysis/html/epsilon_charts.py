@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.html.choices import evenly
 from analysis.html.step_curves import NUM_COLORS, Tick
 
 # In units of the view box.
@@ -34,7 +35,7 @@ _MARKERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A curve, its band of intervals and its markers, as SVG spells them."""
+    """A curve, its band of intervals and its markers, in the syntax of SVG."""
 
     name: str
     color: int
@@ -45,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class EpsilonChart:
-    """What the template draws; `summary` says in words what is seen."""
+    """A chart for the template; `summary` describes it in words."""
 
     title: str
     summary: str
@@ -63,6 +64,16 @@ class LegendEntry:
     marker: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChartGroup:
+    """Charts whose lines mean the same; of `num_lines`, those in the legend are drawn."""
+
+    title: str
+    charts: Sequence[EpsilonChart]
+    legend: Sequence[LegendEntry]
+    num_lines: int
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis of ε, linear up to the smallest positive one and logarithmic beyond; both in [0, 1] pixel space."""
@@ -71,7 +82,7 @@ class Scale:
     largest: float
 
     def place(self, epsilon: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where each ε is, in units of the view box; what is beyond the end is at the end."""
+        """Return where each ε is, in units of the view box; what is beyond the end is at the end."""
         ends = self._stretched(np.array([max(self.largest, 2 * self.smallest)]))
         shares = np.clip(self._stretched(epsilon) / ends, 0, 1)
         return LEFT + (WIDTH - LEFT - RIGHT) * shares
@@ -81,7 +92,7 @@ class Scale:
         return _LINEAR_DECADES * np.minimum(times, 1) + np.log10(np.maximum(times, 1))
 
     def ticks(self) -> list[Tick]:
-        """0 and powers of two of a step of 8-bit images."""
+        """Return ticks at 0 and at powers of two of a step of 8-bit images."""
         low, high = np.log2(255 * self.smallest), np.log2(255 * max(self.largest, 2 * self.smallest))
         powers = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
         steps = np.array([0.0, *2.0 ** powers[:: max(1, -(-len(powers) // _MOST_TICKS))]])
@@ -92,17 +103,38 @@ class Scale:
 
 
 def legend(names: Sequence[str], *, markers: bool = True) -> list[LegendEntry]:
-    """The names of lines as `epsilon_chart` draws them."""
+    """Return the names of lines with the colours and markers that `epsilon_chart` draws."""
     return [
         LegendEntry(name=name, color=number % NUM_COLORS, marker=_marker(number) if markers else "")
         for number, name in enumerate(names)
     ]
 
 
+def chart_group(
+    title: str,
+    panels: Sequence[tuple[str, Mapping[str, pd.DataFrame]]],
+    names: Sequence[str],
+    scale: Scale,
+    *,
+    steps: bool = False,
+) -> ChartGroup:
+    """Return a chart for each panel, which is a title and curves by name; of many `names` some are drawn."""
+    known = {name for _, curves in panels for name in curves}
+    names = [name for name in names if name in known]
+    drawn = evenly(names, MOST_LINES)
+    charts = [epsilon_chart(curves, drawn, scale, title=panel, steps=steps) for panel, curves in panels]
+    return ChartGroup(
+        title=title,
+        charts=[chart for chart in charts if chart.lines],
+        legend=legend(drawn, markers=not steps),
+        num_lines=len(names),
+    )
+
+
 def epsilon_chart(
     curves: Mapping[str, pd.DataFrame], names: Sequence[str], scale: Scale, *, title: str, steps: bool = False
 ) -> EpsilonChart:
-    """A chart of `rate` with `low` and `high` over `epsilon`, a line for each name that has a curve.
+    """Return a chart of `rate` with `low` and `high` over `epsilon`, a line for each name that has a curve.
 
     `names` are those of all charts beside it, so that a name looks alike in each. `steps`: a rate holds up to the
     next ε, and beyond the last one to the end of the axis.
@@ -125,13 +157,13 @@ def epsilon_chart(
 
 def _line(name: str, number: int, curve: pd.DataFrame, scale: Scale, steps: bool) -> Line:
     places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().astype(int))
-    kept = curve.iloc[places]
-    x = scale.place(kept["epsilon"].to_numpy(float))
-    rate, low, high = (_height(kept[column].to_numpy(float)) for column in ("rate", "low", "high"))
+    drawn = curve.iloc[places]
+    x = scale.place(drawn["epsilon"].to_numpy(float))
+    rate, low, high = (_height(drawn[column].to_numpy(float)) for column in ("rate", "low", "high"))
     if steps:
         x = np.append(x.repeat(2)[1:], WIDTH - RIGHT)
         rate, low, high = (values.repeat(2) for values in (rate, low, high))
-    marked = "" if steps or len(kept) > MOST_MARKERS else _marker(number)
+    marked = "" if steps or len(drawn) > MOST_MARKERS else _marker(number)
     return Line(
         name=name,
         color=number % NUM_COLORS,

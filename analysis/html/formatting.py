@@ -7,26 +7,27 @@ from typing import Any
 
 from markupsafe import Markup
 
-from analysis.attacks.rows import format_epsilon
+from analysis.naming import format_epsilon
+from analysis.sweep_kinds import kind_title
 
 
 def share(rate: float) -> str:
-    """A rate in [0, 1] as a percentage with one decimal place."""
+    """Format a rate in [0, 1] as a percentage with one decimal place."""
     return f"{100 * rate:.1f} %"
 
 
 def interval(low: float, high: float) -> str:
-    """The bounds of a rate in percent."""
+    """Format the bounds of a rate in percent."""
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: `1 class`, `1,000 classes`."""
+    """Format a number with its noun: `1 class`, `1,000 classes`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def size(num_bytes: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Format a number of bytes in the unit that suits it."""
     for unit in ("bytes", "KB", "MB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
@@ -35,35 +36,21 @@ def size(num_bytes: float) -> str:
 
 
 def number(quantity: float, digits: int) -> str:
-    """A quantity with so many decimal places, a dash for what is no number."""
+    """Format a quantity with so many decimal places; a dash if it is not a number."""
     return "\N{EN DASH}" if math.isnan(quantity) else f"{quantity:.{digits}f}"
 
 
 def value(setting: Any) -> str:
-    """A setting of sweep.json: text as it is, everything else as JSON spells it, what is not set as such."""
+    """Format a setting of sweep.json: text as it is, everything else as JSON, `none` if it is not set."""
     if setting is None or setting == "":
         return "none"
     return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
 
 
-def kind(sweep: str) -> str:
-    """What a sweep does, in a word or two; an unknown one's own name."""
-    return _KINDS.get(sweep, sweep)
-
-
 def breakable(name: str) -> Markup:
-    """A name that may go on in the next line behind each underscore."""
+    """Return a name that may be broken into lines after each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
-
-_KINDS = {
-    "generate": "generation",
-    "tune_recipe": "recipe search",
-    "attack": "attack",
-    "attribute": "attribution",
-    "attribute_training": "attribution along training",
-    "modify": "modification",
-}
 
 FILTERS: dict[str, Callable[..., str]] = {
     "share": share,
@@ -72,7 +59,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "number": number,
     "value": value,
-    "kind": kind,
+    "kind": kind_title,
     "breakable": breakable,
     "epsilon": format_epsilon,
 }

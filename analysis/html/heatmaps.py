@@ -1,4 +1,4 @@
-"""Tables whose cells are coloured by a share: they can be read aloud, searched and copied, unlike a picture."""
+"""Tables whose cells are coloured by a share. Unlike a picture they can be read aloud, searched and copied."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ NUM_LEVELS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class HeatCell:
-    """`level` from 0 to 10 chooses the colour, None has none."""
+    """A cell: `level` from 0 to 10 chooses its colour, None leaves it without."""
 
     level: int | None
     text: str
@@ -20,7 +20,7 @@ class HeatCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What stands at a row or column; `more` is read aloud alone where `text` is short."""
+    """The heading of a row or column; `more` completes a short `text` for those who listen."""
 
     text: str
     more: str = ""
@@ -44,7 +44,7 @@ def heatmap(
     rows: Sequence[Heading],
     mark_own: bool = False,
 ) -> Heatmap:
-    """A table of shares in [0, 1], with the text of each cell by row and column; NaN has no colour.
+    """Return a table of shares in [0, 1], with the text of each cell by row and column; NaN has no colour.
 
     `mark_own`: a cell whose row and column are the same class is framed.
     """

@@ -70,22 +70,22 @@ class Site:
         return f"{self.url}/{INDEX}"
 
     def render(self, template: str, **values: Any) -> Markup:
-        """A template with these values; what they hold is escaped unless it is Markup."""
+        """Render a template with these values; they are escaped unless they are Markup."""
         return Markup(self._environment.get_template(template).render(**values))
 
     def page(self, path: str, template: str, **values: Any) -> str:
-        """Writes a page and returns its path. The template gets `root`, the way from the page to the folder."""
+        """Write a page and return its path. The template gets `root`, the way from the page to the folder."""
         root = "../" * path.count("/")
         return self.put(path, _encoded(self.render(template, root=root, generator=GENERATOR, **values)))
 
     def finish(self, template: str, **values: Any) -> None:
-        """Writes the index page, which until now said that the report is being written: it comes last."""
+        """Write the index page last; until now it said that the report is being written."""
         for future in self._pending:
             future.result()
         self._put(INDEX, _encoded(self.render(template, root="", generator=GENERATOR, **values)))
 
     def put(self, path: str, content: bytes) -> str:
-        """Writes a file and returns its path, which is relative to the index page."""
+        """Write a file and return its path, which is relative to the index page."""
         assert path not in self._written, f"{path} is written twice"
         self._written.add(path)
         self._pending.append(self._pool.submit(self._put, path, content))
@@ -94,18 +94,18 @@ class Site:
         return path
 
     def figure(self, path: str, figure: Figure) -> str:
-        """Writes a figure as PNG and returns its path; the same figure gives the same file."""
+        """Write a figure as PNG and return its path; the same figure gives the same file."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=2 * figure.dpi, metadata={"Software": None})
         return self.put(path, buffer.getvalue())
 
     def table(self, path: str, table: pd.DataFrame) -> str:
-        """Writes a table as CSV and returns its path."""
+        """Write a table as CSV and return its path."""
         return self.put(path, table.to_csv(index=False).encode())
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Writes what is put inside, after the assets; what an earlier report left in the folder is removed."""
+        """Write what is put inside, after the assets; remove what an earlier report left in the folder."""
         with explained(self.url, "written"), ThreadPoolExecutor(_NUM_WRITERS) as self._pool:
             self._open()
             # Marks the folder as a report's, so that a build that dies half-way can be repeated.
@@ -127,14 +127,14 @@ class Site:
         obstore.put(self._files.store, path, content, use_multipart=False, attributes=attributes)
 
     def _remove_others(self) -> None:
-        """Deletes the pages of an earlier report of more classes or runs: nothing leads to them any more."""
+        """Delete the pages of an earlier report of more classes or runs: no link leads to them any more."""
         left = (entry.path for entry in list(self._files.list("")) if entry.path not in self._written)
         for path in filter(_is_reports, left):
             self._files.delete(path)
 
 
 def open_site(output: str) -> Site:
-    """The place of a report, which must be writable and not hold anything else. ValueError says what is wrong."""
+    """Open the folder of a report, which must be writable and hold nothing else. Raise ValueError otherwise."""
     place = RunDirectory(output)
     for folder in _folders(place.url):
         if _is_run(folder):
@@ -154,7 +154,7 @@ def open_site(output: str) -> Site:
 
 
 def _folders(url: str) -> list[str]:
-    """The folder itself and, on a disk, those above it."""
+    """Return the folder itself and, on a disk, those above it."""
     if "://" in url:
         return [url]
     resolved = Path(url).resolve()

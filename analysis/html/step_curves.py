@@ -17,7 +17,7 @@ NUM_COLORS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A polyline: its name, the number of its colour, and its points as SVG spells them.
+    """A polyline: its name, the number of its colour, and its points in the syntax of SVG.
 
     `band` is the outline of its interval, `level` the height of a line that it is compared with.
     """
@@ -31,7 +31,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A place on an axis, in units of the view box, and what stands there."""
+    """A tick of an axis: its place in units of the view box, and its label."""
 
     place: float
     label: str
@@ -39,7 +39,7 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """What the template draws."""
+    """A chart for the template."""
 
     curves: Sequence[Curve]
     x_ticks: Sequence[Tick]
@@ -55,7 +55,7 @@ def chart(
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     levels: Mapping[str, float] | None = None,
 ) -> Chart:
-    """A chart of values by step, whose vertical axis runs from `low` to `high`; what is not finite is left out.
+    """Return a chart of values by step, with a vertical axis from `low` to `high`; only finite values are drawn.
 
     The values of all series are of these `steps`, of 0, 1, 2 … unless given. `bands` are the lower and upper
     bounds of a series, by its name, `levels` values that it is compared with.
@@ -96,11 +96,11 @@ class _Axes:
     def points(self, values: Sequence[float]) -> list[str]:
         array = np.asarray(values, dtype=float)
         chosen = np.unique(np.linspace(0, len(array) - 1, min(len(array), MOST_POINTS)).round().astype(int))
-        kept = [index for index in chosen if np.isfinite(array[index])]
-        return [f"{self.x(self.places[index]):.0f},{self.y(array[index]):.0f}" for index in kept]
+        finite = [index for index in chosen if np.isfinite(array[index])]
+        return [f"{self.x(self.places[index]):.0f},{self.y(array[index]):.0f}" for index in finite]
 
     def band(self, lower: Sequence[float], upper: Sequence[float]) -> str:
-        """The outline of what lies between two curves: along the lower one, and back along the upper one."""
+        """Return the outline of the area between two curves: along the lower one, and back along the upper one."""
         return " ".join([*self.points(lower), *reversed(self.points(upper))])
 
     def x(self, step: float) -> float:
@@ -111,7 +111,7 @@ class _Axes:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values between the bounds, about four."""
+    """Return about four round values between the bounds."""
     span = max(high - low, 1e-9)
     power = 10.0 ** np.floor(np.log10(span / 4))
     step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 5)

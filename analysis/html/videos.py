@@ -45,7 +45,7 @@ class Video:
 
 
 def write_video(site: Site, stem: str, frames: Iterable[Pixels], *, frames_per_second: int) -> Video:
-    """Writes the frames `[H, W, 3]`, at least one, in every format that can be; the poster is the last of them.
+    """Write the frames `[H, W, 3]`, at least one, in every possible format; the poster is the last frame.
 
     One frame at a time is in memory. The files are `stem` with a suffix each.
     """

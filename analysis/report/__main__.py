@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from analysis.command_line import exit_status
 from analysis.html.site import open_site
 from analysis.report.pages import write_report
-from analysis.run import open_sources
+from analysis.run import open_runs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--title", default="Sweep report", help="title of the report (%(default)s)")
     options = parser.parse_args(arguments)
-    sources = open_sources(options.runs)
+    runs = open_runs(options.runs)
     site = open_site(options.output)
-    write_report(sources, site, title=options.title)
+    write_report(runs, site, title=options.title)
     print(site.index)
 
 

@@ -1,4 +1,4 @@
-"""What the original document states beside what the runs measured: a page, and a few words of it in the report."""
+"""The claims of the original document beside what the runs measured: a page, and a short section of the report."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from analysis.claims import VERDICTS, to_csv, to_html, to_markdown
 from analysis.claims.claim import NOT_MEASURED
 from analysis.claims.table import table_of, verdicts
 from analysis.html.site import Section, Site
-from analysis.run import Source
+from analysis.run import Run
 
 PAGE, CSV, MARKDOWN = "claims.html", "claims.csv", "claims.md"
 
-# Where the verdicts come first that say most.
+# How the report marks the verdicts that say most.
 _MARKS = {"reproduced": "good", "partly": "warn", "not reproduced": "bad"}
 
 
-def section(sources: Sequence[Source], site: Site) -> Section:
-    """The section of all runs together; also writes the page of all claims and its files."""
-    table = table_of(sources)
+def section(runs: Sequence[Run], site: Site) -> Section:
+    """Return the section of all runs together; also write the page of all claims and its files."""
+    table = table_of(runs)
     found = verdicts(table)
     measured = found[found["verdict"] != NOT_MEASURED]
     site.page(PAGE, "claims_page.html", claims=to_html(table), files=_files(site, table))
@@ -32,7 +32,7 @@ def section(sources: Sequence[Source], site: Site) -> Section:
         counts=[(verdict, int((measured["verdict"] == verdict).sum())) for verdict in VERDICTS],
         marks=_MARKS,
         rows=_rows(table[table["verdict"] != NOT_MEASURED]),
-        several=len(sources) > 1,
+        several=len(runs) > 1,
     )
     return Section(id="claims", title="Claims", html=html)
 
@@ -45,6 +45,6 @@ def _files(site: Site, table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, object]]:
-    """A row for each claim that a run measured: what it states and says, and the verdict."""
-    kept = ["statement", "says", "run", "verdict", "same_setting"]
-    return verdicts(table)[["claim", *kept]].to_dict("records")
+    """Return a row for each claim that a run measured: what it states and says, and the verdict."""
+    columns = ["claim", "statement", "says", "run", "verdict", "same_setting"]
+    return verdicts(table)[columns].to_dict("records")

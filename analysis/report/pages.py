@@ -1,43 +1,29 @@
 """The index page: the sections of all runs, strung together."""
 
-import importlib
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
-from analysis.html.formatting import kind
 from analysis.html.site import Section, Site
 from analysis.report import claims, provenance
-from analysis.run import Source
-
-# Which module makes the section of a sweep.
-SECTIONS = {
-    "generate": "generation",
-    "tune_recipe": "tuning",
-    "attack": "attack",
-    "attribute": "attribution",
-    "attribute_training": "training",
-    "modify": "modification",
-}
+from analysis.run import Run
+from analysis.sweep_kinds import SWEEP_KINDS, kind_title, named_function
 
 
-def write_report(sources: Sequence[Source], site: Site, *, title: str) -> None:
-    """Writes the report of these runs."""
+def write_report(runs: Sequence[Run], site: Site, *, title: str) -> None:
+    """Write the report of these runs."""
     with site.writing():
-        sections = [section_of(source)(source, site) for source in sources]
-        sections.append(claims.section(sources, site))
-        origins = [provenance.section(source, site) for source in sources]
-        site.finish("index.html", title=title, sources=sources, sections=sections, origins=origins)
+        sections = [section_of(run)(run, site) for run in runs]
+        sections.append(claims.section(runs, site))
+        origins = [provenance.section(run, site) for run in runs]
+        site.finish("index.html", title=title, runs=runs, sections=sections, origins=origins)
 
 
-def section_of(source: Source) -> Callable[[Source, Site], Section]:
-    """The function that makes the section of a run's sweep; one that says so where no module knows the sweep."""
-    module = f"analysis.report.{SECTIONS.get(source.kind, '')}"
-    if source.kind not in SECTIONS or find_spec(module) is None:
+def section_of(run: Run) -> Callable[[Run, Site], Section]:
+    """Return the function that makes the section of a run's sweep; for an unknown kind one that says so."""
+    if run.kind not in SWEEP_KINDS:
         return _unknown_section
-    section: Callable[[Source, Site], Section] = importlib.import_module(module).section
-    return section
+    return named_function(SWEEP_KINDS[run.kind].section)
 
 
-def _unknown_section(source: Source, site: Site) -> Section:
-    html = site.render("unknown.html", source=source)
-    return Section(id=source.id, title=f"{kind(source.kind).capitalize()}: {source.name}", html=html)
+def _unknown_section(run: Run, site: Site) -> Section:
+    html = site.render("unknown.html", run=run)
+    return Section(id=run.id, title=f"{kind_title(run.kind).capitalize()}: {run.name}", html=html)

@@ -4,7 +4,8 @@ import shlex
 from typing import Any
 
 from analysis.html.site import Section, Site
-from analysis.run import Source, num_values
+from analysis.progress import num_values
+from analysis.run import Run
 
 # Keys of an invocation with a place of their own; all others are listed as they are.
 _INVOCATION_KEYS = ("started", "command", "python", "platform", "versions", "git_commit")
@@ -13,28 +14,28 @@ _INVOCATION_KEYS = ("started", "command", "python", "platform", "versions", "git
 _LONGEST = 300
 
 
-def section(source: Source, site: Site) -> Section:
-    """The section of a run's provenance."""
+def section(run: Run, site: Site) -> Section:
+    """Return the section of a run's provenance."""
     html = site.render(
         "provenance.html",
-        source=source,
-        settings=_settings(source.sweep.get("settings", {})),
-        definitions=source.sweep.get("definitions", {}),
-        blocks=[_block(block) for block in source.sweep.get("blocks", [])],
-        invocations=[_invocation(entry) for entry in source.sweep.get("invocations", [])],
-        fingerprint=source.sweep.get("fingerprint"),
+        run=run,
+        settings=_settings(run.sweep.get("settings", {})),
+        definitions=run.sweep.get("definitions", {}),
+        blocks=[_block(block) for block in run.sweep.get("blocks", [])],
+        invocations=[_invocation(entry) for entry in run.sweep.get("invocations", [])],
+        fingerprint=run.sweep.get("fingerprint"),
     )
-    return Section(id=f"{source.id}-provenance", title=source.name, html=html)
+    return Section(id=f"{run.id}-provenance", title=run.name, html=html)
 
 
 def command_line(command: list[str]) -> str:
-    """A command as a shell takes it."""
+    """Return a command as a shell takes it."""
     program = ["python", *command] if command and command[0].endswith(".py") else command
     return shlex.join(program)
 
 
 def _settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with those of a nested mapping, such as the judges' digests, as rows of their own."""
+    """Return the settings, those of a nested mapping, such as the judges' digests, as rows of their own."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -45,9 +46,9 @@ def _settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _block(block: dict[str, Any]) -> dict[str, Any]:
-    """An addition to the run: each axis with its values in short and how many there are."""
+    """Return an addition to the run: each axis with its values in short and how many there are."""
     axes = {
-        axis: {"shown": _shortened(_listed(values)), "count": num_values(values)}
+        axis: {"values": _shortened(_listed(values)), "count": num_values(values)}
         for axis, values in block["axes"].items()
     }
     return {"axes": axes, "shard_size": block["shard_size"]}

@@ -1,1 +1,5 @@
-"""How a model came to look there: attribution along training."""
+"""How attribution changes along a training: curves, recapitulation, sums of gradients, videos.
+
+These modules may import from `analysis.attribution`, as their rows are attributions; nothing there imports from
+here.
+"""

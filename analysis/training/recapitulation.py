@@ -1,52 +1,68 @@
-"""The recapitulation curve: how alike the loss gradient and its input are, along training.
+"""The recapitulation curve: similarity of the loss gradient with its input, along training.
 
 python -m analysis.training.recapitulation RUN --output DIR [--method loss_gradient] [--trials NAME,NAME]
+
+`recapitulation` computes the table; `recapitulation_figure` (PNG) and `recapitulation_html` (report) draw the same
+means and intervals on the same axis.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from analysis.attribution.attributions import TRAINING, attribution_portions, attribution_rows, require_sweep
-from analysis.attribution.grids import Images, load_images
+from analysis.attribution.attributions import (
+    TRAINING,
+    Images,
+    attribution_portions,
+    attribution_rows,
+    attribution_values,
+    load_images,
+)
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
-from analysis.drawing.charts import blank_chart, draw_legend, share_axis, style_axes, styles
-from analysis.drawing.image_grid import NOTE
+from analysis.drawing.charts import blank_chart, draw_legend, style_axes, styles
 from analysis.drawing.labels import file_stem
+from analysis.html.site import Site
+from analysis.html.step_curves import Chart, chart
 from analysis.intervals import mean_interval
+from analysis.run import AnyRun, open_run, open_sweep
+from analysis.training.curves import draw_training, training_curve
+from analysis.training.similarity import MEASURES, similarities
 
 METHOD = "loss_gradient"
 
-MEASURES = {
-    "cosine": "cosine of |gradient| with the image",
-    "image_correlation": "correlation of |gradient| with the image",
-    "edge_correlation": "correlation of |gradient| with the image's edges",
-}
+# States in the curve of a report: more cannot be seen in a chart, and each takes a millisecond and more.
+MOST_STATES = 500
 
-# Of an epoch's steps in the average that is drawn over the loss of single minibatches.
-_SMOOTHED_SHARE = 0.02
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityChange:
+    """A measure's mean before and after training; mean and 95 % interval of its change, image by image."""
+
+    measure: str
+    before: float
+    after: float
+    mean: float
+    low: float
+    high: float
 
 
 def recapitulation(
-    run: str | Path, *, method: str = METHOD, trials: Sequence[str] | None = None, every: int = 1
+    run: AnyRun, *, method: str = METHOD, trials: Sequence[str] | None = None, every: int = 1
 ) -> pd.DataFrame:
-    """Similarity along training: `trial`, `step`, `measure`, `mean`, `low`, `high` and `count`.
+    """Return the similarity along training, of every N-th step and the last of each trial.
 
-    Of every N-th step and the last of each trial.
-
-    Measures, per panel image: `cosine` of |gradient| with the image, over pixels and channels; Pearson's
-    `image_correlation` of |gradient| summed over channels with the image's mean over channels, and its
-    `edge_correlation` with the size of that mean's finite differences. Mean and 95 % interval are over the
-    panel; an image of one grey, and a gradient that is zero, have no similarity and are left out. Raises
-    ValueError for another sweep's run, a method or a trial that it lacks, and an image that was not stored.
+    Columns: `trial`, `step`, `measure`, `mean`, `low`, `high` and `count`. The measures are those of
+    `analysis.training.similarity`; mean and 95 % interval are over the panel. An image of one grey, and a
+    gradient that is zero, have no similarity and are left out. Raises ValueError for another sweep's run, a
+    method or a trial that it lacks, and an image that was not stored.
     """
-    require_sweep(run, TRAINING)
+    run = open_sweep(run, TRAINING)
     rows = attribution_rows(run, methods=[method], trials=trials).sort_values(["trial", "step"])
     last = rows.groupby("trial", observed=True)["step"].transform("max")
     rows = rows[(rows["step"] % every == 0) | (rows["step"] == last)]
@@ -59,32 +75,44 @@ def recapitulation(
     return _over_panel(pd.concat(parts))
 
 
-def similarities(sizes: NDArray[np.float32], keys: Sequence[str], images: Images) -> pd.DataFrame:
-    """The measures of |gradient| `[N, C, H, W]` with the images `[H, W, C]` of these keys, a row each."""
-    codes, unique = pd.factorize(np.asarray(keys, dtype=object))
-    pixels = np.stack([np.moveaxis(images[key] / 255, -1, 0) for key in unique]).astype(np.float32)
-    if pixels.shape[1:] != sizes.shape[1:]:
-        raise ValueError(f"the images are {pixels.shape[1:]}, their gradients {sizes.shape[1:]} [C, H, W]")
-    grey, summed = pixels.mean(1), _flat(sizes.sum(1))
-    edges = np.hypot(*np.gradient(grey, axis=(1, 2)))
-    table = {
-        "cosine": _cosines(_flat(sizes), _flat(pixels)[codes]),
-        "image_correlation": _cosines(_centred(summed), _centred(_flat(grey))[codes]),
-        "edge_correlation": _cosines(_centred(summed), _centred(_flat(edges))[codes]),
-    }
-    return pd.DataFrame(table)
+def similarity_changes(run: AnyRun, rows: pd.DataFrame) -> list[SimilarityChange]:
+    """Return how each measure changed between the untrained network and the last state of one trial's rows.
+
+    The list is empty if the two states do not have the same images.
+    """
+    first, last = int(rows["step"].min()), int(rows["step"].max())
+    before, after = (
+        rows[rows["step"] == step].sort_values("image_index").reset_index(drop=True) for step in (first, last)
+    )
+    if first != 0 or last == 0 or list(before["image_index"]) != list(after["image_index"]):
+        return []
+    old, new = (
+        similarities(
+            np.abs(attribution_values(run, state)), list(state["image_key"]), load_images(run, state)
+        )
+        for state in (before, after)
+    )
+    changes = []
+    for measure, name in MEASURES.items():
+        mean, low, high, _ = map(float, mean_interval(new[measure] - old[measure]))
+        means = {"before": float(old[measure].mean()), "after": float(new[measure].mean())}
+        changes.append(SimilarityChange(measure=name, **means, mean=mean, low=low, high=high))
+    return changes
 
 
-def training_curve(rows: pd.DataFrame) -> pd.DataFrame:
-    """`trial`, `step`, `training_loss` of the minibatch before, and `accuracy` of the panel, a row a step."""
-    facts = rows.assign(accuracy=rows["label"] == rows["prediction"])
-    groups = facts.groupby(["trial", "step"], observed=True)
-    return groups.agg(training_loss=("training_loss", "first"), accuracy=("accuracy", "mean")).reset_index()
+def limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Return the ends of the similarity axis: 0 or the smallest value, and the largest value."""
+    edges = table[["low", "high", "mean"]].to_numpy(float)
+    known = edges[np.isfinite(edges)]
+    low, high = min(0.0, float(known.min(initial=0))), float(known.max(initial=0))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def recapitulation_figure(table: pd.DataFrame, curve: pd.DataFrame, *, title: str) -> Figure:
-    """Figure of one trial: the measures against the step, the untrained network's as a dashed line, and below
-    them the training loss and the panel's accuracy, a table of `training_curve`."""
+    """Return the figure of one trial: the measures by step above, loss and accuracy below.
+
+    The untrained network's similarity is a dashed line. `curve` is a table of `training_curve`.
+    """
     notes = [
         f"means over the panel of up to {table['count'].max()} images, bands: 95 % intervals of the mean",
         "dashed: the untrained network",
@@ -93,22 +121,55 @@ def recapitulation_figure(table: pd.DataFrame, curve: pd.DataFrame, *, title: st
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.5))
     for measure, look in styles(list(MEASURES), markers=False).items():
         _draw_measure(above, table[table["measure"] == measure].sort_values("step"), measure, look["color"])
+    above.set_ylim(*limits(table))
     style_axes(above, y="similarity")
     draw_legend(above)
-    _draw_training(below, curve.sort_values("step"))
+    draw_training(below, curve)
     return figure
 
 
+def recapitulation_html(run: AnyRun, rows: pd.DataFrame, site: Site, folder: str) -> Markup:
+    """Write the curve of one trial's rows and its figure to a folder of the report, and return it as HTML.
+
+    The HTML is empty if no row is of the loss gradient. Raises ValueError for an image that was not stored.
+    """
+    rows = rows[rows["method"] == METHOD]
+    if rows.empty:
+        return Markup("")
+    trial = str(rows["trial"].iloc[0])
+    table = recapitulation(run, trials=[trial], every=_every(np.unique(rows["step"])))
+    title = f"{rows['model'].iloc[0]}, {METHOD}, {trial}: recapitulation of the input"
+    figure = recapitulation_figure(table, training_curve(rows), title=title)
+    return site.render(
+        "recapitulation.html",
+        id=folder.replace("/", "-"),
+        chart=_chart(table),
+        changes=similarity_changes(run, rows),
+        last_step=int(rows["step"].max()),
+        num_images=int(table["count"].max()),
+        files=[
+            ("CSV", site.table(f"{folder}/recapitulation.csv", table)),
+            ("figure as PNG", site.figure(f"{folder}/recapitulation.png", figure)),
+        ],
+    )
+
+
 def figures(table: pd.DataFrame, curve: pd.DataFrame, subject: str) -> Iterator[tuple[str, Figure]]:
-    """File stem and figure of each trial."""
+    """Yield file stem and figure of each trial."""
     for trial, group in table.groupby("trial", observed=True):
         title = f"{subject}, {trial}: recapitulation of the input"
         figure = recapitulation_figure(group, curve[curve["trial"] == trial], title=title)
         yield f"recapitulation-{file_stem(str(trial))}", figure
 
 
+def _every(steps: np.ndarray) -> int:
+    """Return the N of every N-th step that leaves about `MOST_STATES` of these."""
+    stride = max(1, int(np.median(np.diff(steps)))) if len(steps) > 1 else 1
+    return stride * -(-len(steps) // MOST_STATES)
+
+
 def _over_panel(measured: pd.DataFrame) -> pd.DataFrame:
-    """Mean and interval of each measure at each step; the images of a step are of any number."""
+    """Return mean and interval of each measure at each step; a step may have any number of images."""
     parts = []
     for (trial, step), group in measured.groupby(["trial", "step"], observed=True):
         mean, low, high, count = mean_interval(group[list(MEASURES)].to_numpy())
@@ -124,40 +185,24 @@ def _draw_measure(axes: Axes, table: pd.DataFrame, measure: str, color: str) -> 
         axes.axhline(untrained.iloc[0], color=color, linewidth=0.9, linestyle="--")
 
 
-def _draw_training(axes: Axes, curve: pd.DataFrame) -> None:
-    loss, accuracy = "#8a6d3b", "#1f2328"
-    window = max(1, round(len(curve) * _SMOOTHED_SHARE))
-    smooth = curve["training_loss"].rolling(window, center=True, min_periods=1).mean()
-    axes.plot(curve["step"], curve["training_loss"], color=loss, linewidth=0.5, alpha=0.35)
-    axes.plot(curve["step"], smooth, color=loss, linewidth=1.2)
-    style_axes(axes, x="step (minibatches)", y="training loss")
-    axes.yaxis.label.set_color(loss)
-    right = axes.twinx()
-    right.plot(curve["step"], curve["accuracy"], color=accuracy, linewidth=0.9)
-    style_axes(right, y="panel accuracy")
-    share_axis(right)
-    right.grid(visible=False)
-    right.yaxis.label.set(color=accuracy, size=NOTE.size)
-
-
-def _flat(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values.reshape(len(values), -1)
-
-
-def _centred(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values - values.mean(1, keepdims=True)
-
-
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosines `[N]` of rows `[N, D]`; NaN where one is zero."""
-    # Gradients of a confident network are 1e-9 and less: their squares would underflow float32.
-    a, b = (
-        each / np.maximum(np.abs(each).max(1, keepdims=True), np.finfo(np.float32).tiny)
-        for each in (one, other)
+def _chart(table: pd.DataFrame) -> Chart:
+    by = {
+        column: table.pivot(index="step", columns="measure", values=column)
+        for column in ("mean", "low", "high")
+    }
+    low, high = limits(table)
+    steps = by["mean"].index.tolist()
+    return chart(
+        {name: by["mean"][measure].tolist() for measure, name in MEASURES.items()},
+        low=low,
+        high=high,
+        steps=steps,
+        bands={
+            name: (by["low"][measure].tolist(), by["high"][measure].tolist())
+            for measure, name in MEASURES.items()
+        },
+        levels={name: by["mean"][measure].iloc[0] for measure, name in MEASURES.items() if steps[0] == 0},
     )
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    products: NDArray[np.float64] = np.einsum("nd,nd->n", a, b, dtype=np.float64)
-    return products / np.where(norms > 0, norms, np.nan)
 
 
 def _refuse_missing(rows: pd.DataFrame, images: Images) -> None:
@@ -169,15 +214,17 @@ def _refuse_missing(rows: pd.DataFrame, images: Images) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the table and the figures that the command line asks for, and print their paths."""
     parser = figure_parser(
-        "python -m analysis.training.recapitulation", "The gradient's likeness to the input."
+        "python -m analysis.training.recapitulation", "Similarity of the gradient with the input."
     )
     parser.add_argument("--method", default=METHOD, help="whose attributions (%(default)s)")
     parser.add_argument("--trials", metavar="NAMES", help="these alone; all unless given")
     options = parser.parse_args(arguments)
     trials = options.trials.split(",") if options.trials else None
-    table = recapitulation(options.run, method=options.method, trials=trials)
-    rows = attribution_rows(options.run, methods=[options.method], trials=trials)
+    run = open_run(options.run)
+    table = recapitulation(run, method=options.method, trials=trials)
+    rows = attribution_rows(run, methods=[options.method], trials=trials)
     subject = f"{rows['model'].iloc[0]}, {options.method}"
     for path in save_table(table, options.output, "recapitulation"):
         print(path)

@@ -1,4 +1,4 @@
-"""Frames of attribution along training, drawn from a run directory: a state of the network each.
+"""Frames of attribution along training, drawn from a run directory: one per state of the network.
 
 Each frame shows the panel's images, each beside its attribution, framed green where the prediction is right and
 red where it is wrong.
@@ -6,19 +6,18 @@ red where it is wrong.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.attacks.rows import class_names, recorded_class_names
-from analysis.attribution.attributions import TRAINING, attribution_portions, attribution_rows, require_sweep
+from analysis.attribution.attributions import TRAINING, attribution_portions, attribution_rows, load_images
 from analysis.attribution.colors import NOTE, SIGNED_NOTE, channel_sum, colored, full_values, overlaid
-from analysis.attribution.grids import load_images
 from analysis.drawing.pixels import Pixels
-from analysis.training.recapitulation import training_curve
+from analysis.naming import class_names, recorded_class_names
+from analysis.run import AnyRun, Run, open_sweep
+from analysis.training.curves import training_curve
 from analysis.training.states import states
 from analysis.training.video_layout import Answer, Subject, VideoLayout
 
@@ -31,7 +30,7 @@ SCALES: tuple[Scale, ...] = ("frame", "training")
 
 @dataclass(frozen=True, kw_only=True)
 class VideoChoice:
-    """What is shown: the trial (None for the only one), every N-th state, and how attributions are coloured."""
+    """The trial to show (None for the only one), every N-th state, and how attributions are coloured."""
 
     method: str = "gradient_x_input"
     trial: str | None = None
@@ -46,9 +45,9 @@ class VideoChoice:
             raise ValueError(f"scale is {self.scale!r}: choose from {', '.join(SCALES)}")
 
 
-def chosen_rows(run: str | Path, choice: VideoChoice) -> pd.DataFrame:
-    """The rows of the trial and method in the order of their steps. Raises ValueError for what the run has not."""
-    require_sweep(run, TRAINING)
+def chosen_rows(run: AnyRun, choice: VideoChoice) -> pd.DataFrame:
+    """Return the rows of the trial and method in the order of their steps. Raises ValueError if there are none."""
+    run = open_sweep(run, TRAINING)
     rows = attribution_rows(run, methods=[choice.method], trials=[choice.trial] if choice.trial else None)
     trials = sorted(rows["trial"].astype("str").unique())
     if len(trials) > 1:
@@ -56,8 +55,9 @@ def chosen_rows(run: str | Path, choice: VideoChoice) -> pd.DataFrame:
     return rows.sort_values(["step", "image_index"]).reset_index(drop=True)
 
 
-def video_frames(run: str | Path, choice: VideoChoice) -> Iterator[Pixels]:
-    """The frames `[H, W, 3]`, one a state, in the order of the training; few states at a time are in memory."""
+def video_frames(run: AnyRun, choice: VideoChoice) -> Iterator[Pixels]:
+    """Yield the frames `[H, W, 3]`, one per state in the order of the training; few states are in memory."""
+    run = open_sweep(run, TRAINING)
     rows = chosen_rows(run, choice)
     losses = training_curve(rows)[["step", "training_loss"]].to_numpy(np.float64)
     rows = rows[(rows["step"] % choice.every == 0) | (rows["step"] == rows["step"].max())]
@@ -67,7 +67,7 @@ def video_frames(run: str | Path, choice: VideoChoice) -> Iterator[Pixels]:
     layout = VideoLayout(_subject(panel, images, losses, names, choice))
     full = _largest(run, rows) if choice.scale == "training" else None
     for state, values in states(run, rows):
-        # A panel that grew may lack images where the sweep has not got to yet.
+        # If the panel grew, later images are missing from states that the sweep has not come to yet.
         places = pd.Index(panel["image_index"]).get_indexer(state["image_index"])
         scale = None if full is None else full[places]
         colors = _colors(channel_sum(values), [images[place] for place in places], scale, choice)
@@ -122,7 +122,7 @@ def _frame(
     return layout.frame(answers, f"{text}, {num_right} of {len(answers)} right", int(first["step"]))
 
 
-def _panel_images(run: str | Path, panel: pd.DataFrame) -> list[Pixels]:
+def _panel_images(run: Run, panel: pd.DataFrame) -> list[Pixels]:
     images = load_images(run, panel)
     for row in panel.itertuples():
         if row.image_key not in images:
@@ -130,8 +130,8 @@ def _panel_images(run: str | Path, panel: pd.DataFrame) -> list[Pixels]:
     return [images[key] for key in panel["image_key"]]
 
 
-def _largest(run: str | Path, rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Each panel image's largest full value over the training, by image."""
+def _largest(run: Run, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the largest full value of each panel image over the training, by image."""
     parts = [
         pd.Series(full_values(channel_sum(values)), index=portion["image_index"])
         for portion, values in attribution_portions(run, rows)

@@ -1,7 +1,8 @@
-"""Frames of attribution along training: what stays is drawn once by matplotlib, what moves is laid over it.
+"""Layout of the frames of attribution along training.
 
-A frame is a grid of panel images, each beside its attribution, with the loss of the training below. To draw it
-anew by matplotlib would take a second; laying pixels over a picture takes a few milliseconds.
+A frame is a grid of panel images, each beside its attribution, with the loss of the training below. matplotlib
+would take a second per frame. So it draws once what all frames have in common, and each frame lays its own pixels
+over that picture, in a few milliseconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 
 from analysis.drawing.image_grid import NAME, NOTE, RIGHT, WRONG
 from analysis.drawing.labels import FONT_FAMILY
-from analysis.drawing.pixels import Pixels, color_bytes, fitted, lay, resized, written
+from analysis.drawing.pixels import Pixels, color_bytes, draw_text, fit_size, render_text, resize
+from analysis.training.curves import LOSS_COLOR, smoothed, smoothing_window
 
-# In pixels: the longer side of an attribution, that of the image beside it, and what lies between.
+# In pixels: the longer side of an attribution, that of the image beside it, and the space between them.
 TILE, THUMBNAIL = 140, 70
 GAP, MARGIN = 10, 16
 TITLE_HEIGHT, LINE_HEIGHT, CURVE_HEIGHT = 58, 15, 110
@@ -26,13 +28,15 @@ MOST_ACROSS = 6
 
 _DOTS_PER_INCH = 100
 _TITLE_SIZE, _TEXT_SIZE = 20, 12  # pixels
-_LOSS = "#8a6d3b"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a video is of: the panel's images `[H, W, C]`, their labels' names, the title's beginning, and the
-    loss `[S, 2]` of the training, a step and its value each; a last line says how colours are meant."""
+    """Content of a video that is the same in all frames.
+
+    `images` are the panel's `[H, W, C]`, `labels` the names of their labels, `losses` `[S, 2]` steps and training
+    losses; `note`, the last line, explains the colours.
+    """
 
     title: str
     note: str
@@ -43,7 +47,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the network of a frame makes of a panel image; the attribution as colours `[H, W, 3]`."""
+    """Prediction of a frame's network for a panel image; the attribution as colours `[H, W, 3]`."""
 
     attribution: Pixels
     prediction: str
@@ -52,7 +56,7 @@ class Answer:
 
 
 class VideoLayout:
-    """The picture below all frames, and the places in it of what changes.
+    """The picture that all frames have in common, and the places of what changes.
 
     A cell has the image, small, at its upper left, label and prediction below it, the attribution at the right.
     """
@@ -60,7 +64,7 @@ class VideoLayout:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         shape = subject.images[0].shape[:2]
-        self.tile, self._thumbnail = fitted(shape, TILE), fitted(shape, THUMBNAIL)
+        self.tile, self._thumbnail = fit_size(shape, TILE), fit_size(shape, THUMBNAIL)
         self._across = num_across(len(subject.images))
         self._down = -(-len(subject.images) // self._across)
         self._text_width = max(self._thumbnail[1], 92)
@@ -71,16 +75,16 @@ class VideoLayout:
         self._base, self._marks = self._draw_base()
 
     def place(self, index: int) -> tuple[int, int]:
-        """The upper left corner of the attribution of a panel image: row and column of pixels."""
+        """Return the upper left corner of the attribution of a panel image: row and column of pixels."""
         top, left = self.corner(index)
         return top, left + self._text_width + GAP // 2
 
     def frame(self, answers: Mapping[int, Answer], text: str, step: int) -> Pixels:
-        """The frame `[H, W, 3]` of a step: answers by place in the panel, and the text that follows the title."""
+        """Return the frame `[H, W, 3]` of a step: answers by place in the panel, and the text below the title."""
         frame = self._base.copy()
         for index, answer in answers.items():
             self._draw_cell(frame, index, answer)
-        lay(frame, written(text, _TEXT_SIZE + 2, NAME.color, self.size[1]), MARGIN, 34)
+        draw_text(frame, render_text(text, _TEXT_SIZE + 2, NAME.color, self.size[1]), MARGIN, 34)
         self._mark(frame, step)
         return frame
 
@@ -89,57 +93,56 @@ class VideoLayout:
         top, left = self.place(index)
         height, width = self.tile
         frame[top - FRAME : top + height + FRAME, left - FRAME : left + width + FRAME] = color_bytes(color)
-        frame[top : top + height, left : left + width] = resized(answer.attribution, self.tile)
+        frame[top : top + height, left : left + width] = resize(answer.attribution, self.tile)
         mark = "\N{CHECK MARK}" if answer.correct else "\N{BALLOT X}"
         top, left = self.corner(index)
         top += self._thumbnail[0] + LINE_HEIGHT + 8
         for line, words in enumerate((f"{mark} {answer.prediction}", f"{answer.confidence:.0%}")):
-            letters = written(words, _TEXT_SIZE, color, self._text_width)
-            lay(frame, letters, left, top + line * LINE_HEIGHT)
+            letters = render_text(words, _TEXT_SIZE, color, self._text_width)
+            draw_text(frame, letters, left, top + line * LINE_HEIGHT)
 
     def corner(self, index: int) -> tuple[int, int]:
-        """The upper left corner of a panel image, which is that of its cell: row and column of pixels."""
+        """Return the upper left corner of a panel image, also that of its cell: row and column of pixels."""
         down, across = divmod(index, self._across)
         return TITLE_HEIGHT + down * self._cell[0], MARGIN + across * self._cell[1]
 
     def _draw_base(self) -> tuple[Pixels, NDArray[np.intp]]:
-        """The picture, and the pixel (row, column) of each of the losses in it."""
+        """Return the picture, and the pixel (row, column) of each of the losses in it."""
         height, width = self.size
         figure = Figure(figsize=(width / _DOTS_PER_INCH, height / _DOTS_PER_INCH), dpi=_DOTS_PER_INCH)
         canvas = FigureCanvasAgg(figure)
         places = self._draw_losses(figure)
         canvas.draw()
         base = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        lay(base, written(self._subject.title, _TITLE_SIZE - 4, NAME.color, width - 2 * MARGIN), MARGIN, 10)
-        note = written(self._subject.note, _TEXT_SIZE - 1, NOTE.color, width - 2 * MARGIN)
-        lay(base, note, MARGIN, height - 15)
+        title = render_text(self._subject.title, _TITLE_SIZE - 4, NAME.color, width - 2 * MARGIN)
+        draw_text(base, title, MARGIN, 10)
+        note = render_text(self._subject.note, _TEXT_SIZE - 1, NOTE.color, width - 2 * MARGIN)
+        draw_text(base, note, MARGIN, height - 15)
         for index, (image, label) in enumerate(zip(self._subject.images, self._subject.labels, strict=True)):
             top, left = self.corner(index)
-            small = resized(np.broadcast_to(image, (*image.shape[:2], 3)), self._thumbnail)
+            small = resize(np.broadcast_to(image, (*image.shape[:2], 3)), self._thumbnail)
             base[top : top + small.shape[0], left : left + small.shape[1]] = small
-            text = written(label, _TEXT_SIZE, NAME.color, self._text_width)
-            lay(base, text, left, top + self._thumbnail[0] + 4)
+            text = render_text(label, _TEXT_SIZE, NAME.color, self._text_width)
+            draw_text(base, text, left, top + self._thumbnail[0] + 4)
         marks = np.stack([height - 1 - places[:, 1], places[:, 0]], 1).round().astype(np.intp)
         return base, marks
 
     def _draw_losses(self, figure: Figure) -> NDArray[np.float64]:
-        """Draws the curve; where its points lie, in dots from the left and from below."""
+        """Draw the curve, and return where its points lie, in dots from the left and from below."""
         height, width = self.size
         left, bottom = 46, 44
         box = (left / width, bottom / height, 1 - (left + MARGIN) / width, (CURVE_HEIGHT - 36) / height)
         axes = figure.add_axes(box)
         steps, losses = self._subject.losses.T
         known = ~np.isnan(losses)
-        smooth = (
-            pd.Series(losses[known]).rolling(max(1, len(losses) // 50), center=True, min_periods=1).mean()
-        )
-        axes.plot(steps[known], losses[known], color=_LOSS, linewidth=0.4, alpha=0.35)
-        axes.plot(steps[known], smooth, color=_LOSS, linewidth=1.2)
+        smooth = smoothed(pd.Series(losses[known]), smoothing_window(len(losses)))
+        axes.plot(steps[known], losses[known], color=LOSS_COLOR, linewidth=0.4, alpha=0.35)
+        axes.plot(steps[known], smooth, color=LOSS_COLOR, linewidth=1.2)
         axes.set_xlim(steps.min(), max(steps.max(), steps.min() + 1))
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=NOTE.size, labelcolor=NOTE.color, color="#d9dde1", length=2, pad=2)
         axes.spines[:].set_color("#d9dde1")
-        axes.text(0.995, 0.93, "training loss", ha="right", va="top", size=NOTE.size, color=_LOSS,
+        axes.text(0.995, 0.93, "training loss", ha="right", va="top", size=NOTE.size, color=LOSS_COLOR,
                   family=FONT_FAMILY, transform=axes.transAxes)  # fmt: skip
         # The untrained network has no loss of a minibatch: it is marked where the first one is.
         heights = np.interp(steps, steps[known], smooth) if known.any() else np.zeros(len(steps))
@@ -148,7 +151,7 @@ class VideoLayout:
         return places
 
     def _mark(self, frame: Pixels, step: int) -> None:
-        """A line and a dot at the step in the curve."""
+        """Draw a line and a dot at the step in the curve."""
         place = int(np.searchsorted(self._subject.losses[:, 0], step))
         row, column = self._marks[min(place, len(self._marks) - 1)]
         frame[self._curve[0] : self._curve[1], column] = color_bytes(NOTE.color)
@@ -156,7 +159,7 @@ class VideoLayout:
 
 
 def num_across(num_images: int) -> int:
-    """Cells side by side: few places stay empty, and the picture is somewhat wider than high."""
+    """Return the cells side by side that leave few places empty in a picture somewhat wider than high."""
     widths = range(max(1, round(num_images**0.5)), max(1, min(num_images, MOST_ACROSS)) + 1)
     return min(
         widths or [MOST_ACROSS], key=lambda width: (-num_images % width, abs(width**2 - 1.5 * num_images))

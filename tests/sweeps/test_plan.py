@@ -6,7 +6,8 @@ import tracemalloc
 
 import pytest
 
-from sweeps.plan import AxisKinds, Block, Plan, fingerprint, subtract
+from sweeps.plan import Block, Plan, fingerprint, subtract
+from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds, axis_kinds
 
 KINDS = AxisKinds(group=("recipe",), cells=("seed", "class_index"))
 
@@ -150,3 +151,19 @@ def test_subtracting_a_box_from_itself_leaves_nothing() -> None:
 
 def test_blocks_count_their_cells() -> None:
     assert Block(axes(["a", "b"], [0, 1, 2], range(5)), 4).num_cells() == 30
+
+
+def test_a_record_says_the_kinds_of_its_axes():
+    record = {"sweep": "mine", "axis_kinds": {"group": ["a"], "cells": ["b", "c"], "whole": []}}
+    assert axis_kinds(record) == AxisKinds(group=("a",), cells=("b", "c"))
+
+
+@pytest.mark.parametrize("sweep", AXIS_KINDS)
+def test_records_of_earlier_versions_have_the_kinds_of_the_table(sweep):
+    kinds = AXIS_KINDS[sweep]
+    assert axis_kinds({"sweep": sweep}) == kinds
+    assert axis_kinds({"sweep": sweep, "axis_kinds": kinds.as_record()}) == kinds
+
+
+def test_a_record_of_an_unknown_sweep_has_none():
+    assert axis_kinds({"sweep": "mine"}) is None

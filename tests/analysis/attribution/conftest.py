@@ -1,4 +1,4 @@
-"""Run directories of attributions and of modified images, whose values the tests choose."""
+"""Run directories of attributions, whose values the tests choose."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +16,6 @@ from sweeps.schemas import (
     SCHEMA_VERSION,
     attribute_images,
     attribute_results,
-    modify_images,
-    modify_results,
     training_images,
     training_results,
 )
@@ -73,18 +71,6 @@ class TrainingContent:
     prediction: Callable[[int, int], int] = field(default=lambda step, index: index % 4)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModifyContent:
-    """What a run of modified images holds; image i has the label i mod 4. `l2` is the norm at the first hit."""
-
-    images: Sequence[int] = range(4)
-    targets: Sequence[int] = range(4)
-    l2: Callable[[int, int], float | None] = field(
-        default=lambda index, target: 0.1 if index % 4 == target else 2.0
-    )
-    prediction: Callable[[int, int], int] = field(default=lambda index, target: target)
-
-
 @pytest.fixture
 def pixels() -> Callable[[int, tuple[int, int, int]], NDArray[np.uint8]]:
     """The image `[H, W, C]` of an index in all runs of these fixtures."""
@@ -128,35 +114,6 @@ def make_training_run(tmp_path: Path) -> Callable[..., Path]:
                     # Not in the order of the training: nothing may rest on names.
                     shard_id = f"{9 - number}-{trial}-{'-'.join(map(str, content.panel))}"
                     commit(run, shard_id, rows, schema, training_images(), content)
-        return tmp_path / folder
-
-    return make
-
-
-@pytest.fixture
-def make_modify_run(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a run with the given fields of `ModifyContent` to a folder and returns where it is."""
-
-    def make(folder: str = "modify", **fields: Any) -> Path:
-        content, run = ModifyContent(**fields), open_run(tmp_path / folder, "modify")
-        images = [
-            {
-                "key": f"{index}-{target}",
-                "image": png(image_pixels(100 * index + (target or 0), (1, 8, 8))),
-                "image_index": index,
-                "target": target,
-                "kind": "clean" if target is None else "modified",
-            }
-            for index in content.images
-            for target in (None, *content.targets)
-        ]
-        name = run.put_images("shard", 1, rows_table(images, modify_images()))
-        rows = [
-            modify_row(index, target, content) | {"image_file": name, "clean_file": name}
-            for index in content.images
-            for target in content.targets
-        ]
-        run.commit("shard", rows_table(rows, modify_results()), name)
         return tmp_path / folder
 
     return make
@@ -287,32 +244,4 @@ def training_row(trial: str, method: str, step: int, index: int, content: Traini
         "num_states": 1,
         "gradient_sum": None,
         "gradient_sum_of_squares": None,
-    }
-
-
-def modify_row(index: int, target: int, content: ModifyContent) -> Row:
-    prediction, norm = content.prediction(index, target), content.l2(index, target)
-    return {
-        **image_row(index, prediction, "modify"),
-        "shard_id": "shard",
-        "image_key": f"{index}-{target}",
-        "clean_key": f"{index}-None",
-        "target": target,
-        "target_name": CLASS_NAMES[target],
-        "num_steps": 3,
-        "step_size": 0.01,
-        "initial_prediction": index % 4,
-        "initial_confidence": 0.9,
-        "target_logit": 3.0,
-        "target_probability": 0.5,
-        "first_hit_step": None if norm is None else 1,
-        "linf": 0.03,
-        "l2": 3.0,
-        "l1": 1.0,
-        "hit_linf": norm,
-        "hit_l2": norm,
-        "hit_l1": norm,
-        "logit_by_step": [1.0, 2.0, 3.0],
-        "argmax_by_step": [0, 0, prediction],
-        "batch_size": 4,
     }

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis.attribution import agreement as module
-from analysis.attribution.agreement import agreement, agreement_figure, average_ranks, main
+from analysis.attribution.agreement import agreement, agreement_figure, main
+from analysis.attribution.rank_correlation import average_ranks
 
 MakeRun = Callable[..., Path]
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.attribution.choice import Choice, choose
 from analysis.attribution.colors import channel_sum, colored, full_values, overlaid
-from analysis.attribution.grids import Choice, choose, main, pages
+from analysis.attribution.grids import main, pages
 
 MakeRun = Callable[..., Path]
 Pixels = Callable[[int, tuple[int, int, int]], np.ndarray]

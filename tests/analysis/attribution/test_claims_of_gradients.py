@@ -1,4 +1,4 @@
-"""Claims about attributions and modified images; beside the fixtures that write such runs."""
+"""Claims about attributions; beside the fixtures that write such runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -113,19 +113,3 @@ def test_occlusion_is_compared_image_by_image(make_attribute_run: MakeRun) -> No
     assert insertion["value"] == pytest.approx(0.05)
     # 0.1 and 0 in turn: s = 0.0535, t(7) = 2.365.
     assert insertion["low"] == pytest.approx(0.05 - 2.365 * 0.05345 / np.sqrt(8), abs=1e-4)
-
-
-def test_modified_images_with_two_readings_of_less(make_modify_run: MakeRun) -> None:
-    run = make_modify_run(images=range(8))
-    assert rows_of(run, "own-label-changes-less-first-hit")["value"].tolist() == [pytest.approx(1.9)]
-    # After all steps each change of the fixture is 3: no difference is not less.
-    assert rows_of(run, "own-label-changes-less")["verdict"].tolist() == ["not reproduced"]
-
-
-def test_an_image_with_many_targets_counts_once(make_modify_run: MakeRun) -> None:
-    run = make_modify_run(
-        images=range(8), prediction=lambda index, target: target if target != 3 else index % 4
-    )
-    arrived = rows_of(run, "modification-arrives").iloc[0]
-    # Images 3 and 7 are of class 3 itself; the other six reach two targets of three.
-    assert (arrived["value"], arrived["count"]) == (pytest.approx((2 + 6 * 2 / 3) / 8), 8)

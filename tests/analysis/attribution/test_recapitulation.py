@@ -8,14 +8,9 @@ import pandas as pd
 import pytest
 
 from analysis.attribution.attributions import attribution_rows
-from analysis.training.recapitulation import (
-    MEASURES,
-    main,
-    recapitulation,
-    recapitulation_figure,
-    similarities,
-    training_curve,
-)
+from analysis.training.curves import training_curve
+from analysis.training.recapitulation import main, recapitulation, recapitulation_figure
+from analysis.training.similarity import MEASURES, similarities
 
 MakeRun = Callable[..., Path]
 Pixels = Callable[[int, tuple[int, int, int]], np.ndarray]

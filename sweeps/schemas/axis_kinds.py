@@ -1,0 +1,49 @@
+"""What each axis of a sweep means to its shards: the contract between the plan and whoever counts its shards.
+
+Axes come in three kinds. A shard has one value of each *group* axis; it holds `shard_size` points of the
+product of the *cell* axes; and it holds all of a block's values of each *whole* axis (one gradient serves
+every ε).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisKinds:
+    """The axes of a sweep by kind; the order is the order of the work."""
+
+    group: tuple[str, ...]
+    cells: tuple[str, ...]
+    whole: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, list[str]]:
+        """Return the value of `axis_kinds` in sweep.json."""
+        return {"group": list(self.group), "cells": list(self.cells), "whole": list(self.whole)}
+
+
+# Run directories of these sweeps may be older than the key `axis_kinds` of sweep.json. A sweep that is not in
+# the table states its kinds in its script alone.
+AXIS_KINDS: dict[str, AxisKinds] = {
+    "attack": AxisKinds(group=("method", "checkpoint", "target"), cells=("image_index",), whole=("epsilon",)),
+    "attribute": AxisKinds(group=("target",), cells=("image_index",), whole=("method",)),
+    "attribute_training": AxisKinds(group=("trial",), cells=("segment",), whole=("method", "image_index")),
+    "generate": AxisKinds(group=("recipe",), cells=("seed", "class_index")),
+    "modify": AxisKinds(group=("target",), cells=("image_index",)),
+    # A shard is a chunk of the classes under one recipe; which classes a chunk holds follows from the settings.
+    "tune_recipe": AxisKinds(group=("recipe",), cells=("chunk",)),
+}
+
+
+def axis_kinds(record: Mapping[str, Any]) -> AxisKinds | None:
+    """Return the axis kinds of a sweep.json, from the table where the record lacks them.
+
+    None for a record without them of a sweep that the table does not know.
+    """
+    recorded = record.get("axis_kinds")
+    if recorded is None:
+        return AXIS_KINDS.get(str(record.get("sweep")))
+    return AxisKinds(
+        group=tuple(recorded["group"]), cells=tuple(recorded["cells"]), whole=tuple(recorded["whole"])
+    )
