@@ -22,12 +22,12 @@ from reporting import Finding, Row, command_line, publish
 from attrib_core.tape import Tape
 from attrib_core.training import Trainer
 from attrib_core.training_state import digest, weights_of
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel import follow
+from sweeps.attribute.training.segment_job import SegmentJob
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs, training_sweep
 from sweeps.plan import Shard
 from sweeps.store.local_files import LocalFiles
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.panel import follow
-from sweeps.training.segment_job import SegmentJob
 
 ROOT = Path(__file__).parents[1]
 PLAIN_SCRIPT = """

@@ -25,16 +25,16 @@ from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.training_settings import Loss, Optimizer, Schedule, TrainingSettings
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import AttributionOptions
+from sweeps.attribute.training.grid import TrainingData, TrainingInputs, grid
+from sweeps.attribute.training.panel import FollowSettings, follow
+from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
 from sweeps.plan import Axes, Shard, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingData, TrainingInputs, grid
-from sweeps.training.panel import FollowSettings, follow
-from sweeps.training.segment_job import SegmentJob, SegmentJobSettings
-from sweeps.training.tape_recording import record_tapes, refuse_other_tapes
 
 KINDS = AXIS_KINDS["attribute_training"]
 NUM_WARM_UP_UPDATES = 10

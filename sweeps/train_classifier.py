@@ -31,8 +31,8 @@ from attrib_core.training_settings import (
 )
 from sweeps.cli import INTERRUPTED, USER_MISTAKE
 from sweeps.store.terminal_text import terminal_text
-from sweeps.training.run import DATASETS, TrainingRun, TrainingSource
-from sweeps.training.weights_output import WeightsOutput
+from sweeps.train.run import DATASETS, TrainingRun, TrainingSource
+from sweeps.train.weights_output import WeightsOutput
 
 FAILED = 1
 

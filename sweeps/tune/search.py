@@ -11,8 +11,8 @@ from ray.tune.schedulers import ASHAScheduler
 from cluster.pool import PoolOptions
 from sweeps.generate.job import Weights
 from sweeps.progress import Progress
+from sweeps.ray_tune import run_tune, tracebacks
 from sweeps.store import RunDirectory
-from sweeps.tune.session import run_tune, tracebacks
 from sweeps.tune.trial import Search, Trial
 
 # Of the configurations that reach a rung (1, 3, 9 ... chunks), about one in three goes on.

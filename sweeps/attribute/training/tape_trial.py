@@ -7,10 +7,10 @@ import torch
 from ray import tune
 
 from attrib_core.tape import Tape, TapeHeader
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel import follow
+from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.plan import Shard
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.panel import follow
-from sweeps.training.segment_job import SegmentJob, SegmentJobSettings
 
 ATTEMPT = 1  # Ray Tune restarts a trial without saying so
 

@@ -16,7 +16,7 @@ from attrib_core.training import DivergedError, Trainer, accuracy, initial_netwo
 from attrib_core.training_data import NormalizedImages
 from attrib_core.training_settings import TrainingSettings
 from sweeps.ranges import parse_names
-from sweeps.training.weights_output import WeightsOutput
+from sweeps.train.weights_output import WeightsOutput
 
 DATASETS = {
     "fashion_deep": "fashion_mnist",

@@ -12,12 +12,12 @@ from attrib_core.attribution import METHODS
 from attrib_core.datasets import Dataset
 from attrib_core.gradient_sums import GradientSums
 from sweeps.attribute.columns import attribution_columns
+from sweeps.attribute.training.grid import Trial
+from sweeps.attribute.training.panel import Followed, FollowSettings, Panel, State
 from sweeps.images.png import encode_png
 from sweeps.plan import Shard
 from sweeps.schemas import SCHEMA_VERSION, training_images, training_results
 from sweeps.store import columns_table
-from sweeps.training.grid import Trial
-from sweeps.training.panel import Followed, FollowSettings, Panel, State
 
 Columns = dict[str, Any]
 

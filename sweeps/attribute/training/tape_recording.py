@@ -10,13 +10,13 @@ from ray.tune.experiment import Trial as TuneTrial
 from attrib_core.gradient_sums import SUMMED_METHODS
 from attrib_core.tape import Tape
 from cluster.pool import PoolOptions, headline
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.segment_job import SegmentJobSettings
+from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_other_training
 from sweeps.plan import Shard
+from sweeps.ray_tune import run_tune, tracebacks
 from sweeps.runner import Preparation
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.segment_job import SegmentJobSettings
-from sweeps.training.tape_trial import Passing, TapeTrial, refuse_other_training
-from sweeps.tune.session import run_tune, tracebacks
 
 Say = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0

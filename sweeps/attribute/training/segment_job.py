@@ -12,11 +12,11 @@ from attrib_core.execution import Precision, choose_execution
 from attrib_core.live_classifier import live_classifier
 from attrib_core.tape import Tape, TapeError
 from attrib_core.training import Trainer
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel import Followed, Follower, FollowSettings, Panel, follow
+from sweeps.attribute.training.segment_rows import FollowedShard, image_table, result_table
 from sweeps.plan import Shard
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.panel import Followed, Follower, FollowSettings, Panel, follow
-from sweeps.training.segment_rows import FollowedShard, image_table, result_table
 
 
 @dataclass(frozen=True, kw_only=True)
