@@ -25,6 +25,7 @@ from attrib_core.training_state import digest, weights_of
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.panel import follow
 from sweeps.attribute.training.segment_job import SegmentJob
+from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs, training_sweep
 from sweeps.plan import Shard
 from sweeps.store.local_files import LocalFiles
@@ -65,7 +66,7 @@ class Following:
     def train(self, until: int) -> None:
         """A segment: followed, recorded, committed."""
         shard = Shard(f"segment-{until:08d}", self._axes, ((until,),))
-        follower = self._job.follower(shard, self._classifier)
+        follower = self._job.follower(SegmentAxes.of(shard), self._classifier)
         follow(self.trainer, until, [follower])
         begin_digest, self._digest = self._digest, self._tape.write(self.trainer)
         self._job.commit(self._job.followed_shard(shard, [follower.finish()], begin_digest), 1)

@@ -82,7 +82,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     return Sweep(
         name="attack",
         kinds=KINDS,
-        boxes=_boxes(methods, tuple(inputs.checkpoints), targets, images, epsilons),
+        requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
         settings={
             "model": options.model,
             "dataset": dataset.name,
@@ -112,7 +112,7 @@ def _attack_settings(options: AttackOptions) -> AttackSettings:
     )
 
 
-def _boxes(
+def _products(
     methods: Sequence[str],
     checkpoints: tuple[str, ...],
     targets: tuple[int | str, ...],
@@ -123,11 +123,11 @@ def _boxes(
     on_grid = tuple(method for method in methods if not METHODS[method].seeks_minimum)
     seeking = tuple(method for method in methods if METHODS[method].seeks_minimum)
     common: Axes = {"checkpoint": checkpoints, "target": targets, "image_index": images}
-    boxes: tuple[Axes, ...] = (
+    products: tuple[Axes, ...] = (
         {"method": on_grid, **common, "epsilon": epsilons},
         {"method": seeking, **common, "epsilon": (MINIMUM,)},
     )
-    return tuple(box for box in boxes if box["method"])
+    return tuple(product for product in products if product["method"])
 
 
 def _definitions(inputs: ImageInputs, methods: Sequence[str], settings: AttackSettings) -> dict[str, str]:

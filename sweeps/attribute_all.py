@@ -67,7 +67,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     return Sweep(
         name="attribute",
         kinds=KINDS,
-        boxes=tuple(box | {"image_index": images} for box in boxes),
+        requested=tuple(box | {"image_index": images} for box in boxes),
         settings={
             "model": options.model,
             "dataset": dataset.name,
@@ -91,11 +91,11 @@ def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...
     others = tuple(method for method in methods if not METHODS[method].explains_loss)
     of_loss = tuple(method for method in methods if METHODS[method].explains_loss or LOSS in targets)
     of_logits = tuple(target for target in targets if target != LOSS)
-    boxes: tuple[Axes, ...] = (
+    products: tuple[Axes, ...] = (
         {"target": of_logits, "method": others},
         {"target": (LOSS,), "method": of_loss},
     )
-    return tuple(box for box in boxes if all(box.values()))
+    return tuple(product for product in products if all(product.values()))
 
 
 def _definitions(

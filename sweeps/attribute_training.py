@@ -28,9 +28,10 @@ from sweeps.attribute.options import AttributionOptions
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, grid
 from sweeps.attribute.training.panel import FollowSettings, follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
-from sweeps.plan import Axes, Shard, fingerprint
+from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
@@ -101,7 +102,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     return Sweep(
         name="attribute_training",
         kinds=KINDS,
-        boxes=_boxes(inputs, methods, panel),
+        requested=_products(inputs, methods, panel),
         settings={
             "epochs": options.epochs,
             "batch_size": options.batch_size,
@@ -155,7 +156,7 @@ def _class_names(inputs: TrainingInputs) -> list[str]:
     return list(found.pop()) if len(found) == 1 else []
 
 
-def _boxes(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:
+def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:
     """One product by number of segments: data sets may differ in size."""
     by_length: dict[int, list[str]] = {}
     for name, trial in inputs.trials.items():
@@ -208,9 +209,9 @@ def _seconds_per_segment(
     job = SegmentJob(settings, inputs)
     seconds: dict[str, float] = {}
     for name, trial in inputs.trials.items():
-        shard = Shard("warm-up", {"trial": name, "method": settings.follow.methods, "image_index": panel}, ())
+        axes = SegmentAxes(trial=name, methods=settings.follow.methods, panel=panel, segments=())
         trainer = inputs.trainer(trial, job.training_execution)
-        follower = job.follower(shard, job.live_classifier(trial, trainer))
+        follower = job.follower(axes, job.live_classifier(trial, trainer))
         follow(trainer, 1, [follower])
         start = time.perf_counter()
         follow(trainer, 1 + NUM_WARM_UP_UPDATES, [follower])

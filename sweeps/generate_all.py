@@ -77,7 +77,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     return Sweep(
         name="generate",
         kinds=KINDS,
-        boxes=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
+        requested=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
         settings={
             "model": options.model,
             "model_digest": weights.model.digest,

@@ -57,7 +57,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
     return Sweep(
         name="modify",
         kinds=KINDS,
-        boxes=({"target": targets, "image_index": images},),
+        requested=({"target": targets, "image_index": images},),
         settings={
             "model": options.model,
             "dataset": dataset.name,

@@ -49,16 +49,16 @@ class Preparation:
 class Sweep:
     """What a script hands to the runner: cells, settings, and how an actor does the work.
 
-    `boxes` are the products of axes that are asked for. `settings` shape the rows: a run directory refuses a
-    sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes name,
-    such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on this
-    machine by the value of the first group axis; `--plan` calls it. `prepare` makes what the shards read before
-    the pool starts, and may commit some of them on the way.
+    `requested` are the products of axes whose cells the command wants. `settings` shape the rows: a run directory
+    refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
+    name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
+    this machine by the value of the first group axis; `--plan` calls it. `prepare` makes what the shards read
+    before the pool starts, and may commit some of them on the way.
     """
 
     name: str
     kinds: AxisKinds
-    boxes: tuple[Axes, ...]
+    requested: tuple[Axes, ...]
     settings: dict[str, Any]
     provenance: dict[str, Any]
     shard_size: int
@@ -148,7 +148,7 @@ class _Work:
 
     def __init__(self, plan: Plan, sweep: Sweep, run: RunDirectory) -> None:
         self.sweep, self.run = sweep, run
-        self.progress = Progress(sweep.name, plan.num_shards(sweep.boxes), run.write_progress)
+        self.progress = Progress(sweep.name, plan.num_shards(sweep.requested), run.write_progress)
         remaining = self._remaining(plan)
         first = list(itertools.islice(remaining, 1))
         self.is_done = not first
@@ -156,7 +156,7 @@ class _Work:
 
     def _remaining(self, plan: Plan) -> Iterator[Shard]:
         committed = set(self.run.committed())
-        for shard in plan.shards(self.sweep.boxes):
+        for shard in plan.shards(self.sweep.requested):
             if shard.id in committed:
                 self.progress.skip()
             else:
@@ -257,14 +257,14 @@ def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirector
     committed = set(run.committed())
     num_cells, remaining = 0, [0, 0]
     seconds, per_cell = 0.0, sweep.warm_up()
-    for shard in plan.shards(sweep.boxes):
+    for shard in plan.shards(sweep.requested):
         num_cells += len(shard.cells)
         if shard.id not in committed:
             remaining[0] += 1
             remaining[1] += len(shard.cells)
             seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
     workers = options.num_workers or 1
-    print(f"shards: {plan.num_shards(sweep.boxes)}, of which {remaining[0]} remain")
+    print(f"shards: {plan.num_shards(sweep.requested)}, of which {remaining[0]} remain")
     print(f"cells: {num_cells}, of which {remaining[1]} remain")
     print(f"bytes: about {remaining[1] * sweep.bytes_per_cell:,} to write")
     print(f"time: about {seconds / workers:,.0f} s on {workers} such workers, from a warm-up on this machine")

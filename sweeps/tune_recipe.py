@@ -95,7 +95,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     sweep = Sweep(
         name="tune_recipe",
         kinds=KINDS,
-        boxes=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
+        requested=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
         settings={
             "model": options.model,
             "model_digest": weights.model.digest,
@@ -160,7 +160,7 @@ def run_search(options: TuneOptions) -> int:
         print("A cell is a chunk of classes. Early stopping leaves out most chunks: all of this is a bound.")
         return 0
     run.check_writable()
-    search = search.with_shards(plan.shards(sweep.boxes))
+    search = search.with_shards(plan.shards(sweep.requested))
     grows = before is None or len(before["blocks"]) < len(plan.blocks)
     if not grows and run.succeeded():
         record(run, sweep, sweep.shard_size)

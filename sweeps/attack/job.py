@@ -9,23 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib_core.attacks import METHODS, AttackBatch, AttackedModel, AttackSettings, attack
-from attrib_core.attacks.minimum import GRID
+from attrib_core.attacks import AttackBatch, AttackedModel, AttackSettings, attack
 from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import choose_execution, run_batches
-from sweeps.attack.rows import (
-    UNTARGETED,
-    AttackedBatch,
-    AttackedShard,
-    attack_columns,
-    attack_image_columns,
-)
+from sweeps.attack.rows import AttackAxes, AttackedBatch, AttackedShard, image_table, result_table
+from sweeps.commit import commit_shard
 from sweeps.images.batch_sizes import fastest_alike, whole_batch_size
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
-from sweeps.schemas import attack_images, attack_results
-from sweeps.store import RunDirectory, columns_table
+from sweeps.store import RunDirectory
 
 # Values of ε in a warm-up: about the share of gradients and of forward passes that the default grid has.
 WARM_UP_EPSILONS = (0.01, 0.02, 0.03)
@@ -56,25 +49,14 @@ class AttackJob:
 
     def compute(self, shard: Shard) -> AttackedShard:
         """Attacks every image of the shard, in batches as large as memory allows."""
-        # A method that seeks the minimum walks along a grid of its own.
-        seeks = METHODS[shard.axes["method"]].seeks_minimum
-        epsilons = GRID if seeks else tuple(float(epsilon) for epsilon in shard.axes["epsilon"])
-        indices = [int(index) for (index,) in shard.cells]
-        batched = run_batches(indices, self.batch_size(), partial(self._attack, shard, epsilons))
-        return AttackedShard(shard=shard, batches=batched.results, batch_size=batched.batch_size)
+        axes = AttackAxes.of(shard)
+        batched = run_batches(axes.indices, self.batch_size(), partial(self._attack, axes))
+        return AttackedShard(shard=shard, axes=axes, batches=batched.results, batch_size=batched.batch_size)
 
     def commit(self, attacked: AttackedShard, attempt: int) -> dict[str, Any]:
         """Encodes the images and commits the shard; the summary says whether this attempt won."""
-        shard, start = attacked.shard, time.perf_counter()
-        images = attack_image_columns(attacked)
-        image_file = None
-        if images["key"]:
-            table = columns_table(images, attack_images(), len(images["key"]))
-            image_file = self._run.put_images(shard.id, attempt, table)
-        columns = attack_columns(attacked, self.inputs, image_file, attempt)
-        rows = columns_table(columns, attack_results(), attacked.num_rows)
-        won = self._run.commit(shard.id, rows, image_file)
-        return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}
+        rows = partial(result_table, attacked, self.inputs, attempt)
+        return commit_shard(self._run, attacked.shard, attempt, partial(image_table, attacked), rows)
 
     def batch_size(self) -> int:
         """The batch size asked for, or the fastest one on this device that changes no bit of a result."""
@@ -86,7 +68,7 @@ class AttackJob:
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Seconds an image takes under a method on this device, from one batch."""
         model = self.model(next(iter(self.inputs.checkpoints)), epsilons)
-        batch = self._batch(self.inputs.spread(self.batch_size()), UNTARGETED)
+        batch = self._batch(self.inputs.spread(self.batch_size()))
         attack(model, batch, method, epsilons[:1], self.settings.attack)
         start = time.perf_counter()
         attack(model, batch, method, epsilons, self.settings.attack)
@@ -99,9 +81,7 @@ class AttackJob:
         if key not in self._models:
             classifier = build_classifier(self.inputs.checkpoints[checkpoint])
             # Hundreds of photographs take a second to be decoded.
-            calibration = (
-                self._batch(self.inputs.spread(NUM_CALIBRATION_IMAGES), UNTARGETED) if is_mixed else None
-            )
+            calibration = self._batch(self.inputs.spread(NUM_CALIBRATION_IMAGES)) if is_mixed else None
             self._models[key] = attacked_model(
                 classifier, self.settings.precision, calibration, epsilons, device=self._device
             )
@@ -120,25 +100,27 @@ class AttackJob:
         return self.inputs.images(self.inputs.spread(count), self._device)
 
     def _warm_up(self, model: AttackedModel, batch_size: int) -> None:
-        attack(model, self._batch(self.inputs.spread(batch_size), UNTARGETED), "fgsm", WARM_UP_EPSILONS)
+        attack(model, self._batch(self.inputs.spread(batch_size)), "fgsm", WARM_UP_EPSILONS)
 
-    def _attack(self, shard: Shard, epsilons: tuple[float, ...], indices: Sequence[int]) -> AttackedBatch:
-        keep = [row for row, index in enumerate(indices) if index in self.settings.save_images]
-        shows = [row for row, index in enumerate(indices) if index in self.settings.save_perturbations]
-        batch = self._batch(indices, shard.axes["target"])
-        model = self.model(shard.axes["checkpoint"], epsilons)
-        result = attack(model, batch, shard.axes["method"], epsilons, self.settings.attack, keep)
+    def _attack(self, axes: AttackAxes, indices: Sequence[int]) -> AttackedBatch:
+        image_rows = [row for row, index in enumerate(indices) if index in self.settings.save_images]
+        direction_rows = [
+            row for row, index in enumerate(indices) if index in self.settings.save_perturbations
+        ]
+        batch = self._batch(indices, axes.target)
+        model = self.model(axes.checkpoint, axes.epsilons)
+        result = attack(model, batch, axes.method, axes.epsilons, self.settings.attack, image_rows)
         return AttackedBatch(
             indices=tuple(indices),
             result=result,
-            kept=tuple(keep),
-            clean=batch.images[keep].cpu(),
-            shown=tuple(shows) if result.direction is not None else (),
+            image_rows=tuple(image_rows),
+            clean=batch.images[image_rows].cpu(),
+            direction_rows=tuple(direction_rows) if result.direction is not None else (),
         )
 
-    def _batch(self, indices: Sequence[int], target: int | str) -> AttackBatch:
+    def _batch(self, indices: Sequence[int], target: int | None = None) -> AttackBatch:
         """Images of the data set, on the device."""
         images = self.inputs.images(indices, self._device)
         labels = torch.from_numpy(self.inputs.labels[list(indices)]).to(self._device)
-        targets = None if target == UNTARGETED else torch.full_like(labels, int(target))
+        targets = None if target is None else torch.full_like(labels, target)
         return AttackBatch(images=images, labels=labels, targets=targets, keys=tuple(indices))

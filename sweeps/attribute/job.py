@@ -16,17 +16,18 @@ from attrib_core.attribution.model import default_batch_size
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import Precision, choose_execution, run_batches
 from sweeps.attribute.rows import (
+    AttributeAxes,
     AttributedBatch,
     AttributedShard,
-    attribute_columns,
-    attribute_image_columns,
+    image_table,
     method_columns,
+    result_table,
 )
+from sweeps.commit import commit_shard
 from sweeps.images.batch_sizes import largest_alike, whole_batch_size
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
-from sweeps.schemas import attribute_images, attribute_results
-from sweeps.store import RunDirectory, columns_table
+from sweeps.store import RunDirectory
 
 WARM_UP_IMAGES = 4
 LOSS: Target = "loss"
@@ -55,25 +56,16 @@ class AttributeJob:
 
     def compute(self, shard: Shard) -> AttributedShard:
         """Attributes every image by every method of the shard; methods share what they have in common."""
-        indices = [int(index) for (index,) in shard.cells]
-        methods = tuple(map(str, shard.axes["method"]))
-        run = partial(self._attributed_batch, methods, shard.axes["target"])
-        batched = run_batches(indices, self.batch_size, run)
+        axes = AttributeAxes.of(shard)
+        run = partial(self._attributed_batch, axes.methods, axes.target)
+        batched = run_batches(axes.indices, self.batch_size, run)
         batch_size = min(batched.batch_size, self._most_that_fits)
-        return AttributedShard(shard=shard, batches=batched.results, batch_size=batch_size)
+        return AttributedShard(shard=shard, axes=axes, batches=batched.results, batch_size=batch_size)
 
     def commit(self, attributed: AttributedShard, attempt: int) -> dict[str, Any]:
         """Encodes the images and commits the shard; the summary says whether this attempt won."""
-        shard, start = attributed.shard, time.perf_counter()
-        image_file = None
-        if attributed.saved:
-            images = attribute_image_columns(attributed)
-            table = columns_table(images, attribute_images(), len(images["key"]))
-            image_file = self._run.put_images(shard.id, attempt, table)
-        columns = attribute_columns(attributed, self.inputs, image_file, attempt)
-        rows = columns_table(columns, attribute_results(self.inputs.image_shape), attributed.num_rows)
-        won = self._run.commit(shard.id, rows, image_file)
-        return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}
+        rows = partial(result_table, attributed, self.inputs, attempt)
+        return commit_shard(self._run, attributed.shard, attempt, partial(image_table, attributed), rows)
 
     @cached_property
     def batch_size(self) -> int:
@@ -119,14 +111,14 @@ class AttributeJob:
             name: self._scores(images, _support(name, target, values), found.prediction)
             for name, values in found.values.items()
         }
-        saved = [row for row, index in enumerate(indices) if index in self.settings.save_images]
+        image_rows = [row for row, index in enumerate(indices) if index in self.settings.save_images]
         return AttributedBatch(
             indices=tuple(indices),
             prediction=found.prediction,
             confidence=found.confidence,
             columns=method_columns(found, scores),
-            saved=tuple(saved),
-            clean=images[saved].cpu(),
+            image_rows=tuple(image_rows),
+            clean=images[image_rows].cpu(),
         )
 
     def _scores(self, images: Tensor, values: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -21,11 +20,20 @@ from attrib_core.classifiers import (
 )
 from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, stable_logits, to_8_bits
-from sweeps.generate.rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
+from sweeps.columns import Columns
+from sweeps.commit import commit_shard
+from sweeps.generate.rows import (
+    Frame,
+    GenerateAxes,
+    JudgedBatch,
+    JudgedShard,
+    image_table,
+    result_columns,
+)
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
-from sweeps.schemas import generate_images, generate_results
-from sweeps.store import RunDirectory, rows_table
+from sweeps.schemas import generate_results
+from sweeps.store import RunDirectory, columns_table
 
 # A CPU's caches prefer small batches, and from sixteen images on its kernels round otherwise.
 BATCH_SIZES = {"cpu": (4, 8, 12), "cuda": (8, 16, 32, 64, 128, 256)}
@@ -95,35 +103,35 @@ class GenerateJob:
         self.judges = {name: self._prepare(checkpoint) for name, checkpoint in weights.judges.items()}
         self._batch_sizes: dict[str, int] = {}
 
-    def compute(self, shard: Shard) -> Computed:
-        """Optimises and judges every cell of the shard, in batches as large as memory allows."""
-        name = shard.axes["recipe"]
-        recipe = self.recipe(name)
-        cells = [Cell(class_index=int(index), seed=int(seed)) for seed, index in shard.cells]
-        batched = run_batches(cells, self.batch_size(name, len(cells)), partial(self.judged_batch, recipe))
-        return Computed(
+    def compute(self, shard: Shard) -> JudgedShard:
+        """Optimise and judge every cell of the shard, in batches as large as memory allows."""
+        axes = GenerateAxes.of(shard)
+        recipe = self.recipe(axes.recipe)
+        batch_size = self.batch_size(axes.recipe, len(axes.cells))
+        batched = run_batches(axes.cells, batch_size, partial(self.judged_batch, recipe))
+        return JudgedShard(
             shard=shard,
-            recipe_name=name,
+            axes=axes,
             num_steps=recipe.num_steps,
             batch_size=batched.batch_size,
             batches=batched.results,
         )
 
-    def commit(self, computed: Computed, attempt: int) -> dict[str, Any]:
-        """Encodes the images and commits the shard; the summary says whether this attempt won."""
-        shard, start = computed.shard, time.perf_counter()
-        images = rows_table(image_rows(computed), generate_images(self.classifier.num_classes))
-        image_file = self._run.put_images(shard.id, attempt, images)
-        rows = self.rows(computed, image_file, attempt)
-        won = self._run.commit(shard.id, rows_table(rows, self.schema()), image_file)
-        return {"won": won, "cells": len(rows), "commit_seconds": time.perf_counter() - start}
+    def commit(self, judged: JudgedShard, attempt: int) -> dict[str, Any]:
+        """Encode the images and commit the shard; the summary says whether this attempt won."""
+        images = partial(image_table, judged, self.classifier.num_classes)
+        return commit_shard(self._run, judged.shard, attempt, images, partial(self._table, judged, attempt))
 
-    def rows(self, computed: Computed, image_file: str, attempt: int) -> list[Row]:
-        """What is stored of each cell; the columns are those of `schema`."""
-        return result_rows(computed, self.classifier, image_file, attempt)
+    def _table(self, judged: JudgedShard, attempt: int, image_file: str | None) -> pa.Table:
+        columns = self.columns(judged, image_file, attempt)
+        return columns_table(columns, self.schema(), len(judged.axes.cells))
+
+    def columns(self, judged: JudgedShard, image_file: str | None, attempt: int) -> Columns:
+        """Return what is stored of each cell; the columns are those of `schema`."""
+        return result_columns(judged, self.classifier, image_file, attempt)
 
     def schema(self) -> pa.Schema:
-        """The columns of results/."""
+        """Return the schema of results/."""
         return generate_results(tuple(self.judges))
 
     def recipe(self, name: str) -> Recipe:
@@ -188,7 +196,7 @@ class GenerateJob:
             cells=cells,
             generated=generated,
             evaluation=evaluation,
-            images=_channels_last(images),
+            images=images,
             frames=frames,
             seconds=time.perf_counter() - start,
         )
@@ -206,11 +214,7 @@ class GenerateJob:
                     logits = stable_logits(
                         self.classifier, self.execution.images(pixels.float() / 255)
                     ).numpy()
-                for row, image, row_logits in zip(chosen, _channels_last(pixels), logits, strict=True):
+                for row, image, row_logits in zip(chosen, pixels, logits, strict=True):
                     frames.append(Frame(cell=cells[row], step=step, image=image, logits=row_logits))
 
         return take
-
-
-def _channels_last(images: Tensor) -> np.ndarray:
-    return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -13,12 +13,12 @@ from attrib_core.attacks import AttackedModel
 from attrib_core.classifiers import build_classifier
 from attrib_core.execution import Precision, choose_execution, run_batches
 from attrib_core.generation.modification import ModificationSettings, Modified, modify
+from sweeps.commit import commit_shard
 from sweeps.images.batch_sizes import fastest_alike, whole_batch_size
 from sweeps.images.inputs import ImageInputs
-from sweeps.modify.rows import ModifiedBatch, ModifiedShard, modify_columns, modify_image_columns
+from sweeps.modify.rows import ModifiedBatch, ModifiedShard, ModifyAxes, image_table, result_table
 from sweeps.plan import Shard
-from sweeps.schemas import modify_images, modify_results
-from sweeps.store import RunDirectory, columns_table
+from sweeps.store import RunDirectory
 
 # Steps of a warm-up; the passes around the steps weigh a little more in it.
 WARM_UP = ModificationSettings(num_steps=3)
@@ -46,11 +46,11 @@ class ModifyJob:
 
     def compute(self, shard: Shard) -> ModifiedShard:
         """Moves every image of the shard towards its target, in batches as large as memory allows."""
-        indices = [int(index) for (index,) in shard.cells]
-        run = partial(self._modified_batch, int(shard.axes["target"]))
-        batched = run_batches(indices, self.batch_size(), run)
+        axes = ModifyAxes.of(shard)
+        batched = run_batches(axes.indices, self.batch_size(), partial(self._modified_batch, axes.target))
         return ModifiedShard(
             shard=shard,
+            axes=axes,
             settings=self.settings.modification,
             batches=batched.results,
             batch_size=batched.batch_size,
@@ -58,16 +58,8 @@ class ModifyJob:
 
     def commit(self, modified: ModifiedShard, attempt: int) -> dict[str, Any]:
         """Encodes the images and commits the shard; the summary says whether this attempt won."""
-        shard, start = modified.shard, time.perf_counter()
-        image_file = None
-        if modified.saved:
-            images = modify_image_columns(modified)
-            table = columns_table(images, modify_images(), len(images["key"]))
-            image_file = self._run.put_images(shard.id, attempt, table)
-        columns = modify_columns(modified, self.inputs, image_file, attempt)
-        rows = columns_table(columns, modify_results(), len(shard.cells))
-        won = self._run.commit(shard.id, rows, image_file)
-        return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}
+        rows = partial(result_table, modified, self.inputs, attempt)
+        return commit_shard(self._run, modified.shard, attempt, partial(image_table, modified), rows)
 
     def batch_size(self) -> int:
         """The batch size asked for, or the fastest one on this device that changes no bit of a result."""
@@ -99,12 +91,12 @@ class ModifyJob:
 
     def _modified_batch(self, target: int, indices: Sequence[int]) -> ModifiedBatch:
         images = self.inputs.images(indices, self.execution.device)
-        saved = [row for row, index in enumerate(indices) if index in self.settings.save_images]
+        image_rows = [row for row, index in enumerate(indices) if index in self.settings.save_images]
         return ModifiedBatch(
             indices=tuple(indices),
             result=self._modify(target, images, self.settings.modification),
-            saved=tuple(saved),
-            clean=images[saved].cpu(),
+            image_rows=tuple(image_rows),
+            clean=images[image_rows].cpu(),
         )
 
     def _modify(self, target: int, images: Tensor, settings: ModificationSettings) -> Modified:

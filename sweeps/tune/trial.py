@@ -11,8 +11,9 @@ import torch
 from ray import tune
 
 from attrib_core.generation import PyramidSettings
+from sweeps.columns import Columns
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
-from sweeps.generate.rows import Computed, Row
+from sweeps.generate.rows import JudgedShard
 from sweeps.plan import Shard
 from sweeps.schemas import tune_results
 from sweeps.store import RunDirectory
@@ -57,9 +58,10 @@ class Search:
         """The search with the plan's shards, whose cells are numbers of chunks, by recipe."""
         shards: dict[str, list[Shard]] = {name: [] for name in self.configurations}
         for shard in planned:
-            [[chunk]] = shard.cells
-            cells = tuple((IMAGE_SEED, index) for index in self.chunks[int(chunk)])
-            shards[shard.axes["recipe"]].append(Shard(shard.id, shard.axes | {"chunk": chunk}, cells))
+            [chunk] = shard.indices()
+            cells = tuple((IMAGE_SEED, index) for index in self.chunks[chunk])
+            recipe = shard.value("recipe", str)
+            shards[recipe].append(Shard(shard.id, {"recipe": recipe, "chunk": chunk}, cells))
         return replace(self, shards={name: tuple(chunks) for name, chunks in shards.items()})
 
 
@@ -70,13 +72,13 @@ class TuneJob(GenerateJob):
         super().__init__(search.settings, weights)
         self.configurations = search.configurations
 
-    def rows(self, computed: Computed, image_file: str, attempt: int) -> list[Row]:
+    def columns(self, judged: JudgedShard, image_file: str | None, attempt: int) -> Columns:
         added = {
             "sweep": "tune_recipe",
-            "chunk": computed.shard.axes["chunk"],
-            "settings": json.dumps(asdict(self.configurations[computed.recipe_name])),
+            "chunk": judged.shard.value("chunk", int),
+            "settings": json.dumps(asdict(self.configurations[judged.axes.recipe])),
         }
-        return [row | added for row in super().rows(computed, image_file, attempt)]
+        return super().columns(judged, image_file, attempt) | added
 
     def schema(self) -> pa.Schema:
         return tune_results(tuple(self.judges))

@@ -31,6 +31,11 @@ class Panel:
     images: Tensor
     labels: Tensor
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`[C, H, W]`."""
+        return self.pixels.shape[1], self.pixels.shape[2], self.pixels.shape[3]
+
     @classmethod
     def read(cls, dataset: Dataset, indices: Sequence[int], view: View, execution: Execution) -> "Panel":
         """The images of a data set by index."""

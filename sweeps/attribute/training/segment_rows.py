@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +13,31 @@ from attrib_core.gradient_sums import GradientSums
 from sweeps.attribute.columns import attribution_columns
 from sweeps.attribute.training.grid import Trial
 from sweeps.attribute.training.panel import Followed, FollowSettings, Panel, State
-from sweeps.images.png import encode_png
+from sweeps.columns import Columns, common_columns, list_column, png_columns
+from sweeps.images.columns import dataset_columns, identity_columns
 from sweeps.plan import Shard
-from sweeps.schemas import SCHEMA_VERSION, training_images, training_results
+from sweeps.schemas import training_images, training_results
 from sweeps.store import columns_table
 
-Columns = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentAxes:
+    """What a shard is of: segments of one training, and a panel followed by some methods."""
+
+    trial: str
+    methods: tuple[str, ...]
+    panel: tuple[int, ...]  # images by index in the data set
+    segments: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shard: Shard) -> "SegmentAxes":
+        """Return the axes of a shard."""
+        return cls(
+            trial=shard.value("trial", str),
+            methods=shard.values("method", str),
+            panel=shard.values("image_index", int),
+            segments=shard.indices(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,68 +53,64 @@ class FollowedShard:
 
     @property
     def has_rows(self) -> bool:
-        """Whether anything was recorded: a segment may lie between two states that are."""
+        """True if anything was recorded: a segment may lie between two states that are."""
         return any(segment.states or segment.sums is not None for segment in self.segments)
 
 
-def image_key(shard: Shard, index: int) -> str:
-    """The key of a panel image in images/: each shard stores its own, so that it can be read by itself."""
-    return f"{shard.axes['trial']}-i{index:06d}-{shard.id.rpartition('-')[2]}"
-
-
 def image_table(followed: FollowedShard) -> pa.Table:
-    """The panel, as `schemas.training_images` says."""
-    panel, trial = followed.panel, followed.trial
-    keys = [image_key(followed.shard, index) for index in panel.indices]
-    pixels = panel.pixels.transpose(0, 2, 3, 1)
+    """Return the panel, as `schemas.training_images` says; empty where there are no rows to name it."""
+    panel = followed.panel
+    if not followed.has_rows:
+        return training_images().empty_table()
+    keys = [_image_key(followed, index) for index in panel.indices]
     columns = {
-        "key": keys,
-        "image": [
-            {"bytes": encode_png(np.ascontiguousarray(image)), "path": f"{key}.png"}
-            for key, image in zip(keys, pixels, strict=True)
-        ],
-        "trial": trial.name,
+        **png_columns(zip(keys, torch.from_numpy(panel.pixels), strict=True)),
+        "trial": followed.trial.name,
         "image_index": list(panel.indices),
     }
     return columns_table(columns, training_images(), len(keys))
 
 
-def result_table(followed: FollowedShard, dataset: Dataset, image_file: str | None, attempt: int) -> pa.Table:
-    """Method by method, state by state, image by image, as `schemas.training_results` says."""
-    panel = followed.panel
-    schema = training_results((panel.pixels.shape[1], panel.pixels.shape[2], panel.pixels.shape[3]))
-    common = _common_columns(followed, dataset, attempt) | {"image_file": image_file}
-    per_image = _image_columns(followed, dataset)
+def result_table(followed: FollowedShard, dataset: Dataset, attempt: int, image_file: str | None) -> pa.Table:
+    """Return a row for each method, state and image, in that order, as `schemas.training_results` says."""
+    num_images, schema = len(followed.panel.indices), training_results(followed.panel.image_shape)
+    common = _shard_columns(followed, dataset, attempt)
+    per_image = _image_columns(followed, dataset, image_file)
     tables = [
         columns_table(
             common | _repeated(per_image, len(states)) | _state_columns(states) | columns,
             schema,
-            len(states) * len(panel.indices),
+            len(states) * num_images,
         )
         for segment in followed.segments
-        for states, columns in _blocks(segment, followed)
+        for states, columns in _blocks(segment, followed.settings, num_images)
     ]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def _blocks(segment: Followed, followed: FollowedShard) -> Iterator[tuple[list[State], Columns]]:
-    """The states and columns of each method's rows."""
-    settings = followed.settings
-    nothing = pa.nulls(len(segment.states) * len(followed.panel.indices), pa.list_(pa.float64()))
+def _blocks(
+    segment: Followed, settings: FollowSettings, num_images: int
+) -> Iterator[tuple[list[State], Columns]]:
+    """Yield a block of rows for each method of a segment: its states, and the columns that only it fills.
+
+    There are two kinds of methods. One by state has a row for each recorded state and image. One that adds up
+    over the training has a row for each image alone, at the segment's last state, which holds the sum over all of
+    the segment's states.
+    """
+    no_sums = pa.nulls(len(segment.states) * num_images, pa.list_(pa.float64()))
     for method, packed in segment.packed.items():
-        if not packed:  # no state of the segment was recorded
+        if not packed:  # with a large --every no state of the segment may have been recorded
             continue
-        yield (
-            segment.states,
-            {
-                "method": method,
-                "target": "loss" if METHODS[method].explains_loss else settings.target,
-                "num_states": 1,
-                "gradient_sum": nothing,
-                "gradient_sum_of_squares": nothing,
-                **{name: pa.concat_arrays([part[name] for part in packed]) for name in packed[0]},
-            },
-        )
+        # Attributions were packed some states at a time; all parts have the same columns.
+        attributions = {name: pa.concat_arrays([part[name] for part in packed]) for name in packed[0]}
+        columns = {
+            "method": method,
+            "target": "loss" if METHODS[method].explains_loss else settings.target,
+            "num_states": 1,
+            "gradient_sum": no_sums,
+            "gradient_sum_of_squares": no_sums,
+        }
+        yield segment.states, columns | attributions
     if segment.sums is not None and segment.last is not None:
         for method in settings.summed_methods:
             yield [segment.last], _summed_columns(method, segment.sums)
@@ -104,7 +118,7 @@ def _blocks(segment: Followed, followed: FollowedShard) -> Iterator[tuple[list[S
 
 def _summed_columns(method: str, sums: GradientSums) -> Columns:
     is_variance = method == "gradient_variance"
-    gradient, square = (_rows(tensor) for tensor in (sums.gradient, sums.square))
+    gradient, square = (list_column(tensor) for tensor in (sums.gradient, sums.square))
     return {
         "method": method,
         "target": "loss",
@@ -115,40 +129,32 @@ def _summed_columns(method: str, sums: GradientSums) -> Columns:
     }
 
 
-def _rows(values: torch.Tensor) -> pa.Array:
-    """Values `[N, ...]` as N lists."""
-    flat = values.flatten(1).numpy()
-    offsets = np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.ravel()))
+def _image_key(followed: FollowedShard, index: int) -> str:
+    """Return the key of a panel image in images/. Each shard stores its own, so that it can be read by itself."""
+    return f"{followed.trial.name}-i{index:06d}-{followed.shard.id.rpartition('-')[2]}"
 
 
-def _common_columns(followed: FollowedShard, dataset: Dataset, attempt: int) -> Columns:
+def _shard_columns(followed: FollowedShard, dataset: Dataset, attempt: int) -> Columns:
     trial = followed.trial
+    model, digest = trial.model, followed.weights_digest
     return {
-        "sweep": "attribute_training",
-        "model": trial.model,
-        "model_digest": followed.weights_digest,
-        "shard_id": followed.shard.id,
-        "attempt": attempt,
-        "schema_version": SCHEMA_VERSION,
+        **common_columns("attribute_training", followed.shard, attempt, model=model, digest=digest),
+        **dataset_columns(dataset),
         "trial": trial.name,
         "learning_rate": trial.settings.learning_rate,
         "seed": trial.settings.seed,
-        "dataset": dataset.name,
-        "split": dataset.split,
     }
 
 
-def _image_columns(followed: FollowedShard, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Columns `[P]` of the panel."""
-    indices = np.array(followed.panel.indices)
-    labels = dataset.labels[indices]
-    return {
-        "image_index": indices,
-        "image_key": np.array([image_key(followed.shard, index) for index in indices], dtype=object),
-        "key": np.array([dataset.keys[index] for index in indices], dtype=object),
-        "label": labels,
-        "label_name": np.array(dataset.class_names, dtype=object)[labels],
+def _image_columns(
+    followed: FollowedShard, dataset: Dataset, image_file: str | None
+) -> dict[str, np.ndarray]:
+    """Return columns `[P]` of the panel."""
+    indices = followed.panel.indices
+    keys = [_image_key(followed, index) for index in indices]
+    return identity_columns(dataset, indices, dataset.labels, dataset.class_names) | {
+        "image_key": np.array(keys, dtype=object),
+        "image_file": np.array([image_file] * len(keys), dtype=object),
     }
 
 
@@ -157,7 +163,7 @@ def _repeated(per_image: dict[str, np.ndarray], count: int) -> Columns:
 
 
 def _state_columns(states: Sequence[State]) -> Columns:
-    """Columns of the panel's rows at each state."""
+    """Return the columns of the panel's rows at each state."""
     num_images = len(states[0].prediction)
     per_state = {
         "step": np.array([state.step for state in states], dtype=np.int64),

@@ -12,6 +12,7 @@ from attrib_core.tape import Tape
 from cluster.pool import PoolOptions, headline
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.segment_job import SegmentJobSettings
+from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_other_training
 from sweeps.plan import Shard
 from sweeps.ray_tune import run_tune, tracebacks
@@ -78,11 +79,11 @@ def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOpti
     names = {trial.name for trial in trials}
     passing: dict[str, dict[int, tuple[Shard, ...]]] = {}
     for shard in shards:
-        name = shard.axes["trial"]
-        is_cheap = ONE_PASS_METHODS.issuperset(shard.axes["method"])
-        if name in names and len(shard.cells) == 1 and (is_full or is_cheap):
-            segment = int(shard.cells[0][0])
-            by_segment = passing.setdefault(name, {})
+        axes = SegmentAxes.of(shard)
+        is_cheap = ONE_PASS_METHODS.issuperset(axes.methods)
+        if axes.trial in names and len(axes.segments) == 1 and (is_full or is_cheap):
+            [segment] = axes.segments
+            by_segment = passing.setdefault(axes.trial, {})
             by_segment[segment] = (*by_segment.get(segment, ()), shard)
     return passing
 

@@ -10,6 +10,7 @@ from attrib_core.tape import Tape, TapeHeader
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.panel import follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.plan import Shard
 
 ATTEMPT = 1  # Ray Tune restarts a trial without saying so
@@ -45,7 +46,7 @@ class TapeTrial(tune.Trainable):
         """Trains for a segment and records where that leads."""
         trainer, header = self._trainer, self._tape.header
         shards = self._passing.get(self._trial.name, {}).get(trainer.step // header.segment, ())
-        followers = [self._job.follower(shard, self._classifier) for shard in shards]
+        followers = [self._job.follower(SegmentAxes.of(shard), self._classifier) for shard in shards]
         loss = follow(trainer, min(trainer.step + header.segment, trainer.num_steps), followers)
         begin_digest, self._digest = self._digest, self._tape.write(trainer)
         for shard, follower in zip(shards, followers, strict=True):
