@@ -64,7 +64,7 @@ class AttackOptions(ImageOptions):
 
 
 def attack_sweep(options: AttackOptions) -> Sweep:
-    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
@@ -119,7 +119,7 @@ def _products(
     images: tuple[int, ...],
     epsilons: tuple[float, ...],
 ) -> tuple[Axes, ...]:
-    """Methods that take the ε of the grid, and methods that find their own."""
+    """Return two products: methods that take the ε of the grid, and methods that find their own."""
     on_grid = tuple(method for method in methods if not METHODS[method].seeks_minimum)
     seeking = tuple(method for method in methods if METHODS[method].seeks_minimum)
     common: Axes = {"checkpoint": checkpoints, "target": targets, "image_index": images}
@@ -142,20 +142,20 @@ def _targets(text: str, num_classes: int) -> tuple[int | str, ...]:
 
 
 def _bytes_per_image(inputs: ImageInputs, num_epsilons: int) -> int:
-    """A sign map as PNG, about two bits a value, and some 40 bytes a row."""
+    """Estimate a sign map as PNG, about two bits a value, and some 40 bytes a row."""
     return inputs.channels * inputs.image_size**2 // 4 + 40 * num_epsilons
 
 
 def _seconds_per_image(
     settings: AttackJobSettings, inputs: ImageInputs, methods: Sequence[str], epsilons: tuple[float, ...]
 ) -> dict[str, Any]:
-    """Measured seconds an image by method, from one batch of each on this machine."""
+    """Measure seconds an image by method, from one batch of each on this machine."""
     job = AttackJob(settings, inputs)
     return {method: job.seconds_per_image(method, epsilons) for method in methods}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(AttackOptions, lambda options: run_sweep(attack_sweep(options), options), arguments)
 
 

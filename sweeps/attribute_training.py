@@ -73,13 +73,13 @@ class AttributeTrainingOptions(AttributionOptions):
     segment: int = Field(250, ge=1, description="Minibatches from one checkpoint to the next.")
 
     def training_settings(self) -> TrainingSettings:
-        """Those that all trainings share; ValueError names what cannot be."""
+        """Return the settings that all trainings share. Raises ValueError for values that cannot be."""
         names = TrainingSettings.__dataclass_fields__.keys() - {"learning_rate", "seed"}
         return TrainingSettings(**{name: getattr(self, name) for name in names})
 
 
 def training_sweep(options: AttributeTrainingOptions) -> Sweep:
-    """Resolves the options against models and data; ValueError for whatever cannot work."""
+    """Resolve the options against models and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, (*METHODS, *SUMMED_METHODS))
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
@@ -126,7 +126,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
 
 
 def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
-    """The grid of trainings and its data."""
+    """Read the grid of trainings and its data."""
     models = parse_names("model", options.model)
     for model in models:
         find_architecture(model)
@@ -151,13 +151,13 @@ def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
 
 
 def _class_names(inputs: TrainingInputs) -> list[str]:
-    """What all data sets call their classes; empty where they differ."""
+    """Return the class names that all data sets share; none if they differ."""
     found = {data.train.class_names for data in inputs.data.values()}
     return list(found.pop()) if len(found) == 1 else []
 
 
 def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:
-    """One product by number of segments: data sets may differ in size."""
+    """Return a product for each number of segments: data sets may differ in size."""
     by_length: dict[int, list[str]] = {}
     for name, trial in inputs.trials.items():
         by_length.setdefault(inputs.num_segments(trial), []).append(name)
@@ -191,7 +191,7 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
 def _bytes_per_segment(
     options: AttributeTrainingOptions, inputs: TrainingInputs, num_methods: int, num_images: int
 ) -> int:
-    """Of a shard's attributions; ValueError where no actor could hold them."""
+    """Return the size of a shard's attributions. Raises ValueError if no actor could hold them."""
     num_states = -(-options.segment // options.every)
     size = BYTES_A_VALUE * num_states * num_images * num_methods * math.prod(inputs.image_shape())
     if size > MOST_BYTES:
@@ -205,7 +205,7 @@ def _bytes_per_segment(
 def _seconds_per_segment(
     settings: SegmentJobSettings, inputs: TrainingInputs, panel: tuple[int, ...]
 ) -> dict[str, float]:
-    """Seconds that a segment takes by trial, training included, from a few updates on this machine."""
+    """Measure seconds a segment by trial, training included, from a few updates on this machine."""
     job = SegmentJob(settings, inputs)
     seconds: dict[str, float] = {}
     for name, trial in inputs.trials.items():
@@ -220,7 +220,7 @@ def _seconds_per_segment(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(
         AttributeTrainingOptions, lambda options: run_sweep(training_sweep(options), options), arguments
     )

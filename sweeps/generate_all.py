@@ -54,7 +54,7 @@ class GenerateOptions(SweepOptions):
 
 
 def generation_sweep(options: GenerateOptions) -> Sweep:
-    """Resolves the options against the model; ValueError for whatever cannot work."""
+    """Resolve the options against the model. Raises ValueError for whatever cannot work."""
     recipes = read_recipes(options.recipes)
     seeds = parse_integers("seeds", options.seeds)
     weights = read_weights(options.model, options.weights, options.judges)
@@ -105,13 +105,13 @@ def _optional_integers(field: str, text: str, limit: int) -> tuple[int, ...]:
 
 
 def _seconds_per_cell(settings: GenerateSettings, weights: Weights) -> dict[str, float]:
-    """Measured seconds an image by recipe, from a few steps of each on this machine."""
+    """Measure seconds an image by recipe, from a few steps of each on this machine."""
     job = GenerateJob(settings, weights)
     return {name: job.seconds_per_cell(name, SHARD_SIZE) for name in settings.recipes}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(
         GenerateOptions, lambda options: run_sweep(generation_sweep(options), options), arguments
     )

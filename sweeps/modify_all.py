@@ -42,7 +42,7 @@ class ModifyOptions(ImageOptions):
 
 
 def modify_sweep(options: ModifyOptions) -> Sweep:
-    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
     inputs = read_inputs(dataset, options.model, options.weights)
     images = parse_integers("images", options.images, limit=len(dataset))
@@ -88,7 +88,7 @@ def _modification(options: ModifyOptions) -> ModificationSettings:
 def _bytes_per_image(
     inputs: ImageInputs, num_steps: int, save_images: frozenset[int], images: Sequence[int]
 ) -> int:
-    """Two PNG where images are stored, about seven bits a value each; some 5 bytes a step and 100 a row."""
+    """Estimate two PNG for a stored image, about seven bits a value; 5 bytes a step and 100 a row."""
     stored = len(save_images.intersection(images)) / len(images)
     return int(stored * 1.75 * inputs.channels * inputs.image_size**2) + 5 * num_steps + 100
 
@@ -96,13 +96,13 @@ def _bytes_per_image(
 def _seconds_per_image(
     settings: ModifyJobSettings, inputs: ImageInputs, targets: Sequence[int]
 ) -> dict[str, float]:
-    """Measured seconds an image, the same for each target, from one batch on this machine."""
+    """Measure seconds an image, the same for each target, from one batch on this machine."""
     seconds = ModifyJob(settings, inputs).seconds_per_image()
     return {str(target): seconds for target in targets}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(ModifyOptions, lambda options: run_sweep(modify_sweep(options), options), arguments)
 
 

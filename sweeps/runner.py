@@ -41,7 +41,7 @@ class Preparation:
 
     shards: Iterator[Shard]
     workers: PoolOptions
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     check_node: Callable[[], None]
 
 
@@ -71,9 +71,9 @@ class Sweep:
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
-    """Completes the sweep in its run directory and returns the exit status.
+    """Complete the sweep in its run directory and return the exit status.
 
-    ValueError for every mistake that can be seen before work starts.
+    Raises ValueError for every mistake that can be seen before work starts.
     """
     run = RunDirectory(options.output)
     shard_size = options.shard_size or sweep.shard_size
@@ -89,19 +89,19 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         return 0
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
-        asked = record(run, sweep, shard_size)
-        check_node = partial(run.check_seen, asked["invocations"][-1])
-        recorded = plan_of(asked, sweep.kinds)
+        written = record(run, sweep, shard_size)
+        check_node = partial(run.check_seen, written["invocations"][-1])
+        recorded = plan_of(written, sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
-        work.progress.say(f"configuration: {_configuration(sweep, options)}")
+        work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():
-            work.progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
+            work.progress.log("The plan has grown: _SUCCESS comes back when all of it is committed.")
         if sweep.prepare is not None:
             try:
-                sweep.prepare(Preparation(work.shards, workers, work.progress.say, check_node))
+                sweep.prepare(Preparation(work.shards, workers, work.progress.log, check_node))
             except KeyboardInterrupt:
-                work.progress.say(how_to_resume(work.progress, run))
+                work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
             work = _Work(recorded, sweep, run)
         return _complete(work, workers, partial(_build_where_seen, check_node, sweep.factory))
@@ -113,7 +113,7 @@ def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, share
 
 
 def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
-    """Writes what is asked for into sweep.json, beside what was asked before; returns the merged record."""
+    """Add what is requested to sweep.json and return the merged record."""
     invocation = provenance() | sweep.provenance
 
     def transform(existing: dict[str, Any] | None) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
 
 
 def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
-    """How many actors, and what each may use: the options given, the rest from what the cluster has."""
+    """Choose how many actors there are and what each may use: by the options, else by what the cluster has."""
     gpus = options.gpus_per_worker
     if gpus is None:
         gpus = session.default_gpus_per_worker
@@ -169,23 +169,23 @@ def _complete(work: _Work, workers: PoolOptions, factory: JobFactory) -> int:
         _finish(sweep, run, progress)
         return 0
     workers = replace(workers, num_workers=min(workers.num_workers, progress.total))
-    progress.say(
+    progress.log(
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
         f" x {workers.threads_per_worker} threads"
     )
     try:
-        with progress, Pool(factory, sweep.shared, workers, log=progress.say) as pool:
+        with progress, Pool(factory, sweep.shared, workers, log=progress.log) as pool:
             for event in pool.run(work.shards):
                 _handle(event, run, progress)
     except KeyboardInterrupt:
-        progress.say(how_to_resume(progress, run))
+        progress.log(how_to_resume(progress, run))
         return INTERRUPTED
     except NoWorkerStartedError as error:
-        progress.say(f"{error}\n{progress.done} of {progress.total} shards are committed in {run.url}.")
+        progress.log(f"{error}\n{progress.done} of {progress.total} shards are committed in {run.url}.")
         return SOME_QUARANTINED
     if progress.quarantined:
-        progress.say(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
-        progress.say("\n".join(f"  {shard}" for shard in progress.quarantined))
+        progress.log(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
+        progress.log("\n".join(f"  {shard}" for shard in progress.quarantined))
         return SOME_QUARANTINED
     _finish(sweep, run, progress)
     return 0
@@ -200,56 +200,56 @@ def _handle(
             progress.commit(event.worker, event.summary["cells"])
         case Quarantined():
             progress.quarantine(event.shard.id)
-            progress.say(
+            progress.log(
                 f"quarantined {event.shard.id} after {event.attempts} attempts: {headline(event.error)}"
             )
             _record_failure(event, run, progress)
         case WorkerLost():
-            progress.say(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
+            progress.log(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
         case Stalled():
-            progress.say(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
+            progress.log(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
 
 
 def _record_failure(event: Quarantined, run: RunDirectory, progress: Progress) -> None:
-    """Writes it to failures/. What kept the shard from its place, such as a full disk, may keep this too."""
+    """Write it to failures/. What stopped the shard, such as a full disk, may stop this too."""
     try:
         run.quarantine(event.shard.id, {"attempts": event.attempts, "traceback": event.error})
     except (OSError, BaseError) as error:
-        progress.say(f"{run.url}/failures/ cannot be written: {error}")
+        progress.log(f"{run.url}/failures/ cannot be written: {error}")
 
 
 def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
-    """All that was asked for is committed: so may be all that the directory was ever asked for."""
-    progress.say(f"All {progress.done} shards are committed in {run.url}")
+    """Write _SUCCESS if not only this request is complete but all that the directory was ever asked for."""
+    progress.log(f"All {progress.done} shards are committed in {run.url}")
     # Another driver may have asked for more meanwhile, and one that was killed may have left a failure.
-    asked = run.read_sweep()
-    assert asked is not None, run.url
+    record_now = run.read_sweep()
+    assert record_now is not None, run.url
     committed = set(run.committed())
     for shard_id in run.failures():
         if shard_id in committed:
             run.clear_failure(shard_id)
     if run.succeeded():
         return
-    if plan_of(asked, sweep.kinds).num_shards() == len(committed):
+    if plan_of(record_now, sweep.kinds).num_shards() == len(committed):
         run.mark_success()
     else:
-        progress.say("The directory was asked for more by other commands, and that is not complete yet.")
+        progress.log("The directory was asked for more by other commands, and that is not complete yet.")
 
 
 def how_to_resume(progress: Progress, run: RunDirectory) -> str:
-    """What is said when a sweep is interrupted."""
+    """Return the message that tells the user how to resume."""
     done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
     return f"Interrupted: {done}.\n{same_command()}"
 
 
 def _configuration(sweep: Sweep, options: SweepOptions) -> str:
-    """What the sweep was resolved to, on one line; options that were left open are left out."""
+    """Return the resolved configuration on one line, without options that were left open."""
     resolved = options.model_dump(exclude_none=True, exclude={"plan", "config"}) | sweep.settings
     return " ".join(f"{name}={value}" for name, value in resolved.items() if not isinstance(value, dict))
 
 
 def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirectory) -> None:
-    """What would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
+    """Print what would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
     for name, value in options.model_dump().items():
         print(f"{name}: {value}")
     for name, value in sweep.settings.items():

@@ -61,7 +61,7 @@ class TuneOptions(SweepOptions):
 
 
 def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
-    """Resolves the options against the model; ValueError for whatever cannot work."""
+    """Resolve the options against the model. Raises ValueError for whatever cannot work."""
     parameters = parse_names("parameters", options.parameters, tuple(RANGES))
     base = _read_base(options)
     if options.judges == "none":
@@ -121,7 +121,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
 
 
 def shuffled_chunks(classes: tuple[int, ...], size: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """The classes in an order that depends on the seed alone, cut into chunks of `size`."""
+    """Return the classes in an order that depends on the seed alone, cut into chunks of `size`."""
     order = sorted(classes, key=lambda index: derive_seed("order of classes", seed, index))
     return tuple(tuple(order[start : start + size]) for start in range(0, len(order), size))
 
@@ -143,14 +143,14 @@ def _read_base(options: TuneOptions) -> PyramidSettings:
 
 
 def _seconds_per_chunk(job: TuneJob, search: Search) -> dict[str, float]:
-    """Measured for the base; all configurations cost the same."""
+    """Measure seconds a chunk for the base; all configurations cost the same."""
     chunk_size = len(search.chunks[0])
     seconds = chunk_size * job.seconds_per_cell(next(iter(search.configurations)), chunk_size)
     return dict.fromkeys(search.configurations, seconds)
 
 
 def run_search(options: TuneOptions) -> int:
-    """Completes the search in its run directory, names the best recipe and returns the exit status."""
+    """Complete the search in its run directory, print the best recipe and return the exit status."""
     sweep, search = tune_sweep(options)
     run = RunDirectory(options.output)
     before = run.read_sweep()
@@ -179,7 +179,7 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
     workers = pool_options(options, session)
     num_chunks = len(search.shards) * len(search.chunks)
     progress = Progress(sweep.name, num_chunks, run.write_progress)
-    progress.say(
+    progress.log(
         f"{sweep.name}: {len(search.shards)} configurations, at most {len(search.chunks)} chunks of classes"
         f" each, in {run.url} on {workers.num_workers} workers x {workers.threads_per_worker} threads"
     )
@@ -189,13 +189,13 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
             search = replace(search, num_threads=workers.threads_per_worker)
             outcome = run_trials(search, sweep.shared, workers, options.time_budget, progress)
     except KeyboardInterrupt:
-        progress.say(how_to_resume(progress, run))
+        progress.log(how_to_resume(progress, run))
         return INTERRUPTED
     if outcome.failed:
-        progress.say(f"{len(outcome.failed)} configurations failed; see {run.url}/failures/")
+        progress.log(f"{len(outcome.failed)} configurations failed; see {run.url}/failures/")
         return SOME_QUARANTINED
     if undecided := search.shards.keys() - outcome.decided:
-        progress.say(
+        progress.log(
             f"The time is up with {len(undecided)} configurations undecided; the same command continues."
         )
     else:
@@ -215,7 +215,7 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     return run_command(TuneOptions, run_search)
 
 

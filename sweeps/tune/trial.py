@@ -55,7 +55,7 @@ class Search:
     invocation: dict[str, Any] = field(default_factory=dict)
 
     def with_shards(self, planned: Iterable[Shard]) -> "Search":
-        """The search with the plan's shards, whose cells are numbers of chunks, by recipe."""
+        """Return the search with the plan's shards, whose cells are numbers of chunks, by recipe."""
         shards: dict[str, list[Shard]] = {name: [] for name in self.configurations}
         for shard in planned:
             [chunk] = shard.indices()
@@ -97,7 +97,7 @@ class Trial(tune.Trainable):
     def setup(  # type: ignore[override]  # `tune.with_parameters` adds what the base class does not know
         self, config: dict[str, Any], search: Search, weights: Weights
     ) -> None:
-        """Called once in an actor, with what `tune.with_parameters` put into the object store."""
+        """Prepare the actor, once, with what `tune.with_parameters` put into the object store."""
         self._search = search
         self._run = RunDirectory(search.settings.output)
         self._run.check_seen(search.invocation)
@@ -106,12 +106,12 @@ class Trial(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next configuration, in the same actor."""
+        """Take the next configuration, in the same actor."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Makes or reads one chunk and reports the score of all chunks so far."""
+        """Make or read one chunk and return the score of all chunks so far."""
         shard = self._shards[self._num_chunks]
         score = read_score(self._run, shard.id, self._search.objective)
         is_new = score is None
@@ -136,14 +136,14 @@ class Trial(tune.Trainable):
         self._score, self._num_chunks = Score(), 0
 
     def _commit(self, shard: Shard) -> None:
-        """Commits the chunk, unless another attempt was first: what counts is what is committed."""
+        """Commit the chunk, unless another attempt was first: what counts is what is committed."""
         if self._job is None:
             self._job = TuneJob(self._search, self._weights)
         self._job.commit(self._job.compute(shard), ATTEMPT)
 
 
 def read_score(run: RunDirectory, shard_id: str, judge: str) -> Score | None:
-    """The judge's score of a committed shard; None where it is not committed."""
+    """Read the judge's score of a committed shard; None where it is not committed."""
     content = run.files.read_if_present(f"results/{shard_id}.parquet")
     if content is None:
         return None

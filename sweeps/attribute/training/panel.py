@@ -38,7 +38,7 @@ class Panel:
 
     @classmethod
     def read(cls, dataset: Dataset, indices: Sequence[int], view: View, execution: Execution) -> "Panel":
-        """The images of a data set by index."""
+        """Read images of a data set by index."""
         pixels = dataset.images(indices, view)
         return cls(
             indices=tuple(indices),
@@ -103,7 +103,7 @@ class Follower:
             self.followed.sums = GradientSums.zeros(*panel.images.shape)
 
     def observe(self, step: int, update: Update | None) -> None:
-        """Takes in the state after `step` updates, of which `update` was the last."""
+        """Attribute the state after `step` updates, of which `update` was the last."""
         settings, followed = self._settings, self.followed
         is_recorded = step % settings.every == 0 and bool(settings.methods_by_state)
         methods = settings.methods_by_state if is_recorded else ()
@@ -129,7 +129,7 @@ class Follower:
                 self._pack()
 
     def finish(self) -> Followed:
-        """All that was seen, packed."""
+        """Return all that was observed, packed."""
         self._pack()
         return self.followed
 
@@ -156,7 +156,7 @@ class Follower:
 
 
 def follow(trainer: Trainer, until: int, followers: Sequence[Follower]) -> float | None:
-    """Trains up to step `until`, showing every state on the way, the untrained one too, to the followers.
+    """Train up to step `until`; let the followers observe every state on the way, the untrained one too.
 
     Returns the loss of the last update, None where there was none.
     """

@@ -44,7 +44,7 @@ class SegmentJob:
         self._panels: dict[tuple[str, tuple[int, ...]], Panel] = {}
 
     def compute(self, shard: Shard) -> FollowedShard:
-        """Plays the segments from the tape; TapeError where one does not end in the recorded state."""
+        """Play the segments from the tape. Raises TapeError where one does not end in the recorded state."""
         axes = SegmentAxes.of(shard)
         trial = self.inputs.trials[axes.trial]
         tape = self._open(trial)
@@ -62,13 +62,13 @@ class SegmentJob:
         return self.followed_shard(shard, segments, digests[0])
 
     def commit(self, followed: FollowedShard, attempt: int) -> dict[str, Any]:
-        """Stores the panel and commits the rows; the summary says whether this attempt won."""
+        """Store the panel and commit the rows; the summary says whether this attempt was the first."""
         dataset = self.inputs.data[followed.trial.dataset].panel
         rows = partial(result_table, followed, dataset, attempt)
         return commit_shard(self.run, followed.shard, attempt, partial(image_table, followed), rows)
 
     def live_classifier(self, trial: Trial, trainer: Trainer) -> Classifier:
-        """The trainer's network as the panel sees it."""
+        """Return the trainer's network as a classifier for the panel."""
         class_names = self.inputs.data[trial.dataset].train.class_names
         return live_classifier(trainer.network, trial.model, class_names, self._execution)
 
