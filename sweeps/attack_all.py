@@ -10,19 +10,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from attrib_core.attacks.mixed_precision import AttackPrecision
 from pydantic import Field
 
 from attrib_core.attacks import METHODS, AttackSettings
-from attrib_core.attacks.precision import AttackPrecision
 from attrib_core.datasets import load_dataset
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED
 from sweeps.cli import output_field, run_command
+from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -71,12 +72,14 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     inputs = read_inputs(dataset, options.model, options.weights, options.checkpoints)
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
-        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        actor=ActorSettings(
+            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            precision=options.precision,
+            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            batch_size=chosen_batch_size(options),
+        ),
         attack=_attack_settings(options),
-        precision=options.precision,
-        save_images=parse_saved("save_images", options.save_images, len(dataset)),
         save_perturbations=parse_saved("save_perturbations", options.save_perturbations, len(dataset)),
-        batch_size=options.batch_size,
     )
     targets = _targets(options.targets, inputs.num_classes)
     return Sweep(
@@ -93,6 +96,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.attack),
+        batch_size=settings.actor.batch_size,
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),

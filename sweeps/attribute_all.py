@@ -18,11 +18,12 @@ from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import output_field, run_command
+from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -55,11 +56,13 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     inputs = read_inputs(dataset, options.model, options.weights)
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
-        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        actor=ActorSettings(
+            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            precision=options.precision,
+            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            batch_size=chosen_batch_size(options),
+        ),
         attribution=options.attribution_settings(),
-        precision=options.precision,
-        save_images=parse_saved("save_images", options.save_images, len(dataset)),
-        batch_size=options.batch_size,
     )
     settings.attribution.window(*inputs.image_shape[1:])
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
@@ -77,6 +80,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.attribution),
+        batch_size=settings.actor.batch_size,
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),

@@ -14,11 +14,12 @@ from pydantic import Field
 from attrib_core.datasets import load_dataset
 from attrib_core.generation.modification import ModificationSettings
 from sweeps.cli import output_field, run_command
+from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings
 from sweeps.ranges import parse_integers
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -48,11 +49,13 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
     settings = ModifyJobSettings(
-        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        actor=ActorSettings(
+            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            precision=options.precision,
+            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            batch_size=chosen_batch_size(options),
+        ),
         modification=_modification(options),
-        precision=options.precision,
-        save_images=parse_saved("save_images", options.save_images, len(dataset)),
-        batch_size=options.batch_size,
     )
     return Sweep(
         name="modify",
@@ -70,11 +73,12 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions={"weights": inputs.checkpoint.digest},
+        batch_size=settings.actor.batch_size,
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
-        bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.save_images, images),
+        bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),
     )
 

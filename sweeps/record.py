@@ -4,6 +4,7 @@ sweep, schema_version     which sweep, which schemas
 settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
 axis_kinds                which axes a shard has one value of, some points of, or all values of
 definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
+batch_size                of the last command that gave one; others use it, since last bits depend on it
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
 invocations               versions, commit, command of each start (the last hundred)
 """
@@ -31,6 +32,8 @@ class SweepRequest(Protocol):
     def settings(self) -> dict[str, Any]: ...
     @property
     def definitions(self) -> dict[str, str]: ...
+    @property
+    def batch_size(self) -> int | None: ...
 
 
 def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Record:
@@ -49,11 +52,16 @@ def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Re
     plan = plan_of(existing, request.kinds)
     for product in request.requested:
         plan = plan.grow(product, shard_size)
-    return existing | {
-        "axis_kinds": request.kinds.as_record(),  # directories of earlier versions lack it
-        "definitions": existing.get("definitions", {}) | request.definitions,
-        "blocks": [_write_block(block) for block in plan.blocks],
-    }
+    batch_size = {} if request.batch_size is None else {"batch_size": request.batch_size}
+    return (
+        existing
+        | batch_size
+        | {
+            "axis_kinds": request.kinds.as_record(),  # directories of earlier versions lack it
+            "definitions": existing.get("definitions", {}) | request.definitions,
+            "blocks": [_write_block(block) for block in plan.blocks],
+        }
+    )
 
 
 def refuse_differences(existing: Record, request: SweepRequest) -> None:

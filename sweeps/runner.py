@@ -52,8 +52,8 @@ class Sweep:
     `requested` are the products of axes whose cells the command wants. `settings` shape the rows: a run directory
     refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
     name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
-    this machine by the value of the first group axis; `--plan` calls it. `prepare` makes what the shards read
-    before the pool starts, and may commit some of them on the way.
+    this machine by the value of the first group axis; `--plan` calls it. `batch_size` is `chosen_batch_size`.
+    `prepare` makes what the shards read before the pool starts, and may commit some of them on the way.
     """
 
     name: str
@@ -67,7 +67,19 @@ class Sweep:
     bytes_per_cell: int
     warm_up: Callable[[], dict[str, float]]
     definitions: dict[str, str] = field(default_factory=dict)
+    batch_size: int | None = None
     prepare: Callable[[Preparation], None] | None = None
+
+
+def chosen_batch_size(options: SweepOptions) -> int | None:
+    """Return the batch size given, else the one in the run directory, else None.
+
+    The last bits of a row depend on it, so a command that continues a run uses the same one.
+    """
+    if options.batch_size is not None:
+        return options.batch_size
+    size: int | None = (RunDirectory(options.output).read_sweep() or {}).get("batch_size")
+    return size
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
@@ -94,6 +106,11 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         recorded = plan_of(written, sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
+        if existing is not None and sweep.batch_size != existing.get("batch_size"):
+            before = existing.get("batch_size") or "the default"
+            work.progress.log(
+                f"batch_size: {sweep.batch_size} here, {before} before: the last bits of rows may differ"
+            )
         work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():
             work.progress.log("The plan has grown: _SUCCESS comes back when all of it is committed.")

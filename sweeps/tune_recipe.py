@@ -24,7 +24,15 @@ from sweeps.generate.recipe_sources import is_file, read_settings_file
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
 from sweeps.record import merge, plan_of
-from sweeps.runner import SOME_QUARANTINED, Sweep, how_to_resume, pool_options, print_plan, record
+from sweeps.runner import (
+    SOME_QUARANTINED,
+    Sweep,
+    chosen_batch_size,
+    how_to_resume,
+    pool_options,
+    print_plan,
+    record,
+)
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 from sweeps.tune.ranking import rank, table, usage, write_best
@@ -83,7 +91,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         sweep_seed=options.seed,
         frames=frozenset(),
         frame_every=1,
-        batch_size=options.batch_size,
+        batch_size=chosen_batch_size(options),
         precision=options.precision,
     )
     search = Search(
@@ -110,6 +118,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
             "parameters": list(parameters),
         },
         definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes},
         shard_size=1,  # cells of the plan are chunks
         factory=partial(TuneJob, search),
@@ -145,7 +154,7 @@ def _read_base(options: TuneOptions) -> PyramidSettings:
 def _seconds_per_chunk(job: TuneJob, search: Search) -> dict[str, float]:
     """Measure seconds a chunk for the base; all configurations cost the same."""
     chunk_size = len(search.chunks[0])
-    seconds = chunk_size * job.seconds_per_cell(next(iter(search.configurations)), chunk_size)
+    seconds = chunk_size * job.seconds_per_cell(next(iter(search.configurations)))
     return dict.fromkeys(search.configurations, seconds)
 
 

@@ -121,7 +121,7 @@ def _images(axes: AttackAxes, batch: AttackedBatch) -> list[_StoredImage]:
     for position, row in enumerate(batch.image_rows):
         stored.append((row, "clean", None, batch.clean[position]))
         for column, epsilon in enumerate(epsilons[row].tolist()):
-            stored.append((row, "adversarial", epsilon, batch.result.kept[position, column]))
+            stored.append((row, "adversarial", epsilon, batch.result.adversarial_images[position, column]))
     return [
         _StoredImage(
             index=batch.indices[row],

@@ -80,12 +80,8 @@ class TuneJob(GenerateJob):
         }
         return super().columns(judged, image_file, attempt) | added
 
-    def schema(self) -> pa.Schema:
-        return tune_results(tuple(self.judges))
-
-    def batch_size(self, recipe_name: str, num_cells: int) -> int:
-        """Measured once, for the base: measuring each configuration would cost a third of its first chunk."""
-        return super().batch_size(next(iter(self.configurations)), num_cells)
+    def schema(self, judges: Sequence[str]) -> pa.Schema:
+        return tune_results(judges)
 
 
 class Trial(tune.Trainable):

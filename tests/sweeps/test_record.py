@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from sweeps.cli import SweepOptions
 from sweeps.plan import Axes
 from sweeps.record import merge, plan_of
+from sweeps.runner import chosen_batch_size
 from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds, axis_kinds
+from sweeps.store import RunDirectory
 
 KINDS = AXIS_KINDS["modify"]
 
@@ -21,6 +24,7 @@ class Modification:
     name: str = "modify"
     settings: dict[str, Any] = field(default_factory=lambda: {"model": "a"})
     definitions: dict[str, str] = field(default_factory=dict)
+    batch_size: int | None = None
 
     @property
     def requested(self) -> tuple[Axes, ...]:
@@ -48,3 +52,20 @@ def test_a_sweep_with_other_kinds_is_refused():
     other = AxisKinds(group=("target",), cells=("image_index",), whole=("epsilon",))
     with pytest.raises(ValueError, match="axis_kinds: the directory was made with"):
         merge(record, Modification(kinds=other), 2)
+
+
+def test_a_batch_size_that_was_given_is_recorded_and_the_last_one_counts():
+    record = merge(None, Modification(), 2)
+    assert "batch_size" not in record
+    assert merge(record, Modification(batch_size=8), 2)["batch_size"] == 8
+    assert merge(record | {"batch_size": 8}, Modification(), 2)["batch_size"] == 8
+    assert merge(record | {"batch_size": 8}, Modification(batch_size=4), 2)["batch_size"] == 4
+
+
+def test_a_command_without_a_batch_size_uses_the_recorded_one(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    given = {"output": str(run.url)}
+    assert chosen_batch_size(SweepOptions(**given)) is None
+    run.update_sweep(lambda _: {"batch_size": 8})
+    assert chosen_batch_size(SweepOptions(**given)) == 8
+    assert chosen_batch_size(SweepOptions(**given, batch_size=4)) == 4

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import torch
+from attrib_core.prepared import PreparedModel, default_batch_size
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -95,8 +96,10 @@ class Follower:
     def __init__(
         self, classifier: Classifier, panel: Panel, settings: FollowSettings, execution: Execution
     ) -> None:
-        self._classifier, self._panel = classifier, panel
-        self._settings, self._execution = settings, execution
+        # Not `prepare`, which may copy weights: the classifier shares those of the network in training.
+        batch_size = default_batch_size(execution.device, panel.image_shape, len(panel.indices))
+        self._model = PreparedModel(classifier, execution, batch_size)
+        self._panel, self._settings = panel, settings
         self._unpacked: dict[str, list[Tensor]] = {name: [] for name in settings.methods_by_state}
         self.followed = Followed(packed={name: [] for name in settings.methods_by_state})
         if settings.summed_methods:
@@ -136,13 +139,12 @@ class Follower:
     def _attribute(self, methods: Sequence[str], step: int) -> Attributions:
         try:
             return attribute(
-                self._classifier,
+                self._model,
                 self._panel.images,
                 self._panel.labels,
                 methods,
                 target=self._settings.target,
                 settings=self._settings.attribution,
-                execution=self._execution,
                 keys=self._panel.indices,
             )
         except ValueError as error:  # logits that are no numbers
