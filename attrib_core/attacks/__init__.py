@@ -1,19 +1,19 @@
 """Adversarial images: one gradient serves every ε.
 
-`attack(model, batch, method, epsilons)` gives the facts about a batch; `METHODS` are the methods by name.
+`attack(model, images, labels, method, epsilons=...)` attacks images; `METHODS` are the methods by name. FGSM is
+read from `methods.attack` through `fast_gradient` to `inspection`.
 """
 
-from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Predictions
-from attrib_core.attacks.methods import METHODS, Method, attack
-from attrib_core.attacks.model import AttackedModel
+from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Method, Predictions
+from attrib_core.attacks.methods import METHODS, attack, attack_batch
 
 __all__ = [
     "METHODS",
     "AttackBatch",
     "AttackResult",
     "AttackSettings",
-    "AttackedModel",
     "Method",
     "Predictions",
     "attack",
+    "attack_batch",
 ]

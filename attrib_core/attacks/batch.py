@@ -1,23 +1,25 @@
-"""What goes into an attack, checked; and what comes out of it."""
+"""What goes into an attack, what a method makes of it, and what comes out."""
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes, check_images
+from attrib_core.prepared import PreparedModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSettings:
-    """What all attacks share.
+    """Settings of all attacks.
 
     `clip` keeps adversarial images in [0, 1]. Iterated attacks take `num_steps` of `step_size`, in pixel units;
     None is 2.5 ε / num_steps, which can cross the ε-ball (Madry et al. 2017, arXiv:1706.06083). A minimum ε is
-    found to `tolerance`. `seed` is part of the key of random numbers. With `rounding`, images are
-    looked at once more after rounding to 8 bits.
+    found to `tolerance`. `seed` is part of the key of random numbers. With `rounding`, adversarial images are
+    also classified after rounding to 8 bits.
     """
 
     clip: bool = True
@@ -38,7 +40,7 @@ class AttackSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackBatch:
-    """Images under attack. `keys` tell images apart for random numbers: an image keeps its key in any batch."""
+    """Images under attack. Random numbers belong to an image's key, which is the same in any batch."""
 
     images: Tensor  # [B, C, H, W] in [0, 1]
     labels: Tensor  # [B]
@@ -47,18 +49,18 @@ class AttackBatch:
 
     @property
     def loss_labels(self) -> Tensor:
-        """The classes whose cross-entropy is followed."""
+        """Classes `[B]` whose cross-entropy is differentiated: the targets, or else the labels."""
         return self.labels if self.targets is None else self.targets
 
     @property
     def uphill(self) -> int:
-        """1 where the loss is to grow, -1 where that of a target is to shrink."""
+        """1 if the label's loss shall grow, -1 if the target's loss shall shrink."""
         return 1 if self.targets is None else -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a classifier says; each `[B]` or `[B, E]`, on the CPU."""
+    """Predictions of a classifier; each `[B]` or `[B, E]`, on the CPU."""
 
     prediction: Tensor  # the class of the largest logit
     confidence: Tensor  # its softmax probability
@@ -80,11 +82,46 @@ class AttackResult:
     zero_gradient: Tensor  # [B]
     rechecked: Tensor  # [B, E], computed again in float32 after a quick pass
     direction: Tensor | None  # [B, C, H, W]; None for iterated attacks
-    kept: Tensor  # [S, E, C, H, W], adversarial images of the rows that were to be kept
+    adversarial_images: Tensor  # [S, E, C, H, W], of the S rows that were asked for
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Clean images `[B, C, H, W]` in [0, 1] and their logits `[B, K]`."""
+
+    images: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attack on one batch: the adversarial images at each ε, one after the other."""
+
+    clean: Clean
+    gradient: Tensor | None  # [B, C, H, W]; None where the method needs none
+    direction: Tensor | None  # [B, C, H, W]; None where there is none that all ε share
+    epsilons: Tensor  # [B, E] float64, NaN where none succeeds
+    points: Iterator[Tensor]  # E times [B, C, H, W]
+
+
+class Method(ABC):
+    """A way to make adversarial images."""
+
+    seeks_minimum: bool = False  # whether it finds the one ε of each image itself
+
+    @abstractmethod
+    def attempt(
+        self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
+    ) -> Attempt:
+        """Return the attack's adversarial images, which are made one ε at a time, when they are asked for."""
+
+    def describe(self, settings: AttackSettings) -> str:
+        """Return in words which settings of its own shape its rows; empty if none."""
+        return ""
 
 
 def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
-    """ValueError for images or labels that the classifier cannot take, naming the first that is wrong."""
+    """Raise ValueError for images or labels that the classifier cannot take; it names the first that is wrong."""
     check_images(classifier, batch.images)
     for name, classes in (("labels", batch.labels), ("targets", batch.targets)):
         if classes is not None:
@@ -94,7 +131,7 @@ def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
 
 
 def check_epsilons(epsilons: Sequence[float]) -> None:
-    """ValueError for an ε outside [0, 1], for one that is listed twice, and for none at all."""
+    """Raise ValueError for an ε outside [0, 1], for one that is listed twice, and for none at all."""
     if not epsilons:
         raise ValueError("epsilons: there are none; at least one is needed")
     for epsilon in epsilons:

@@ -1,35 +1,31 @@
-"""What a classifier makes of adversarial images, and how far they are from the clean ones.
+"""What a classifier predicts for adversarial images, and how far they are from the clean ones.
 
-No image is looked at twice: one that equals the clean image has its logits, and one that rounding to 8 bits leaves
-in place has the prediction that it had. What is left over from all values of ε, rounded images and those that a
-quick pass left in doubt, is computed in batches of full size.
+No image is passed through the network twice. One that equals the clean image has its logits; one that rounding
+to 8 bits leaves in place has the prediction that it had. The images of all ε that remain, rounded ones and those
+whose quick logits are in doubt, are collected and computed in full batches at the end: batch by batch, each ε
+would leave a few, and a pass costs the same for a few as for many.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.model import AttackedModel, gap
+from attrib_core.attacks.batch import Clean, Predictions
+from attrib_core.prepared import PreparedModel
 
-# Rounding to 8 bits that moves no pixel by more than this moved it by the last bits of a float32 ...
+# An image on the 8-bit grid (clean, or under FGSM at whole levels of ε) is moved by rounding only in the last bits
+# of its float32 values: by less than this ...
 SAME_PIXEL = 1e-6
-# ... and cannot change a prediction whose logit leads by more than this.
-SAFE_GAP = 0.05
-
-
-@dataclass(frozen=True)
-class Clean:
-    """Clean images `[B, C, H, W]` in [0, 1] and their logits `[B, K]`."""
-
-    images: Tensor
-    logits: Tensor
+# ... and such a change cannot turn a prediction whose logit leads by more than this. So most rounded images need
+# no forward pass of their own.
+SAFE_LEAD = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What was found: one row an image, one column an ε."""
+    """Facts about adversarial images: one row an image, one column an ε."""
 
     logits: Tensor  # [B, E, K]
     rechecked: Tensor  # [B, E]
@@ -41,43 +37,41 @@ class Inspection:
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """The first look at the adversarial images of one ε, and what it leaves to do."""
+    """The first look at the adversarial images of one ε, and the images that need a second one."""
 
     logits: Tensor  # [B, K]
     linf: Tensor  # [B]
     l2: Tensor  # [B]
-    doubtful: Tensor  # [B]
+    doubtful: Tensor  # [B], whether its logits must be computed again
     doubtful_images: Tensor  # [D, C, H, W]
     rounded_linf: Tensor  # [B]
-    moved: Tensor  # [B], whether the rounded image is to be looked at
+    moved: Tensor  # [B], whether the rounded image needs a pass of its own
     moved_images: Tensor  # [M, C, H, W], rounded
 
 
 @dataclass(frozen=True)
 class _Rounded:
-    """Images after rounding to 8 bits `[B, C, H, W]`, their distance to the clean ones, whether to look again."""
+    """Images after rounding to 8 bits `[B, C, H, W]`, their distance to the clean ones, and which need a pass."""
 
     images: Tensor
     linf: Tensor  # [B]
     moved: Tensor  # [B]
 
 
-def inspect(model: AttackedModel, clean: Clean, points: Iterable[Tensor], *, rounding: bool) -> Inspection:
-    """Looks at the adversarial images of each ε in turn; `points` yields E times `[B, C, H, W]`."""
+def inspect(model: PreparedModel, clean: Clean, points: Iterable[Tensor], *, rounding: bool) -> Inspection:
+    """Classify the adversarial images of each ε in turn; `points` yields E times `[B, C, H, W]`."""
     looks = [_look(model, clean, images, rounding=rounding) for images in points]
-    size = len(clean.images)
     logits = torch.stack([look.logits for look in looks], 1)
-    doubtful = torch.stack(
-        [look.doubtful for look in looks]
-    )  # [E, B], the order in which images were set aside
+    # [E, B], the order in which images were set aside: ε by ε
+    doubtful = torch.stack([look.doubtful for look in looks])
     if doubtful.any():
-        exact = _in_batches(model.exact_logits, [look.doubtful_images for look in looks], size)
+        exact = model.exact_logits(torch.cat([look.doubtful_images for look in looks]))
         logits.transpose(0, 1)[doubtful] = exact
     rounded_linf = torch.stack([look.rounded_linf for look in looks], 1)
     rounded = torch.where(rounded_linf == 0, clean.logits.argmax(1, keepdim=True), logits.argmax(2))
     moved = torch.stack([look.moved for look in looks])
     if moved.any():
-        answers = _in_batches(model.trusted_logits, [look.moved_images for look in looks], size)
+        answers = model.logits(torch.cat([look.moved_images for look in looks]))
         rounded.T[moved] = answers.argmax(1)
     return Inspection(
         logits=logits,
@@ -90,13 +84,15 @@ def inspect(model: AttackedModel, clean: Clean, points: Iterable[Tensor], *, rou
 
 
 @torch.inference_mode()
-def _look(model: AttackedModel, clean: Clean, images: Tensor, *, rounding: bool) -> _Look:
+def _look(model: PreparedModel, clean: Clean, images: Tensor, *, rounding: bool) -> _Look:
     difference = (images - clean.images).flatten(1)
     linf = difference.abs().amax(1)  # ten times as fast as `vector_norm`
     untouched = linf == 0
-    logits = clean.logits.clone() if untouched.all() else model.logits(images)
-    logits[untouched] = clean.logits[untouched]
-    doubtful = model.doubtful(logits) & ~untouched
+    if untouched.all():
+        logits, doubtful = clean.logits.clone(), torch.zeros_like(untouched)
+    else:
+        logits, doubtful = model.first_look(images)
+        logits[untouched], doubtful = clean.logits[untouched], doubtful & ~untouched
     rounded = (
         _round(clean, images, logits) if rounding else _Rounded(images, linf, torch.zeros_like(untouched))
     )
@@ -113,16 +109,40 @@ def _look(model: AttackedModel, clean: Clean, images: Tensor, *, rounding: bool)
 
 
 def _round(clean: Clean, images: Tensor, logits: Tensor) -> _Rounded:
-    """The images rounded to 8 bits, and whether their logits say nothing of the rounded ones' predictions."""
+    """Round images to 8 bits, and find those whose logits do not answer for the rounded image too."""
     rounded = images.clamp(0, 1).mul_(255).round_().div_(255)
     linf = _largest_difference(rounded, clean.images)
     moved = _largest_difference(rounded, images) > SAME_PIXEL
-    return _Rounded(rounded, linf, (moved | (gap(logits) < SAFE_GAP)) & (linf > 0))
+    return _Rounded(rounded, linf, (moved | (lead(logits) < SAFE_LEAD)) & (linf > 0))
 
 
 def _largest_difference(images: Tensor, others: Tensor) -> Tensor:
     return (images - others).abs_().flatten(1).amax(1)
 
 
-def _in_batches(run: Callable[[Tensor], Tensor], parts: list[Tensor], size: int) -> Tensor:
-    return torch.cat([run(images) for images in torch.split(torch.cat(parts), size)])
+def lead(logits: Tensor) -> Tensor:
+    """Return by how much the largest logit of each row is above the second, `[B]`."""
+    largest = logits.topk(2, dim=1).values
+    return largest[:, 0] - largest[:, 1]
+
+
+def predictions(logits: Tensor, labels: Tensor) -> Predictions:
+    """Return what logits `[..., K]` predict, beside labels that broadcast to `[...]`."""
+    label = labels.expand(logits.shape[:-1]).unsqueeze(-1)
+    confidence = 1 / _partition(logits)
+    others = logits.scatter(-1, label, -torch.inf).amax(-1)
+    margin = logits.gather(-1, label).squeeze(-1) - others
+    # The class of the largest logit: two of the probabilities may be equal where the logits are not.
+    return Predictions(prediction=logits.argmax(-1).cpu(), confidence=confidence.cpu(), margin=margin.cpu())
+
+
+def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the cross-entropy of logits `[..., K]` and classes that broadcast to `[...]`, on the CPU."""
+    own = logits.gather(-1, classes.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+    return (_partition(logits).log() + (logits.amax(-1) - own)).cpu()
+
+
+def _partition(logits: Tensor) -> Tensor:
+    """Return the softmax's denominator when its largest numerator is 1."""
+    # For ten classes ten times as fast as softmax.
+    return (logits - logits.amax(-1, keepdim=True)).exp_().sum(-1)

@@ -1,17 +1,47 @@
 """Attacks that take many small steps and stay within ε of the image: BIM and PGD."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings
-from attrib_core.attacks.model import AttackedModel
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Method
+from attrib_core.attacks.fast_gradient import clean_pass, loss_gradient
+from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
 
+@dataclass(frozen=True)
+class Iterated(Method):
+    """Many small steps for each ε, from the image or from a random point near it."""
+
+    random_start: bool
+
+    def describe(self, settings: AttackSettings) -> str:
+        step = "2.5 epsilon / steps" if settings.step_size is None else f"{settings.step_size:g}"
+        return f"{settings.num_steps} steps of {step}"
+
+    def attempt(
+        self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
+    ) -> Attempt:
+        clean, gradient = clean_pass(model, batch, needs_gradient=True)
+        random_start = self.random_start
+        return Attempt(
+            clean=clean,
+            gradient=gradient,
+            direction=None,
+            epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
+            points=(
+                iterate(model, batch, epsilon, settings, random_start=random_start) for epsilon in epsilons
+            ),
+        )
+
+
 def iterate(
-    model: AttackedModel, batch: AttackBatch, epsilon: float, settings: AttackSettings, *, random_start: bool
+    model: PreparedModel, batch: AttackBatch, epsilon: float, settings: AttackSettings, *, random_start: bool
 ) -> Tensor:
-    """Adversarial images `[B, C, H, W]` at most ε from the clean ones in any pixel.
+    """Return adversarial images `[B, C, H, W]` at most ε from the clean ones in any pixel.
 
     Each step follows the sign of the gradient, projects into the ε-ball and clips to [0, 1]. From the image itself
     it is the basic iterative method (Kurakin et al. 2016, arXiv:1607.02533); from a random point of the ball,
@@ -22,14 +52,16 @@ def iterate(
     step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
     images = start_in_ball(batch, epsilon, settings) if random_start else batch.images
     for _ in range(settings.num_steps):
-        _, gradient = model.gradient(images, batch.loss_labels)
+        _, gradient = loss_gradient(model, images, batch.loss_labels)
         images = images + batch.uphill * step_size * gradient.sign()
         images = _projected(images, batch.images, epsilon, settings)
     return images
 
 
 def start_in_ball(batch: AttackBatch, epsilon: float, settings: AttackSettings) -> Tensor:
-    """A uniform random point of each image's ball `[B, C, H, W]`; at other ε the same one, nearer or farther."""
+    """Draw a point of each image's ball `[B, C, H, W]`, uniformly; other ε give the same point, nearer or
+    farther.
+    """
     randomness = Randomness([(settings.seed, "pgd", key) for key in batch.keys], batch.images.device)
     start = batch.images + epsilon * randomness.uniform(-1, 1, *batch.images.shape[1:])
     return _projected(start, batch.images, epsilon, settings)

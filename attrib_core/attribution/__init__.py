@@ -1,6 +1,6 @@
-"""What in the image a classifier's answer depends on.
+"""Input attribution: which pixels a classifier's answer depends on.
 
-`attribute(classifier, images, labels, methods, ...)` explains a batch; `METHODS` are the methods by name;
+`attribute(model, images, labels, methods, ...)` explains a batch; `METHODS` are the methods by name;
 `deletion_and_insertion` scores how an attribution ranks the pixels.
 """
 

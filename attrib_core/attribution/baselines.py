@@ -1,4 +1,4 @@
-"""Images that say nothing: where integrated gradients begin, and what insertion uncovers."""
+"""Images without information: where integrated gradients begin, and what insertion starts from."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ SIDES_PER_SIGMA = 14
 
 
 def baselines(name: BaselineName, images: Tensor, keys: tuple[int, ...], seed: int) -> Tensor:
-    """The baseline `[B, C, H, W]` of each image: black, itself blurred, or noise from U(0, 1) of its key's own."""
+    """Return a baseline `[B, C, H, W]` for each image: black, the image blurred, or noise from U(0, 1) by its
+    key.
+    """
     if name == "black":
         return torch.zeros_like(images)
     if name == "blurred":
@@ -22,7 +24,7 @@ def baselines(name: BaselineName, images: Tensor, keys: tuple[int, ...], seed: i
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Images `[B, C, H, W]` under a Gaussian blur whose weights, at the border too, add up to 1."""
+    """Return images `[B, C, H, W]` under a Gaussian blur whose weights add up to 1, at the border too."""
     height, width = images.shape[-2:]
     sigma = min(height, width) / SIDES_PER_SIGMA
     vertical, horizontal = (_gaussian(side, sigma).to(images) for side in (height, width))
@@ -31,7 +33,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def _gaussian(side: int, sigma: float) -> Tensor:
-    """`[side, side]`: row i holds the weights of all positions for position i."""
+    """Return `[side, side]`: row i holds the weights of all positions for position i."""
     positions = torch.arange(side, dtype=torch.float64)
     weights = (-((positions[:, None] - positions) ** 2) / (2 * sigma**2)).exp()
     return weights / weights.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Methods that read off one gradient at the image, and sums of gradients at points around it."""
+"""Methods that need one gradient at the image, and sums of gradients at points around it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,32 +12,32 @@ PointOf = Callable[[int, slice], Tensor]
 
 
 def gradient(subject: Subject) -> Tensor:
-    """The gradient of the target. Simonyan et al. 2013, arXiv:1312.6034."""
+    """Return the gradient of the target. Simonyan et al. 2013, arXiv:1312.6034."""
     return subject.gradients["target"]
 
 
 def abs_gradient_x_input(subject: Subject) -> Tensor:
-    """|gradient| · image, never negative."""
+    """Return |gradient| · image, never negative."""
     return subject.gradients["target"].abs() * subject.images
 
 
 def gradient_x_input(subject: Subject) -> Tensor:
-    """gradient · image. Shrikumar et al. 2016, arXiv:1605.01713."""
+    """Return gradient · image. Shrikumar et al. 2016, arXiv:1605.01713."""
     return subject.gradients["target"] * subject.images
 
 
 def loss_gradient(subject: Subject) -> Tensor:
-    """The gradient of the label's cross-entropy, each image's own."""
+    """Return the gradient of the label's cross-entropy, each image's own."""
     return subject.gradients["loss"]
 
 
 def loss_gradient_x_input(subject: Subject) -> Tensor:
-    """Gradient of the label's cross-entropy · image."""
+    """Return the gradient of the label's cross-entropy · image."""
     return subject.gradients["loss"] * subject.images
 
 
 def weighted_gradients(subject: Subject, point_of: PointOf, weights: Sequence[float]) -> Tensor:
-    """Σ weight · gradient of the target at the copies of each image, one copy a weight: `[B, C, H, W]`.
+    """Return Σ weight · gradient of the target at the copies of each image, one copy a weight: `[B, C, H, W]`.
 
     Passes hold several copies where images are few. Each image's sum runs in the order of the copies, so that it
     does not depend on how they fall into passes.
@@ -61,7 +61,7 @@ def weighted_gradients(subject: Subject, point_of: PointOf, weights: Sequence[fl
 
 
 def _pieces(rows: range, count: int) -> Iterator[tuple[int, slice]]:
-    """Rows of copies × images as pairs (copy, slice of its images)."""
+    """Split rows of copies × images into pairs (copy, slice of its images)."""
     start = rows.start
     while start < rows.stop:
         copy, first = divmod(start, count)

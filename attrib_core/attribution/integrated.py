@@ -20,7 +20,7 @@ class Integrated:
 
 
 def integrated_gradients(subject: Subject) -> Integrated:
-    """∫ gradient along the path · (image − baseline), by Gauss-Legendre quadrature.
+    """Return ∫ gradient along the path · (image − baseline), by Gauss-Legendre quadrature.
 
     Sundararajan et al. 2017, arXiv:1703.01365. From a black image the path is one of growing brightness.
     """
@@ -37,7 +37,7 @@ def integrated_gradients(subject: Subject) -> Integrated:
 
 
 def quadrature(num_steps: int) -> tuple[list[float], list[float]]:
-    """Nodes in (0, 1) and weights that add up to 1, of Gauss-Legendre quadrature."""
+    """Return nodes in (0, 1) and weights that add up to 1, of Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(num_steps)
     return (0.5 * (1 + nodes)).tolist(), (0.5 * weights).tolist()
 
@@ -45,7 +45,7 @@ def quadrature(num_steps: int) -> tuple[list[float], list[float]]:
 def _completeness_gap(subject: Subject, values: Tensor, start: Tensor) -> Tensor:
     def run(rows: range) -> Tensor:
         part = slice(rows.start, rows.stop)
-        return subject.explained(subject.model.logits(start[part]), part)
+        return subject.explained(subject.model.exact_logits(start[part]), part)
 
     at_start = torch.cat(subject.model.in_passes(len(start), run))
     at_image = subject.explained(subject.logits, slice(None))

@@ -14,14 +14,13 @@ from attrib_core.attribution.gradients import (
     loss_gradient_x_input,
 )
 from attrib_core.attribution.integrated import integrated_gradients
-from attrib_core.attribution.model import ExplainedModel, probability_of
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
 from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
 from attrib_core.attribution.smooth import smooth_grad
-from attrib_core.attribution.subject import Explained, Subject, explained_classes, look
+from attrib_core.attribution.subject import Explained, Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
-from attrib_core.classifiers.checks import check_classes, check_images
-from attrib_core.execution import Execution
+from attrib_core.classifiers.checks import check_classes
+from attrib_core.prepared import PreparedModel, prepared, probability_of
 
 
 def _no_settings(_settings: AttributionSettings) -> str:
@@ -32,8 +31,8 @@ def _no_settings(_settings: AttributionSettings) -> str:
 class Method:
     """A way to attribute: its values `[B, C, H, W]`, and whose gradient at the image they need, if any.
 
-    `describe` says in words which settings, besides the seed, shape the values; it is empty if none does. Where
-    values are not `is_signed`, they say how much a pixel matters, not which way.
+    `describe` returns in words which settings, besides the seed, shape the values; it is empty if none does.
+    Values that are not `is_signed` show how much a pixel matters, and not in which direction.
     """
 
     values: Callable[[Subject], Tensor]
@@ -43,7 +42,7 @@ class Method:
 
     @property
     def explains_loss(self) -> bool:
-        """Whether it explains the label's loss whatever the target is."""
+        """True if it explains the label's loss, whatever the target is."""
         return self.gradient_of == "loss"
 
 
@@ -78,40 +77,40 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Attributions:
-    """What was found about a batch, on the CPU."""
+    """Attributions of a batch, on the CPU."""
 
     prediction: Tensor  # [B] int64, the class of the largest logit
     confidence: Tensor  # [B], its softmax probability
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gap: Tensor | None  # [B], of integrated gradients; None where they were not asked for
-    batch_size: int  # images of a pass, after any halving
+    batch_size: int  # of the model, after any halving
 
 
 def attribute(
-    classifier: Classifier,
+    model: Classifier | PreparedModel,
     images: Tensor,
     labels: Tensor,
     methods: Sequence[str],
     *,
     target: Target = "predicted",
     settings: AttributionSettings | None = None,
-    execution: Execution,
     keys: Sequence[int] = (),
-    batch_size: int | None = None,
 ) -> Attributions:
-    """Attributes what `classifier`, as prepared by `execution`, makes of images `[B, C, H, W]` in [0, 1].
+    """Attribute a classifier's answers for images `[B, C, H, W]` in [0, 1].
 
-    Explained is, for `target` "predicted", the logit of the clean image's predicted class; for "label" that of the
-    label; for "loss" the label's cross-entropy. An image's random numbers belong to its key, by default its
-    position. `batch_size` bounds the images of one pass, and is halved where memory runs out. Weights and the
-    global random state are left alone. Raises ValueError for images, labels, methods or outputs that cannot be.
+    Explained is, for `target` "predicted", the logit of the clean image's predicted class; for "label" that of
+    the label; for "loss" the label's cross-entropy. An image's random numbers belong to its key, by default its
+    position. Weights and the global random state are left alone. Raises ValueError for images, labels, methods
+    or outputs that cannot be.
     """
     _check_request(methods, target)
     keys = tuple(keys) or tuple(range(len(images)))
-    _check_batch(classifier, images, labels, keys)
-    model = ExplainedModel(classifier, execution, images.shape, batch_size)
-    images, labels = execution.images(images.detach().float()), labels.to(execution.device).long()
-    logits, gradients = look(model, images, labels, target, {METHODS[name].gradient_of for name in methods})
+    model = prepared(model, images)
+    _check_batch(model.classifier, images, labels, keys)
+    images, labels = model.images(images.detach().float()), labels.to(model.device).long()
+    logits, gradients = clean_pass(
+        model, images, labels, target, {METHODS[name].gradient_of for name in methods}
+    )
     subject = Subject(
         model=model,
         settings=settings or AttributionSettings(),
@@ -143,7 +142,6 @@ def _on_cpu(values: Tensor) -> Tensor:
 
 
 def _check_batch(classifier: Classifier, images: Tensor, labels: Tensor, keys: Sequence[int]) -> None:
-    check_images(classifier, images)
     check_classes("labels", labels, len(images), classifier.num_classes)
     if len(keys) != len(images):
         raise ValueError(f"keys: {len(keys)} of them for {len(images)} images")

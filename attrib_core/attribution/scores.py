@@ -4,32 +4,30 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution.baselines import blurred
-from attrib_core.attribution.model import ExplainedModel, probability_of, with_padding
 from attrib_core.classifiers import Classifier
-from attrib_core.classifiers.checks import check_classes, check_images
-from attrib_core.execution import Execution
+from attrib_core.classifiers.checks import check_classes
+from attrib_core.prepared import PreparedModel, prepared, probability_of
 
 
 def deletion_and_insertion(
-    classifier: Classifier,
+    model: Classifier | PreparedModel,
     images: Tensor,
     attribution: Tensor,
     classes: Tensor,
     *,
-    execution: Execution,
     num_steps: int = 20,
-    batch_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Deletion and insertion scores, `[B]` each in [0, 1], on the CPU. Petsiuk et al. 2018, arXiv:1806.07421.
+    """Return deletion and insertion scores, `[B]` each in [0, 1], on the CPU. Petsiuk et al. 2018,
+    arXiv:1806.07421.
 
     Pixels of images `[B, C, H, W]` are ranked by their attribution summed over channels, equal ones by position,
     and changed in `num_steps` equal fractions: blackened for deletion, uncovered over the blurred image for
     insertion. A score is the area under the softmax probability of `classes` `[B]`: a good ranking has a low
     deletion score and a high insertion score. Raises ValueError for what cannot be.
     """
-    _check(classifier, images, attribution, classes, num_steps)
-    model = ExplainedModel(classifier, execution, images.shape, batch_size)
-    images, classes = execution.images(images.detach().float()), classes.to(execution.device).long()
+    model = prepared(model, images)
+    _check(model.classifier, images, attribution, classes, num_steps)
+    images, classes = model.images(images.detach().float()), classes.to(model.device).long()
     step = _steps(attribution.detach().to(images), num_steps)
     deletion = _area(model, images, torch.zeros_like(images), step, classes, num_steps)
     insertion = _area(model, blurred(images), images, step, classes, num_steps)
@@ -37,7 +35,9 @@ def deletion_and_insertion(
 
 
 def _steps(attribution: Tensor, num_steps: int) -> Tensor:
-    """The step, 1 to `num_steps`, at which each pixel changes: `[B, H · W]`, the largest attribution first."""
+    """Return the step, 1 to `num_steps`, at which each pixel changes: `[B, H · W]`, the largest attribution
+    first.
+    """
     order = attribution.sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
     num_pixels = order.shape[1]
     places = torch.arange(num_pixels, device=order.device)
@@ -45,20 +45,24 @@ def _steps(attribution: Tensor, num_steps: int) -> Tensor:
 
 
 def _area(
-    model: ExplainedModel, start: Tensor, end: Tensor, step: Tensor, classes: Tensor, num_steps: int
+    model: PreparedModel, start: Tensor, end: Tensor, step: Tensor, classes: Tensor, num_steps: int
 ) -> Tensor:
-    """The area under the probability of `classes` on the way from `start` to `end` `[B, C, H, W]`: `[B]`."""
+    """Return the area under the probability of `classes` on the way from `start` to `end` `[B, C, H, W]`: `[B]`.
+
+    Most steps of most images change nothing: blackening what is black. So only the steps that change the image
+    pass through the network, those of all images one after the other, and the probability curve is filled up
+    between.
+    """
     changes = _changes(start, end, step, num_steps)
-    looked_at = with_padding(changes)  # a step beyond the last is the last again
-    pairs = looked_at.nonzero()  # [N, 2]: image, step
+    pairs = changes.nonzero()  # [N, 2]: image, step
 
     def run(part: range) -> Tensor:
         image, at = pairs[part.start : part.stop].unbind(1)
         changed = (step[image] <= at[:, None]).view(-1, 1, *start.shape[-2:])
-        logits = model.logits(torch.where(changed, end[image], start[image]))
+        logits = model.exact_logits(torch.where(changed, end[image], start[image]))
         return probability_of(logits, classes[image])
 
-    table = start.new_zeros(looked_at.shape)
+    table = start.new_zeros(changes.shape)
     table[pairs[:, 0], pairs[:, 1]] = torch.cat(model.in_passes(len(pairs), run))
     # A step that changes nothing has the probability of the last one that did.
     columns = torch.arange(num_steps + 1, device=start.device)
@@ -67,7 +71,7 @@ def _area(
 
 
 def _changes(start: Tensor, end: Tensor, step: Tensor, num_steps: int) -> Tensor:
-    """Which steps change the image, `[B, num_steps + 1]`; the start counts as a change."""
+    """Return which steps change the image, `[B, num_steps + 1]`; the start counts as a change."""
     differs = (start != end).any(1).flatten(1)
     changes = torch.zeros(len(start), num_steps + 1, dtype=torch.bool, device=start.device)
     changes.scatter_(1, torch.where(differs, step, 0), True)
@@ -78,7 +82,6 @@ def _changes(start: Tensor, end: Tensor, step: Tensor, num_steps: int) -> Tensor
 def _check(
     classifier: Classifier, images: Tensor, attribution: Tensor, classes: Tensor, num_steps: int
 ) -> None:
-    check_images(classifier, images)
     check_classes("classes", classes, len(images), classifier.num_classes)
     if attribution.shape != images.shape:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What is explained, and the settings of the methods that explain it."""
+"""Targets of an explanation, and the settings of the methods."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 
 @dataclass(frozen=True, kw_only=True)
 class AttributionSettings:
-    """What the methods share, in pixels where it is a length.
+    """Settings of the methods; lengths are in pixels.
 
     Occlusion blackens a square of `window_size`, moved by `stride`; None is a seventh of the image's shorter
     side, and half the window. Integrated gradients go from `baseline` to the image by `num_steps` points.
@@ -44,7 +44,7 @@ class AttributionSettings:
             raise ValueError(f"noise={self.noise}: accepted are numbers from 0, in units of [0, 1]")
 
     def window(self, height: int, width: int) -> tuple[int, int]:
-        """Size and stride of the occluded window on images of `height` × `width`.
+        """Return size and stride of the occluded window on images of `height` × `width`.
 
         Raises ValueError where the window is larger than the image, or the stride than the window.
         """

@@ -9,7 +9,7 @@ from attrib_core.seeding import Randomness
 
 
 def smooth_grad(subject: Subject) -> Tensor:
-    """The mean gradient over copies under normal noise, which is not clipped.
+    """Return the mean gradient over copies under normal noise, which is not clipped.
 
     Smilkov et al. 2017, arXiv:1706.03825. The class explained is that of the clean image.
     """

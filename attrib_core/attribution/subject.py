@@ -1,15 +1,15 @@
-"""A batch of images under explanation, and what has been found out about it so far."""
+"""A batch of images under explanation, and the results that its methods share."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
-import torch
 from torch import Tensor
 
-from attrib_core.attribution.model import ExplainedModel, Objective, logit_of, loss_of
 from attrib_core.attribution.settings import AttributionSettings, Target
+from attrib_core.classifiers.checks import check_logits
+from attrib_core.prepared import Objective, PreparedModel, joined, logit_of, loss_of
 
 # Whose gradient at the image a method needs: the target's, or the loss's whatever the target is.
 Explained = Literal["target", "loss"]
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 class Subject:
     """Images, what is explained about them, and the clean pass that all methods share."""
 
-    model: ExplainedModel
+    model: PreparedModel
     settings: AttributionSettings
     target: Target
     images: Tensor  # [B, C, H, W] in [0, 1], on the device
@@ -32,18 +32,18 @@ class Subject:
     _found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, compute: Callable[["Subject"], Result]) -> Result:
-        """What `compute` says of this subject, computed the first time that a method asks."""
+        """Return `compute(self)`, computed the first time that a method asks for it."""
         if compute not in self._found:
             self._found[compute] = compute(self)
         found: Result = self._found[compute]
         return found
 
     def explained(self, logits: Tensor, rows: slice | Tensor) -> Tensor:
-        """The explained number `[N]` at logits `[N, K]`, which belong to the images `rows` (an index)."""
+        """Return the explained number `[N]` at logits `[N, K]`, which belong to the images `rows` (an index)."""
         return objective(self.target, self.classes[rows])(logits)
 
     def part(self, start: int, stop: int) -> "Subject":
-        """The images from `start` to `stop` alone."""
+        """Return the subject of the images from `start` to `stop`."""
         rows = slice(start, stop)
         return replace(
             self,
@@ -56,18 +56,18 @@ class Subject:
 
 
 def objective(target: Target, classes: Tensor) -> Objective:
-    """Logits `[N, K]` to the explained number `[N]` of their classes `[N]`."""
+    """Return the function from logits `[N, K]` to the explained number `[N]` of their classes `[N]`."""
     return partial(loss_of if target == "loss" else logit_of, classes=classes)
 
 
-def look(
-    model: ExplainedModel,
+def clean_pass(
+    model: PreparedModel,
     images: Tensor,
     labels: Tensor,
     target: Target,
     wanted: Collection[Explained | None],
 ) -> tuple[Tensor, dict[Explained, Tensor]]:
-    """The clean pass: logits `[B, K]` and the wanted gradients `[B, C, H, W]`, from one forward pass an image.
+    """Return logits `[B, K]` and the wanted gradients `[B, C, H, W]`, from one forward pass an image.
 
     Raises ValueError where the classifier does not answer with logits.
     """
@@ -77,7 +77,7 @@ def look(
     def run(rows: range) -> Tensor:
         part = slice(rows.start, rows.stop)
         if not objectives:
-            return model.logits(images[part])
+            return model.exact_logits(images[part])
         # Where two names stand for one objective, one backward pass serves both.
         distinct = {each: partial(each, classes=labels[part]) for each in objectives.values()}
         logits, found = model.gradients(images[part], list(distinct.values()))
@@ -85,18 +85,19 @@ def look(
         gradients.append([by_objective[each] for each in objectives.values()])
         return logits
 
-    logits = model.checked(_joined(model.in_passes(len(images), run)))
+    logits = joined(model.in_passes(len(images), run))
+    check_logits(logits, model.classifier.name)
     columns = zip(*gradients, strict=True)
-    return logits, {name: _joined(list(found)) for name, found in zip(objectives, columns, strict=True)}
+    return logits, {name: joined(list(found)) for name, found in zip(objectives, columns, strict=True)}
 
 
 def explained_classes(target: Target, logits: Tensor, labels: Tensor) -> Tensor:
-    """The classes `[B]` whose logit or loss is explained."""
+    """Return the classes `[B]` whose logit or loss is explained."""
     return logits.argmax(1) if target == "predicted" else labels
 
 
 def _clean_objective(name: Explained, target: Target) -> Callable[..., Tensor]:
-    """Logits `[N, K]` and labels `[N]` to what is explained of clean images `[N]`."""
+    """Return the function from logits `[N, K]` and labels `[N]` to the explained number of clean images `[N]`."""
     if name == "loss" or target == "loss":
         return loss_of
     return _largest_logit if target == "predicted" else logit_of
@@ -104,7 +105,3 @@ def _clean_objective(name: Explained, target: Target) -> Callable[..., Tensor]:
 
 def _largest_logit(logits: Tensor, classes: Tensor) -> Tensor:
     return logit_of(logits, logits.argmax(1))
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,7 +1,7 @@
 """Class-conditional images by activation maximisation: objectives, parameterisations, priors, recipes."""
 
-from attrib_core.generation.ascent import Cell, Generated, generate
-from attrib_core.generation.evaluation import Evaluation, Verdict, evaluate, stable_logits, to_8_bits
+from attrib_core.generation.ascent import Cell, Generated, generate, generate_batch
+from attrib_core.generation.evaluation import Evaluation, Verdict, evaluate, to_8_bits
 from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe import Recipe
 from attrib_core.generation.recipes import RECIPES, find_recipe
@@ -17,7 +17,7 @@ __all__ = [
     "evaluate",
     "find_recipe",
     "generate",
+    "generate_batch",
     "pyramid_recipe",
-    "stable_logits",
     "to_8_bits",
 ]

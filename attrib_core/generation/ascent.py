@@ -1,22 +1,24 @@
 """The ascent loop: draw, view, differentiate, update, apply the priors, again.
 
-The loop knows nothing of files or workers. A batch mixes classes and seeds; the loss is summed over it and all
+The loop knows nothing of files or workers. A batch mixes classes and seeds. The loss is summed over it, and all
 random numbers are keyed by (sweep seed, class, seed, step), so that each image is what it would be alone.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attrib_core.classifiers import Classifier
-from attrib_core.execution import BATCH_MULTIPLE, Execution
+from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
 from attrib_core.generation.recipe import Recipe, Stage
+from attrib_core.generation.recipes import find_recipe
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
+from attrib_core.prepared import PreparedModel, prepare
 from attrib_core.seeding import Randomness
 
 START = -1  # the key of the draws that make the first image, before step 0
@@ -31,7 +33,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """A batch of finished images and how it came to them, all on the CPU."""
+    """A batch of finished images and their trajectories, on the CPU."""
 
     images: Tensor  # [B, C, H, W] in [0, 1]
     clipped_share: Tensor  # [B], share of values that lay outside [0, 1] before clipping
@@ -44,21 +46,50 @@ Observer = Callable[[int, Tensor], None]
 
 
 def generate(
-    classifier: Classifier,
+    model: Classifier | PreparedModel,
+    classes: Sequence[int],
+    seeds: Sequence[int] = (0,),
+    recipe: Recipe | str = "default",
+    *,
+    image_size: int | None = None,
+    sweep_seed: int = 0,
+) -> Generated:
+    """Generate an image for each class and seed, class by class, in the classifier's own size if none is given.
+
+    `recipe` is one of `RECIPES` by name, or a recipe. Raises ValueError for a name, class or seed that is none.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
+    classifier = model if isinstance(model, Classifier) else model.classifier
+    cells = [Cell(class_index, seed) for class_index, seed in itertools.product(classes, seeds)]
+    _check_cells(cells, classifier)
+    size = image_size or classifier.image_size
+    if isinstance(model, Classifier):
+        model = prepare(with_folded_batch_norms(model), image_size=size, num_images=len(cells))
+    step = model.batch_size
+    batches = [
+        generate_batch(model, chosen, cells[start : start + step], sweep_seed=sweep_seed, image_size=size)
+        for start in range(0, len(cells), step)
+    ]
+    names = [field.name for field in fields(Generated)]
+    return Generated(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
+
+
+def generate_batch(
+    model: PreparedModel,
     recipe: Recipe,
     cells: Sequence[Cell],
     *,
     sweep_seed: int,
     image_size: int,
-    execution: Execution,
     observe: Observer | None = None,
 ) -> Generated:
-    """Optimises one image a cell and returns them with their trajectories.
+    """Optimise one image a cell, as many as fit into one pass of the model, and return them with their
+    trajectories.
 
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
     update (step 0) and after each.
     """
-    batch = _Batch(classifier, recipe, _padded(cells), sweep_seed, image_size, execution)
+    batch = _Batch(model, recipe, cells, sweep_seed, image_size)
     num_images = len(cells)
     for stage in recipe.stages:
         batch.enter(stage)
@@ -78,26 +109,40 @@ def generate(
     )
 
 
-def _padded(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells, the last one repeated up to a multiple of four."""
-    return [*cells, *[cells[-1]] * (-len(cells) % BATCH_MULTIPLE)]
+def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
+    if classifier.channels != 3:
+        raise ValueError(
+            f"model: {classifier.name!r} takes {classifier.channels} channels; generation needs 3"
+        )
+    if not cells:
+        raise ValueError("classes, seeds: there are none; at least one of each is needed")
+    for cell in cells:
+        if not 0 <= cell.class_index < classifier.num_classes:
+            raise ValueError(
+                f"classes: {cell.class_index}; {classifier.name} has classes 0 to {classifier.num_classes - 1}"
+            )
+        if cell.seed < 0:
+            raise ValueError(f"seeds: {cell.seed}; accepted are 0 and more")
 
 
 class _Batch:
-    """The state of one batch between two steps."""
+    """The state of one batch between two steps.
+
+    The cells are padded with copies of the last one: not only the network but every tensor then has one shape.
+    """
 
     def __init__(
         self,
-        classifier: Classifier,
+        model: PreparedModel,
         recipe: Recipe,
         cells: Sequence[Cell],
         sweep_seed: int,
         image_size: int,
-        execution: Execution,
     ) -> None:
-        self.classifier, self.recipe, self.cells = classifier, recipe, cells
-        self.sweep_seed, self.image_size, self.execution = sweep_seed, image_size, execution
-        self.targets = torch.tensor([cell.class_index for cell in cells], device=execution.device)
+        self.model, self.recipe = model, recipe
+        self.cells = [*cells, *[cells[-1]] * (model.batch_size - len(cells))]
+        self.sweep_seed, self.image_size = sweep_seed, image_size
+        self.targets = torch.tensor([cell.class_index for cell in self.cells], device=model.device)
         initial = recipe.parameterization.initial(self._randomness(START), image_size)
         self.parameters = [each.requires_grad_() for each in initial]
         self.optimizer = recipe.optimizer(self.parameters)
@@ -107,12 +152,12 @@ class _Batch:
         self.argmaxes: list[Tensor] = []
 
     def enter(self, stage: Stage) -> None:
-        """Begins a stage: where it enlarges, the pixels are enlarged and cropped."""
+        """Begin a stage; if it zooms, enlarge and crop the pixels."""
         if stage.zoom != 1:
             self._replace_pixels(enlarge_and_crop(self.parameters[0].detach(), stage.zoom))
 
     def update(self, stage: Stage, moment: Moment) -> None:
-        """One step: gradient, update, then the priors in the recipe's order."""
+        """Take one step: gradient, update, then the priors in the recipe's order."""
         randomness = self._randomness(self.num_updates)
         losses, logits = self._evaluate(stage, randomness)
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
@@ -130,7 +175,7 @@ class _Batch:
 
     @torch.no_grad()
     def images(self) -> Tensor:
-        """The images as they stand `[B, C, image_size, image_size]`, not clipped."""
+        """Return the images as they stand `[B, C, image_size, image_size]`, not clipped."""
         rendered = self.recipe.parameterization.render(self.parameters, self.image_size)
         return resize(
             rendered, self.image_size
@@ -142,10 +187,8 @@ class _Batch:
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        damped = scaled_residual_gradients(self.classifier.network, self.recipe.residual_gradient)
-        with self.execution.autocast(), damped:
-            logits = self.classifier(self.execution.images(views))
-        logits = logits.float()
+        with scaled_residual_gradients(self.model.classifier.network, self.recipe.residual_gradient):
+            logits = self.model(views)
         return self.recipe.objective(logits, self.targets, images), logits
 
     @torch.no_grad()
@@ -158,10 +201,10 @@ class _Batch:
         self._replace_pixels(images)
 
     def _replace_pixels(self, images: Tensor) -> None:
-        """A new leaf, since priors may resize the pixels; the optimisers of pixels keep no state."""
+        """Replace the leaf tensor: priors may resize the pixels. The optimisers of pixels keep no state."""
         self.parameters = [images.detach().requires_grad_()]
         self.optimizer.param_groups[0]["params"] = self.parameters
 
     def _randomness(self, step: int) -> Randomness:
         keys = [(self.sweep_seed, cell.class_index, cell.seed, step) for cell in self.cells]
-        return Randomness(keys, self.execution.device)
+        return Randomness(keys, self.model.device)

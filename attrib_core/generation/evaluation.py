@@ -1,4 +1,4 @@
-"""What the finished images are worth: the generating model's and the judges' verdicts on the stored pixels."""
+"""Evaluation of finished images: the generating model's and the judges' verdicts on the stored pixels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrib_core.classifiers import Classifier
-from attrib_core.execution import Execution, padded
 from attrib_core.generation.objectives import target_logits, total_variation
+from attrib_core.prepared import PreparedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,41 +31,33 @@ class Evaluation:
 
 
 def to_8_bits(images: Tensor) -> Tensor:
-    """Images as uint8: clipped to [0, 1], rounded to the nearest of 256 levels."""
+    """Return images as uint8: clipped to [0, 1], rounded to the nearest of 256 levels."""
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 @torch.inference_mode()
 def evaluate(
-    classifier: Classifier,
-    judges: Mapping[str, Classifier],
-    images_u8: Tensor,
-    targets: Tensor,
-    execution: Execution,
+    model: PreparedModel, judges: Mapping[str, PreparedModel], images_u8: Tensor, targets: Tensor
 ) -> Evaluation:
-    """Judges uint8 images `[B, C, H, W]` against their target classes `[B]`.
+    """Judge uint8 images `[B, C, H, W]` against their target classes `[B]`.
 
     The generating model sees the images at the size at which they were made, a judge at its own; always in
     float32, whatever precision made the images.
     """
-    images = execution.images(images_u8.float() / 255)
-    own = _verdict(classifier, images, targets)
+    images = model.images(images_u8.float() / 255)
+    own = _verdict(model, images, targets)
     return Evaluation(
         model=own,
-        judges={name: _verdict(judge, judge.resize(images), targets) for name, judge in judges.items()},
+        judges={
+            name: _verdict(judge, judge.classifier.resize(images), targets) for name, judge in judges.items()
+        },
         logit=target_logits(own.logits, targets),
         probability=target_logits(own.logits.softmax(1), targets),
         total_variation=total_variation(images).cpu(),
     )
 
 
-def stable_logits(classifier: Classifier, images: Tensor) -> Tensor:
-    """Logits `[B, K]`, on the CPU, of images `[B, C, H, W]`: the same alone and among others."""
-    logits: Tensor = classifier(padded(images).contiguous(memory_format=torch.channels_last))
-    return logits[: len(images)].cpu()
-
-
-def _verdict(classifier: Classifier, images: Tensor, targets: Tensor) -> Verdict:
-    logits = stable_logits(classifier, images)
+def _verdict(model: PreparedModel, images: Tensor, targets: Tensor) -> Verdict:
+    logits = model.in_float32().exact_logits(images).cpu()
     top5 = logits.topk(min(5, logits.shape[1]), dim=1).indices
     return Verdict(logits=logits, top1=logits.argmax(1), top5_hit=(top5 == targets[:, None]).any(1))

@@ -1,8 +1,8 @@
 """Real images, changed step by step until a classifier sees another class in them.
 
-From an image a of a data set, for a target class n, J'(a) = |200 - O_n(a)| + 0.001 · sum |a_i| is lowered by
-a ← a - step_size · sign(∇J'), each image by its own loss: the same step for every pixel, so that faint gradients
-show as well as strong ones.
+From an image a of a data set, for a target class n, J'(a) = |200 - O_n(a)| + 0.001 · sum |a_i| is lowered by a ←
+a - step_size · sign(∇J'), each image by its own loss. Every pixel moves by the same amount, whether its gradient
+is faint or strong.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
-from attrib_core.execution import Execution, padded
 from attrib_core.generation.evaluation import Evaluation, evaluate, to_8_bits
 from attrib_core.generation.objectives import L1Norm, LogitDistance, target_logits
+from attrib_core.prepared import PreparedModel, prepared
 
 OBJECTIVE = LogitDistance(200.0) + 0.001 * L1Norm()
 NEVER = -1
@@ -45,7 +45,7 @@ class Distances:
 
     @classmethod
     def of(cls, change: Tensor) -> Self:
-        """Of changes `[B, C, H, W]`."""
+        """Measure changes `[B, C, H, W]`."""
         flat = change.flatten(1).double()
         return cls(
             linf=flat.abs().amax(1).float(),
@@ -74,50 +74,41 @@ class Modified:
 
 
 def modify(
-    classifier: Classifier,
-    images: Tensor,
-    targets: Tensor,
-    *,
-    settings: ModificationSettings,
-    execution: Execution,
+    model: Classifier | PreparedModel, images: Tensor, targets: Tensor, *, settings: ModificationSettings
 ) -> Modified:
-    """Modifies images `[B, C, H, W]` in [0, 1], each towards its own target class of `[B]`.
+    """Modify images `[B, C, H, W]` in [0, 1], each towards its own target class of `[B]`.
 
-    An image does not depend on its neighbours. On a CPU its bits are the same in small batches that are cut at
-    multiples of `attrib_core.execution.BATCH_MULTIPLE`. ValueError for a target that is no class.
+    They are at most as many as fit into one pass of a prepared model. An image does not depend on its neighbours.
+    Raises ValueError for a target that is no class, and for images that the classifier cannot take.
     """
-    _check_targets(targets, classifier)
-    descent = _Descent(classifier, execution, settings, images, targets)
+    model = prepared(model, images)
+    if len(images) > model.batch_size:
+        raise ValueError(f"images: {len(images)} of them; accepted are 1 to the model's {model.batch_size}")
+    _check_targets(targets, model.classifier)
+    descent = _Descent(model, settings, images, targets)
     for _ in range(settings.num_steps):
         descent.update()
     return descent.finish(images.cpu(), targets.cpu())
 
 
 class _Descent:
-    """The state of one batch between two steps, padded so that its images do not depend on their number."""
+    """The state of one batch between two steps."""
 
     def __init__(
-        self,
-        classifier: Classifier,
-        execution: Execution,
-        settings: ModificationSettings,
-        images: Tensor,
-        targets: Tensor,
+        self, model: PreparedModel, settings: ModificationSettings, images: Tensor, targets: Tensor
     ) -> None:
-        self.classifier, self.execution, self.settings = classifier, execution, settings
-        self.num_images = len(images)
-        self.images = padded(execution.images(images))
-        padding = targets[-1:].expand(len(self.images) - len(targets))
-        self.targets = torch.cat([targets, padding]).to(execution.device)
+        self.model, self.settings = model, settings
+        self.images = model.images(images)
+        self.targets = targets.to(model.device)
         self.hits = self.images.clone()  # as they were when the target was first predicted
         self.was_hit = torch.zeros_like(self.targets, dtype=torch.bool)
         self.logits: list[Tensor] = []
         self.argmaxes: list[Tensor] = []
 
     def update(self) -> None:
-        """One step down, by the sign of the gradient of each image's own loss."""
-        images = self.execution.images(self.images).detach().requires_grad_()
-        logits = self._forward(images)
+        """Step down by the sign of the gradient of each image's own loss."""
+        images = self.model.images(self.images).detach().requires_grad_()
+        logits = self.model(images)
         (gradient,) = torch.autograd.grad(OBJECTIVE(logits, self.targets, images).sum(), images)
         self._note(images.detach(), logits.detach())
         stepped = torch.sub(images.detach(), gradient.sign(), alpha=self.settings.step_size)
@@ -125,11 +116,11 @@ class _Descent:
 
     @torch.no_grad()
     def finish(self, clean: Tensor, targets: Tensor) -> Modified:
-        """The images as they stand, held against the clean ones."""
-        self._note(self.images, self._forward(self.execution.images(self.images)))
-        logits = torch.stack(self.logits, 1)[: self.num_images].cpu()
-        argmaxes = torch.stack(self.argmaxes, 1)[: self.num_images].cpu()
-        images = self.images[: self.num_images].cpu()
+        """Return the images as they stand, compared with the clean ones."""
+        self._note(self.images, self.model(self.images))
+        logits = torch.stack(self.logits, 1).cpu()
+        argmaxes = torch.stack(self.argmaxes, 1).cpu()
+        images = self.images.cpu()
         rounded = to_8_bits(images)
         return Modified(
             images=images,
@@ -140,13 +131,8 @@ class _Descent:
             argmax_by_step=argmaxes[:, :-1],
             first_hit_step=_first(argmaxes == targets[:, None]),
             change=Distances.of(images - clean),
-            change_at_hit=Distances.of(self.hits[: self.num_images].cpu() - clean),
+            change_at_hit=Distances.of(self.hits.cpu() - clean),
         )
-
-    def _forward(self, images: Tensor) -> Tensor:
-        with self.execution.autocast():
-            logits: Tensor = self.classifier(images)
-        return logits.float()
 
     def _note(self, images: Tensor, logits: Tensor) -> None:
         self.logits.append(target_logits(logits, self.targets))
@@ -156,11 +142,11 @@ class _Descent:
         self.was_hit |= is_first
 
     def _evaluate(self, images_u8: Tensor, targets: Tensor) -> Evaluation:
-        return evaluate(self.classifier, {}, images_u8, targets, self.execution)
+        return evaluate(self.model, {}, images_u8, targets)
 
 
 def _first(hits: Tensor) -> Tensor:
-    """The position of the first true value of each row of `[B, T]`, NEVER where there is none."""
+    """Return the position of the first true value of each row of `[B, T]`, NEVER where there is none."""
     first = hits.int().argmax(1)
     return torch.where(hits.any(1), first, NEVER)
 

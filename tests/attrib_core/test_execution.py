@@ -7,7 +7,6 @@ from attrib_core.execution import (
     choose_execution,
     fastest_batch_size,
     is_out_of_memory,
-    run_batches,
 )
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU does")
@@ -133,35 +132,6 @@ def test_a_fault_of_the_run_itself_is_not_taken_for_memory() -> None:
 
 
 # Out of memory
-
-
-@pytest.mark.parametrize(
-    ("capacity", "sizes"),
-    [(100, [8, 2]), (8, [8, 2]), (7, [4, 4, 2]), (3, [2] * 5), (1, [1] * 10)],
-)
-def test_a_batch_that_does_not_fit_is_halved_for_good(capacity: int, sizes: list[int]) -> None:
-    def run(items: range) -> list[int]:
-        if len(items) > capacity:
-            raise torch.OutOfMemoryError("injected")
-        return list(items)
-
-    batched = run_batches(range(10), 8, run)
-    assert [len(result) for result in batched.results] == sizes
-    assert [item for result in batched.results for item in result] == list(range(10))
-    assert batched.batch_size == max(sizes)
-
-
-def test_an_item_that_does_not_fit_alone_is_an_error() -> None:
-    with pytest.raises(torch.OutOfMemoryError):
-        run_batches(range(4), 4, lambda items: Device({}, capacity=0).run(len(items)))
-
-
-def test_other_faults_are_raised_at_once() -> None:
-    def run(items: range) -> None:
-        raise RuntimeError("a fault")
-
-    with pytest.raises(RuntimeError, match="a fault"):
-        run_batches(range(4), 4, run)
 
 
 def test_torchs_failure_on_the_cpu_counts_as_out_of_memory() -> None:

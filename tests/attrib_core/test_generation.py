@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from attrib_core.execution import choose_execution
-from attrib_core.generation import RECIPES, Cell, evaluate, find_recipe, generate, to_8_bits
+from attrib_core.generation import RECIPES, Cell, evaluate, find_recipe, generate, generate_batch, to_8_bits
 from attrib_core.generation.recipe import Recipe, Schedule, Stage, constant
 from attrib_core.generation.recipes import adam
+from attrib_core.prepared import prepare
 from attrib_core.seeding import generator
 
 SIZE = 64
@@ -17,8 +17,8 @@ LION, PENCIL_BOX, BEE = 291, 709, 309
 
 
 def run(lite0, recipe, cells, **changes):
-    settings = {"sweep_seed": 0, "image_size": SIZE, "execution": choose_execution("cpu")} | changes
-    return generate(lite0, recipe, cells, **settings)
+    settings = {"sweep_seed": 0, "image_size": SIZE} | changes
+    return generate_batch(prepare(lite0, device="cpu", batch_size=8), recipe, cells, **settings)
 
 
 def test_plain_descends_the_documents_formula(lite0) -> None:
@@ -122,7 +122,8 @@ def test_an_unknown_recipe_is_named_with_the_nearest_known_one() -> None:
 def test_evaluation_is_that_of_the_stored_8_bit_image(lite0) -> None:
     images = to_8_bits(torch.rand(2, 3, SIZE, SIZE, generator=generator(1)))
     targets = torch.tensor([LION, BEE])
-    facts = evaluate(lite0, {"itself": lite0}, images, targets, choose_execution("cpu"))
+    model = prepare(lite0, device="cpu", batch_size=4)
+    facts = evaluate(model, {"itself": model}, images, targets)
     logits = lite0(images.float() / 255).detach()
     torch.testing.assert_close(facts.model.logits, logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
@@ -131,3 +132,25 @@ def test_evaluation_is_that_of_the_stored_8_bit_image(lite0) -> None:
     assert facts.model.top1.tolist() == logits.argmax(1).tolist()
     resized = lite0(lite0.resize(images.float() / 255)).argmax(1)
     assert facts.judges["itself"].top1.tolist() == resized.tolist()
+
+
+def test_the_library_generates_class_by_class_and_seed_by_seed(lite0) -> None:
+    recipe = find_recipe("plain").with_num_steps(2)
+    found = generate(lite0, classes=[LION, BEE], seeds=[0, 3], recipe=recipe, image_size=SIZE)
+    assert found.images.shape == (4, 3, SIZE, SIZE)
+    expected = run(lite0, recipe, [Cell(LION, 0), Cell(LION, 3), Cell(BEE, 0), Cell(BEE, 3)])
+    torch.testing.assert_close(found.images, expected.images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": [1000]}, r"classes: 1000; efficientnet_lite0 has classes 0 to 999"),
+        ({"classes": []}, r"classes, seeds: there are none"),
+        ({"seeds": [-1]}, r"seeds: -1; accepted are 0 and more"),
+        ({"recipe": "blurr"}, r"unknown recipe 'blurr' \(did you mean 'blur'\?\)"),
+    ],
+)
+def test_a_library_request_that_cannot_be(lite0, changed, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(lite0, **({"classes": [LION], "recipe": "plain"} | changed))

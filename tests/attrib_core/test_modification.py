@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from attrib_core.classifiers import Classifier, Labels, Preprocessing, load_classifier
 from attrib_core.classifiers.classifier import Identity
 from attrib_core.datasets import View, load_dataset
-from attrib_core.execution import choose_execution
 from attrib_core.generation.modification import NEVER, ModificationSettings, Modified, modify
+from attrib_core.prepared import PreparedModel, prepare
 
 SIZE, NUM_CLASSES = 4, 3
-EXECUTION = choose_execution("cpu")
 
 
 def linear(weight: Tensor) -> Classifier:
@@ -33,21 +32,21 @@ def weight() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def fashion() -> Classifier:
-    return EXECUTION.prepare(load_classifier("fashion_deep"))
+def fashion() -> PreparedModel:
+    return prepare(load_classifier("fashion_deep"), device="cpu", batch_size=24)
 
 
 @pytest.fixture(scope="module")
 def test_images(fashion) -> tuple[Tensor, Tensor]:
     """The first 120 test images of Fashion-MNIST and their labels."""
     dataset = load_dataset("fashion_mnist")
-    pixels = torch.from_numpy(dataset.images(range(120), View.of(fashion)))
+    pixels = torch.from_numpy(dataset.images(range(120), View.of(fashion.classifier)))
     return pixels.float() / 255, torch.from_numpy(dataset.labels[:120])
 
 
-def modified(classifier: Classifier, images: Tensor, targets: Tensor, **settings) -> Modified:
+def modified(model: Classifier | PreparedModel, images: Tensor, targets: Tensor, **settings) -> Modified:
     settings = ModificationSettings(**settings)
-    return modify(classifier, images, targets, settings=settings, execution=EXECUTION)
+    return modify(model, images, targets, settings=settings)
 
 
 def test_a_linear_classifier_moves_every_pixel_by_the_sign_of_its_weight(weight) -> None:
@@ -132,7 +131,7 @@ def test_the_true_label_is_nearer_than_other_classes(fashion, test_images) -> No
     """The original work's claim, on images that the classifier gets wrong: others are at their label already."""
     images, labels = test_images
     with torch.inference_mode():
-        prediction = fashion(images).argmax(1)
+        prediction = fashion.logits(images).argmax(1)
     wrong = (prediction != labels).nonzero()[:, 0][:8]
     assert len(wrong) == 8
     distances = {True: [], False: []}
@@ -151,6 +150,11 @@ def test_the_true_label_is_nearer_than_other_classes(fashion, test_images) -> No
 def test_a_target_that_is_no_class_is_named(fashion, test_images) -> None:
     with pytest.raises(ValueError, match=r"targets: 10; fashion_deep has classes 0 to 9"):
         modified(fashion, test_images[0][:2], torch.tensor([3, 10]))
+
+
+def test_more_images_than_a_pass_takes_are_refused(fashion, test_images) -> None:
+    with pytest.raises(ValueError, match=r"images: 25 of them; accepted are 1 to the model's 24"):
+        modified(fashion, test_images[0][:25], test_images[1][:25])
 
 
 @pytest.mark.parametrize("settings", [{"num_steps": 0}, {"step_size": 0.0}, {"step_size": 2.0}])

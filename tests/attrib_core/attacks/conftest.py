@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib_core.attacks import AttackBatch, AttackedModel
+from attrib_core.attacks import AttackBatch
 from attrib_core.classifiers import Classifier, Labels, Preprocessing, load_classifier
 from attrib_core.classifiers.classifier import Identity
 from attrib_core.datasets import View, load_dataset
-from attrib_core.execution import choose_execution
+from attrib_core.prepared import PreparedModel, prepare
 
 EPSILONS = (0.0, *(level / 255 for level in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)), 0.01, 0.1)
 
@@ -23,10 +23,9 @@ def epsilons() -> tuple[float, ...]:
     return EPSILONS
 
 
-def attacked(classifier: Classifier) -> AttackedModel:
+def attacked(classifier: Classifier) -> PreparedModel:
     """The classifier in float32 on the CPU."""
-    execution = choose_execution("cpu")
-    return AttackedModel(execution.prepare(classifier), execution)
+    return prepare(classifier, device="cpu")
 
 
 def as_batch(images: Tensor, labels: Tensor, target: int | None = None) -> AttackBatch:
@@ -41,7 +40,7 @@ def fashion() -> Classifier:
 
 
 @pytest.fixture(scope="session")
-def plain() -> Callable[[Classifier], AttackedModel]:
+def plain() -> Callable[[Classifier], PreparedModel]:
     return attacked
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attrib_core.attacks import AttackBatch, AttackSettings, attack
+from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def images(**values: float) -> torch.Tensor:
 )
 def test_a_batch_that_cannot_be(model, batch, changed, message) -> None:
     with pytest.raises(ValueError, match=message):
-        attack(model, replace(batch, **changed), "fgsm", [0.1])
+        attack_batch(model, replace(batch, **changed), "fgsm", [0.1])
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_a_batch_that_cannot_be(model, batch, changed, message) -> None:
 )
 def test_epsilons_that_cannot_be(model, batch, epsilons, message) -> None:
     with pytest.raises(ValueError, match=message):
-        attack(model, batch, "fgsm", epsilons)
+        attack_batch(model, batch, "fgsm", epsilons)
 
 
 def test_an_unknown_method(model, batch) -> None:
     with pytest.raises(ValueError, match=r"method='fgms': accepted are fgsm, max_norm, "):
-        attack(model, batch, "fgms", [0.1])
+        attack_batch(model, batch, "fgms", [0.1])
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_settings_that_cannot_be(settings, message) -> None:
 def test_a_model_that_answers_with_probabilities(plain, classifier_of, batch) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(1))
     with pytest.raises(ValueError, match=r"known: its outputs are probabilities; accepted are logits"):
-        attack(plain(classifier_of(network, num_classes=3)), batch, "fgsm", [0.1])
+        attack_batch(plain(classifier_of(network, num_classes=3)), batch, "fgsm", [0.1])
 
 
 def test_a_model_that_answers_with_nan(plain, linear_classifier, batch) -> None:
     broken = linear_classifier(torch.full((3, 16), torch.inf), torch.zeros(3))
     with pytest.raises(ValueError, match=r"known: its logits hold NaN or infinite values"):
-        attack(plain(broken), batch, "fgsm", [0.1])
+        attack_batch(plain(broken), batch, "fgsm", [0.1])

@@ -9,10 +9,11 @@ import torch
 import torchattacks
 from torch import Tensor
 
-from attrib_core.attacks import METHODS, AttackedModel, AttackResult, AttackSettings, attack
+from attrib_core.attacks import METHODS, AttackResult, AttackSettings, attack_batch
 from attrib_core.attacks.iterated import start_in_ball
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.execution import Execution
+from attrib_core.prepared import PreparedModel
 
 NUM_IMAGES = 200
 STEPS = AttackSettings(num_steps=5, step_size=0.02)
@@ -35,12 +36,11 @@ def ours(some, batch_of, epsilons) -> Callable[..., AttackResult]:
 
     In the peers' memory format: another one rounds otherwise, and steps along signs amplify the sign of nothing.
     """
-    model = AttackedModel(
-        load_classifier("fashion_deep"), Execution(torch.device("cpu"), channels_last=False)
-    )
+    execution = Execution(torch.device("cpu"), channels_last=False)
+    model = PreparedModel(load_classifier("fashion_deep"), execution, NUM_IMAGES)
 
     def run(method: str, target: int | None = None) -> AttackResult:
-        return attack(model, batch_of(*some, target), method, epsilons, STEPS, keep=range(NUM_IMAGES))
+        return attack_batch(model, batch_of(*some, target), method, epsilons, STEPS, keep=range(NUM_IMAGES))
 
     return run
 
@@ -65,14 +65,14 @@ def predictions(classifier: Classifier, adversarial: Tensor) -> Tensor:
 def test_fgsm_makes_foolbox_images_and_predictions_at_every_epsilon(fashion, foolbox, ours, theirs) -> None:
     expected = theirs(foolbox.attacks.LinfFastGradientAttack())
     found = ours("fgsm")
-    assert torch.equal(found.kept, expected)
+    assert torch.equal(found.adversarial_images, expected)
     assert torch.equal(found.adversarial.prediction, predictions(fashion, expected))
 
 
 def test_fgsm_predicts_the_same_in_the_memory_format_that_is_fastest(
     some, plain, batch_of, ours, epsilons
 ) -> None:
-    fast = attack(plain(load_classifier("fashion_deep")), batch_of(*some), "fgsm", epsilons)
+    fast = attack_batch(plain(load_classifier("fashion_deep")), batch_of(*some), "fgsm", epsilons)
     assert torch.equal(fast.adversarial.prediction, ours("fgsm").adversarial.prediction)
 
 
@@ -100,7 +100,7 @@ def test_bim_takes_foolbox_steps(fashion, foolbox, ours, theirs) -> None:
         )
     )
     found = ours("bim")
-    assert torch.equal(found.kept, expected)
+    assert torch.equal(found.adversarial_images, expected)
     assert torch.equal(found.adversarial.prediction, predictions(fashion, expected))
 
 
@@ -113,7 +113,7 @@ def test_pgd_takes_foolbox_steps_from_the_same_start(fashion, some, batch_of, fo
 
     expected = theirs(FromOurStart(steps=STEPS.num_steps, abs_stepsize=STEPS.step_size))
     found = ours("pgd")
-    assert torch.equal(found.kept, expected)
+    assert torch.equal(found.adversarial_images, expected)
     assert torch.equal(found.adversarial.prediction, predictions(fashion, expected))
 
 

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import ModuleType
 
 import pytest
@@ -13,7 +12,8 @@ from attrib_core.attribution import Attributions, attribute
 from attrib_core.classifiers import Classifier, Labels, Preprocessing, load_classifier
 from attrib_core.classifiers.classifier import Identity
 from attrib_core.datasets import View, load_dataset
-from attrib_core.execution import Execution, choose_execution
+from attrib_core.execution import Execution
+from attrib_core.prepared import PreparedModel, prepare
 
 NUM_IMAGES = 24
 
@@ -28,25 +28,26 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def execution() -> Execution:
-    return choose_execution("cpu")
-
-
-@pytest.fixture(scope="session")
-def plain_execution() -> Execution:
+def plain_fashion() -> PreparedModel:
     """In the memory format of the peers: in another one, roundings switch ReLUs that stand at zero."""
-    return Execution(torch.device("cpu"), channels_last=False)
+    execution = Execution(torch.device("cpu"), channels_last=False)
+    return PreparedModel(load_classifier("fashion_deep"), execution, batch_size=200)
 
 
 @pytest.fixture(scope="session")
-def fashion(execution) -> Classifier:
-    return execution.prepare(load_classifier("fashion_deep"))
+def fashion() -> Classifier:
+    return prepare(load_classifier("fashion_deep"), device="cpu").classifier
 
 
 @pytest.fixture(scope="session")
-def explain(execution) -> Callable[..., Attributions]:
-    """`attribute` on the CPU."""
-    return partial(attribute, execution=execution)
+def explain() -> Callable[..., Attributions]:
+    return attribute
+
+
+@pytest.fixture(scope="session")
+def in_batches_of() -> Callable[[Classifier, int], PreparedModel]:
+    """The classifier on the CPU, in passes of a given size."""
+    return lambda classifier, batch_size: prepare(classifier, device="cpu", batch_size=batch_size)
 
 
 @pytest.fixture(scope="session")

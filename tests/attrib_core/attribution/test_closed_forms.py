@@ -144,7 +144,7 @@ def test_the_gap_shrinks_with_the_number_of_steps(images, fashion, explain) -> N
     assert gaps[0] > gaps[1] > gaps[2]
 
 
-def test_smooth_grad_is_the_mean_gradient_under_noise(small, small_images, explain, execution) -> None:
+def test_smooth_grad_is_the_mean_gradient_under_noise(small, small_images, explain) -> None:
     few = AttributionSettings(num_samples=2000, noise=0.1)
     values = explain(small, *small_images, ["smooth_grad"], target="label", settings=few).values
     noise = torch.randn(2000, *small_images[0].shape[1:], generator=torch.Generator().manual_seed(9))
@@ -197,8 +197,8 @@ def attribute_predictions(classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     return classifier(images).argmax(1), classifier(0.01 * images).argmax(1)
 
 
-def test_prediction_and_confidence_are_those_of_the_clean_image(fashion, images, execution) -> None:
-    found = attribute(fashion, *images, ["gradient"], execution=execution)
+def test_prediction_and_confidence_are_those_of_the_clean_image(fashion, images) -> None:
+    found = attribute(fashion, *images, ["gradient"])
     with torch.no_grad():
         confidence, prediction = fashion(images[0]).softmax(1).max(1)
     assert torch.equal(found.prediction, prediction)

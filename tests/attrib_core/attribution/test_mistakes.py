@@ -36,7 +36,6 @@ def images(value: float) -> Tensor:
         ({"methods": ["gradeint"]}, r"methods: 'gradeint'; accepted are gradient, abs_gradient_x_input"),
         ({"methods": ["gradient", "gradient"]}, r"methods: 'gradient' is listed twice"),
         ({"target": "logit"}, r"target='logit': accepted are predicted, label, loss"),
-        ({"batch_size": 0}, r"batch_size=0: accepted are 1 and more"),
         (
             {"methods": ["occlusion"], "settings": AttributionSettings(window_size=5)},
             r"window_size=5: accepted are 1 to 4 on images of 4 × 4",
@@ -97,7 +96,7 @@ def test_a_model_that_answers_with_nan(linear_classifier, explain) -> None:
         ({"images": images(2.0)}, r"images: values from 0.5 to 2; accepted"),
     ],
 )
-def test_scores_that_cannot_be(changed, message, classifier, execution) -> None:
+def test_scores_that_cannot_be(changed, message, classifier) -> None:
     request = {"images": IMAGES, "attribution": IMAGES, "classes": LABELS} | changed
     with pytest.raises(ValueError, match=message):
-        deletion_and_insertion(classifier, **request, execution=execution)
+        deletion_and_insertion(classifier, **request)

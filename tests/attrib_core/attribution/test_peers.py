@@ -65,37 +65,31 @@ def peer(peers) -> Callable[..., Tensor]:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", PEERED)
-def test_the_shipped_network_is_explained_as_by_captum(method, target, images, plain_execution, peer) -> None:
+def test_the_shipped_network_is_explained_as_by_captum(method, target, images, plain_fashion, peer) -> None:
     pixels, labels = images[0][:8], images[1][:8]
-    classifier = load_classifier("fashion_deep")
-    found = attribute(classifier, pixels, labels, [method], target=target, execution=plain_execution)
+    found = attribute(plain_fashion, pixels, labels, [method], target=target)
     classes = found.prediction if target == "predicted" else labels
-    expected = peer(classifier, method, target, pixels, classes, (4, 2))
+    expected = peer(plain_fashion.classifier, method, target, pixels, classes, (4, 2))
     assert_agrees(found.values[method], expected)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", PEERED)
 def test_a_small_network_is_explained_as_by_captum_in_the_fastest_format(
-    method, target, small_images, small, execution, peer
+    method, target, small_images, small, peer
 ) -> None:
     settings = AttributionSettings(window_size=4, stride=3)
-    classifier = execution.prepare(small)
-    found = attribute(
-        classifier, *small_images, [method], target=target, settings=settings, execution=execution
-    )
+    found = attribute(small, *small_images, [method], target=target, settings=settings)
     classes = found.prediction if target == "predicted" else small_images[1]
-    assert_agrees(found.values[method], peer(classifier, method, target, small_images[0], classes, (4, 3)))
+    assert_agrees(found.values[method], peer(small, method, target, small_images[0], classes, (4, 3)))
 
 
 @pytest.mark.parametrize("window", [(1, 1), (2, 1), (3, 3), (4, 3), (7, 5), (10, 10)])
 def test_windows_that_do_not_fit_a_whole_number_of_times_are_cut_off_as_by_captum(
-    window, small_images, small, execution, peer
+    window, small_images, small, peer
 ) -> None:
     settings = AttributionSettings(window_size=window[0], stride=window[1])
-    found = attribute(
-        small, *small_images, ["occlusion"], target="label", settings=settings, execution=execution
-    )
+    found = attribute(small, *small_images, ["occlusion"], target="label", settings=settings)
     assert_agrees(found.values["occlusion"], peer(small, "occlusion", "label", *small_images, window))
 
 
@@ -109,10 +103,9 @@ def test_the_fastest_format_differs_from_captum_only_at_kinks(images, fashion, e
         assert difference.max() < worst, method
 
 
-def test_the_completeness_gap_is_captums(images, plain_execution, peers) -> None:
-    classifier = load_classifier("fashion_deep")
-    found = attribute(classifier, *images, ["integrated_gradients"], execution=plain_execution)
-    _, expected = peers.IntegratedGradients(classifier).attribute(
+def test_the_completeness_gap_is_captums(images, plain_fashion, peers) -> None:
+    found = attribute(plain_fashion, *images, ["integrated_gradients"])
+    _, expected = peers.IntegratedGradients(plain_fashion.classifier).attribute(
         images[0], target=found.prediction, internal_batch_size=200, return_convergence_delta=True
     )
     torch.testing.assert_close(found.completeness_gap, expected.float(), rtol=0, atol=1e-4)

@@ -32,23 +32,23 @@ def by_the_paper(classifier, images: Tensor, attribution: Tensor, classes: Tenso
 
 
 @pytest.mark.parametrize("num_steps", [1, 7, 20])
-def test_scores_are_those_of_the_paper(num_steps, small, small_images, execution) -> None:
+def test_scores_are_those_of_the_paper(num_steps, small, small_images, in_batches_of) -> None:
     images, classes = small_images[0].clone(), small_images[1]
     images[:, :, 4:] *= images[:, :, 4:] > 0.5  # black pixels, which deletion leaves as they are
     images[0] = 0
     attribution = torch.randn(images.shape, generator=torch.Generator().manual_seed(2)).round(decimals=1)
     found = deletion_and_insertion(
-        small, images, attribution, classes, execution=execution, num_steps=num_steps, batch_size=12
+        in_batches_of(small, 12), images, attribution, classes, num_steps=num_steps
     )
     expected = by_the_paper(small, images, attribution, classes, num_steps)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_equal_attributions_rank_by_position(fashion, images, execution) -> None:
+def test_equal_attributions_rank_by_position(fashion, images) -> None:
     by_position = -torch.arange(784.0).view(1, 1, 28, 28).expand_as(images[0])
-    equal = deletion_and_insertion(fashion, *pixels_and_classes(images, torch.ones(1)), execution=execution)
-    ordered = deletion_and_insertion(fashion, images[0], by_position, images[1], execution=execution)
+    equal = deletion_and_insertion(fashion, *pixels_and_classes(images, torch.ones(1)))
+    ordered = deletion_and_insertion(fashion, images[0], by_position, images[1])
     assert torch.equal(equal[0], ordered[0])
     assert torch.equal(equal[1], ordered[1])
 
@@ -57,22 +57,22 @@ def pixels_and_classes(images: tuple[Tensor, Tensor], value: Tensor) -> tuple[Te
     return images[0], value.expand_as(images[0]), images[1]
 
 
-def test_an_attribution_ranks_pixels_better_than_its_opposite(fashion, images, explain, execution) -> None:
+def test_an_attribution_ranks_pixels_better_than_its_opposite(fashion, images, explain) -> None:
     found = explain(fashion, *images, ["integrated_gradients"])
     values = found.values["integrated_gradients"]
-    good = deletion_and_insertion(fashion, images[0], values, found.prediction, execution=execution)
-    bad = deletion_and_insertion(fashion, images[0], -values, found.prediction, execution=execution)
+    good = deletion_and_insertion(fashion, images[0], values, found.prediction)
+    bad = deletion_and_insertion(fashion, images[0], -values, found.prediction)
     assert good[0].mean() < bad[0].mean(), "without its pixels the class is gone"
     assert good[1].mean() > bad[1].mean(), "with its pixels the class is there"
 
 
 def test_scores_lie_in_the_unit_interval_and_do_not_depend_on_passes(
-    fashion, images, explain, execution
+    fashion, images, explain, in_batches_of
 ) -> None:
     values = explain(fashion, *images, ["gradient_x_input"]).values["gradient_x_input"]
     several = [
-        deletion_and_insertion(fashion, images[0], values, images[1], execution=execution, batch_size=size)
-        for size in (None, 16)
+        deletion_and_insertion(model, images[0], values, images[1])
+        for model in (fashion, in_batches_of(fashion, 16))
     ]
     for one, other in zip(*several, strict=True):
         assert one.shape == (len(images[0]),)
@@ -81,13 +81,11 @@ def test_scores_lie_in_the_unit_interval_and_do_not_depend_on_passes(
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_neighbours_change_no_bit_of_a_score(fashion, images, explain, execution) -> None:
+def test_neighbours_change_no_bit_of_a_score(fashion, images, explain) -> None:
     values = explain(fashion, *images, ["gradient_x_input"]).values["gradient_x_input"]
-    together = deletion_and_insertion(fashion, images[0], values, images[1], execution=execution)
+    together = deletion_and_insertion(fashion, images[0], values, images[1])
     rows = torch.tensor([17, 3, 10])
-    some = deletion_and_insertion(
-        fashion, images[0][rows], values[rows], images[1][rows], execution=execution
-    )
+    some = deletion_and_insertion(fashion, images[0][rows], values[rows], images[1][rows])
     for one, other in zip(some, together, strict=True):
         assert torch.equal(one, other[rows])
 

@@ -1,0 +1,196 @@
+"""A classifier made ready to run: on its device, in its memory format and precision, in batches of one shape.
+
+The one place where images are laid out, padded, passed through the network and sliced back. Attacks, attribution
+and generation all run on a `PreparedModel`.
+
+A matrix product adds up in an order that depends on the number of its rows, and which orders agree depends on the
+processor. So a network that sees batches of several sizes gives one image several results, which differ in their
+last bits and, after a hundred steps, in more. Here the network sees one number of images in every pass: fewer are
+padded with copies of the last one. An image's results then do not depend on its neighbours, on any processor.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attrib_core.classifiers import Classifier
+from attrib_core.classifiers.checks import check_images
+from attrib_core.execution import (
+    BATCH_MULTIPLE,
+    Execution,
+    choose_execution,
+    half_batch,
+    is_out_of_memory,
+    release_memory,
+)
+
+# A CPU is fastest while a pass stays in its cache; a GPU wants to be full. Batch sizes are derived and not
+# measured, so that all workers of a run, and a run that is resumed, use the same one.
+CPU_PIXELS = 100 * 28 * 28
+GPU_PIXELS = 2**23
+SMALLEST_BATCH, LARGEST_BATCH = 8, 1024
+
+Result = TypeVar("Result")
+# What a backward pass starts from: one number for each row of logits `[N, K]`.
+Objective = Callable[[Tensor], Tensor]
+
+
+class PreparedModel:
+    """A classifier, how it runs, and the number of images that its network sees in every pass.
+
+    `batch_size` is halved, for good, only where memory runs out.
+    """
+
+    def __init__(self, classifier: Classifier, execution: Execution, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: accepted are 1 and more")
+        self.classifier, self.execution, self.batch_size = classifier, execution, batch_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.execution.device
+
+    def in_float32(self) -> "PreparedModel":
+        """Return this model in float32, whatever its precision is."""
+        return PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
+
+    def images(self, images: Tensor) -> Tensor:
+        """Return images `[N, C, H, W]` on the device, in the memory format."""
+        return self.execution.images(images)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 logits `[N, K]` of at most `batch_size` images, in one pass; gradients flow through."""
+        batch = self._padded(self.execution.images(images))
+        with self.execution.autocast():
+            logits: Tensor = self.classifier(batch)
+        return logits[: len(images)].float()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits `[N, K]` of any number of images, in as many passes as they need."""
+        return self.exact_logits(images)
+
+    @torch.inference_mode()
+    def exact_logits(self, images: Tensor) -> Tensor:
+        """Return logits `[N, K]` in the precision that gradients have, even where `logits` has a quicker one."""
+        return joined(self.in_passes(len(images), lambda rows: self(images[rows.start : rows.stop])))
+
+    def first_look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[N, K]`, and for which rows `[N]` only `exact_logits` can be trusted: here for none."""
+        return self.exact_logits(images), torch.zeros(len(images), dtype=torch.bool, device=self.device)
+
+    def gradients(self, points: Tensor, objectives: Sequence[Objective]) -> tuple[Tensor, list[Tensor]]:
+        """Return logits `[N, K]` of at most `batch_size` points, and the gradient of each objective there.
+
+        One forward pass serves all objectives. Each gradient `[N, C, H, W]` belongs to its own image's number.
+        """
+        points = self.execution.images(points).detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self(points)
+            # Sums, not means: a gradient must not depend on how many neighbours its image has.
+            sums = [objective(logits).sum() for objective in objectives]
+        # `grad`, not `backward`: nothing may be written to weights, which can be those of a network in training.
+        gradients = [torch.autograd.grad(each, points, retain_graph=each is not sums[-1])[0] for each in sums]
+        return logits.detach(), gradients
+
+    def in_passes(self, num_rows: int, run: Callable[[range], Result]) -> list[Result]:
+        """Return what `run` gives for consecutive ranges of at most `batch_size` rows.
+
+        Where memory runs out, the batch size is halved, for good, and `run` sees the same rows again. Raises the
+        failure where not even one row fits.
+        """
+        results: list[Result] = []
+        start = 0
+        while start < num_rows:
+            rows = range(start, min(num_rows, start + self.batch_size))
+            try:
+                results.append(run(rows))
+                start = rows.stop
+                continue
+            except (MemoryError, RuntimeError) as error:
+                if self.batch_size == 1 or not is_out_of_memory(error):
+                    raise
+            # Outside the handler: the error's traceback would keep the failed batch's tensors alive.
+            self.batch_size = half_batch(self.batch_size)
+            release_memory()
+        return results
+
+    def _padded(self, images: Tensor) -> Tensor:
+        missing = self.batch_size - len(images)
+        assert missing >= 0, f"{len(images)} images in a pass of {self.batch_size}"
+        return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+
+
+def prepare(
+    classifier: Classifier,
+    *,
+    device: torch.device | str | None = None,
+    precision: str = "float32",
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    num_images: int | None = None,
+) -> PreparedModel:
+    """Move a classifier to `device` and lay it out for speed, in place.
+
+    `device` None is a CUDA device if there is one, else the CPU. `batch_size` None is `default_batch_size` for
+    images of `image_size`, by default the classifier's own, and no more than `num_images` need. Raises ValueError
+    for a device that is not there and a precision that it does not have.
+    """
+    execution = choose_execution(device, precision)
+    if batch_size is None:
+        side = image_size or classifier.image_size
+        batch_size = default_batch_size(execution.device, (side, side), num_images)
+    return PreparedModel(execution.prepare(classifier), execution, batch_size)
+
+
+def prepared(
+    model: Classifier | PreparedModel, images: Tensor, num_images: int | None = None
+) -> PreparedModel:
+    """Return a prepared model as it is; prepare a classifier for images such as these `[N, C, H, W]`.
+
+    A pass holds no more than `num_images` need, if that is given. Raises ValueError for images that the
+    classifier cannot take: see `check_images`.
+    """
+    check_images(model.classifier if isinstance(model, PreparedModel) else model, images)
+    if isinstance(model, PreparedModel):
+        return model
+    return prepare(model, image_size=max(images.shape[-2:]), num_images=num_images)
+
+
+def default_batch_size(
+    device: torch.device, image_shape: Sequence[int], num_images: int | None = None
+) -> int:
+    """Return the number of images `[..., H, W]` in a pass: a multiple of four, no more than `num_images` need."""
+    pixels = image_shape[-2] * image_shape[-1]
+    fitting = (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // pixels
+    size = min(LARGEST_BATCH, max(SMALLEST_BATCH, fitting - fitting % BATCH_MULTIPLE))
+    return size if num_images is None else min(size, whole_batch(num_images))
+
+
+def whole_batch(count: int) -> int:
+    """Return the smallest multiple of four that holds `count` images."""
+    return -(-count // BATCH_MULTIPLE) * BATCH_MULTIPLE
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Return parts `[N, ...]` one after the other; one part is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def logit_of(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the logit `[N]` of each row's class `[N]`."""
+    return logits.gather(1, classes[:, None])[:, 0]
+
+
+def loss_of(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the cross-entropy `[N]` of each row's class `[N]`."""
+    return F.cross_entropy(logits, classes, reduction="none")
+
+
+def probability_of(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the softmax probability `[N]` of each row's class `[N]`."""
+    # On a CPU faster than softmax over few classes.
+    return 1 / (logits - logits.gather(1, classes[:, None])).exp_().sum(1)
