@@ -73,7 +73,7 @@ class PreparedModel:
         """Return logits `[N, K]` of any number of images, in as many passes as they need."""
         return self.exact_logits(images)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, whose tensors cannot take part in a later backward pass
     def exact_logits(self, images: Tensor) -> Tensor:
         """Return logits `[N, K]` in the precision that gradients have, even where `logits` has a quicker one."""
         return joined(self.in_passes(len(images), lambda rows: self(images[rows.start : rows.stop])))

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from peer_attacks import (
     EPSILONS,
     Predict,
@@ -26,7 +27,6 @@ from reporting import Finding, Row, command_line, publish
 from torch import Tensor
 
 from attrib_core.attacks import AttackBatch, AttackedModel, AttackSettings, attack
-from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import load_classifier
 from cluster.process_memory import keep_freed_memory
 

@@ -22,8 +22,9 @@ from analysis.intervals import wilson_interval
 from attrib_core.classifiers import load_classifier, with_folded_batch_norms
 from attrib_core.execution import choose_execution, fastest_batch_size
 from attrib_core.generation import Cell, evaluate, find_recipe, generate, to_8_bits
-from sweeps.generate.job import BATCH_SIZES
 from sweeps.ranges import format_integers, parse_integers
+
+BATCH_SIZES = {"cpu": (4, 8, 12), "cuda": (8, 16, 32, 64, 128, 256)}
 
 MODEL = "efficientnet_lite0"
 LUCENT = "lucent"

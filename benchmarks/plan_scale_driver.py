@@ -45,7 +45,7 @@ def no_op_sweep(num_shards: int, notes: Path) -> Sweep:
     return Sweep(
         name="no-op",
         kinds=KINDS,
-        boxes=(axes,),
+        requested=(axes,),
         settings={},
         provenance={},
         shard_size=1,

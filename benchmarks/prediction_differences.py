@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Iterator
 
 import torch
+from attrib_core.attacks.precision import attacked_model
 from peer_attacks import EPSILONS, foolbox_predictions, test_images
 from reporting import Finding, Row, command_line, publish
 from torch import Tensor, nn
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack
-from attrib_core.attacks.precision import attacked_model
 from attrib_core.classifiers import load_classifier
 
 MODEL, BATCH = "fashion_deep", 400

@@ -18,10 +18,10 @@ from attrib_core.execution import choose_execution
 from attrib_core.training import Tape
 from cluster.pool import Committed, Pool, PoolOptions
 from cluster.session import connect
+from sweeps.attribute.training.grid import TrainingInputs
 from sweeps.attribute_training import AttributeTrainingOptions, training_sweep
 from sweeps.plan import Shard
 from sweeps.store.local_files import LocalFiles
-from sweeps.training.grid import TrainingInputs
 
 METHODS = "occlusion,integrated_gradients"
 

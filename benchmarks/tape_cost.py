@@ -21,12 +21,13 @@ from reporting import Finding, Row, command_line, publish
 
 from attrib_core.training import Tape, Trainer
 from attrib_core.training.state import digest, weights_of
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel import follow
+from sweeps.attribute.training.segment_job import SegmentJob
+from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs, training_sweep
 from sweeps.plan import Shard
 from sweeps.store.local_files import LocalFiles
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.panel import follow
-from sweeps.training.segment_job import SegmentJob
 
 ROOT = Path(__file__).parents[1]
 PLAIN_SCRIPT = """
@@ -64,7 +65,7 @@ class Following:
     def train(self, until: int) -> None:
         """Follow, record and commit a segment."""
         shard = Shard(f"segment-{until:08d}", self._axes, ((until,),))
-        follower = self._job.follower(shard, self._classifier)
+        follower = self._job.follower(SegmentAxes.of(shard), self._classifier)
         follow(self.trainer, until, [follower])
         begin_digest, self._digest = self._digest, self._tape.write(self.trainer)
         self._job.commit(self._job.followed_shard(shard, [follower.finish()], begin_digest), 1)

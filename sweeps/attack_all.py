@@ -13,16 +13,17 @@ from typing import Any
 from pydantic import Field
 
 from attrib_core.attacks import METHODS, AttackSettings
-from attrib_core.attacks.precision import AttackPrecision
+from attrib_core.attacks.mixed_precision import AttackPrecision
 from attrib_core.datasets import load_dataset
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED
 from sweeps.cli import output_field, run_command
+from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -64,25 +65,27 @@ class AttackOptions(ImageOptions):
 
 
 def attack_sweep(options: AttackOptions) -> Sweep:
-    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
     inputs = read_inputs(dataset, options.model, options.weights, options.checkpoints)
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
-        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        actor=ActorSettings(
+            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            precision=options.precision,
+            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            batch_size=chosen_batch_size(options),
+        ),
         attack=_attack_settings(options),
-        precision=options.precision,
-        save_images=parse_saved("save_images", options.save_images, len(dataset)),
         save_perturbations=parse_saved("save_perturbations", options.save_perturbations, len(dataset)),
-        batch_size=options.batch_size,
     )
     targets = _targets(options.targets, inputs.num_classes)
     return Sweep(
         name="attack",
         kinds=KINDS,
-        boxes=_boxes(methods, tuple(inputs.checkpoints), targets, images, epsilons),
+        requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
         settings={
             "model": options.model,
             "dataset": dataset.name,
@@ -93,6 +96,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.attack),
+        batch_size=settings.actor.batch_size,
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
@@ -112,22 +116,22 @@ def _attack_settings(options: AttackOptions) -> AttackSettings:
     )
 
 
-def _boxes(
+def _products(
     methods: Sequence[str],
     checkpoints: tuple[str, ...],
     targets: tuple[int | str, ...],
     images: tuple[int, ...],
     epsilons: tuple[float, ...],
 ) -> tuple[Axes, ...]:
-    """Methods that take the ε of the grid, and methods that find their own."""
+    """Return two products: methods that take the ε of the grid, and methods that find their own."""
     on_grid = tuple(method for method in methods if not METHODS[method].seeks_minimum)
     seeking = tuple(method for method in methods if METHODS[method].seeks_minimum)
     common: Axes = {"checkpoint": checkpoints, "target": targets, "image_index": images}
-    boxes: tuple[Axes, ...] = (
+    products: tuple[Axes, ...] = (
         {"method": on_grid, **common, "epsilon": epsilons},
         {"method": seeking, **common, "epsilon": (MINIMUM,)},
     )
-    return tuple(box for box in boxes if box["method"])
+    return tuple(product for product in products if product["method"])
 
 
 def _definitions(inputs: ImageInputs, methods: Sequence[str], settings: AttackSettings) -> dict[str, str]:
@@ -142,20 +146,20 @@ def _targets(text: str, num_classes: int) -> tuple[int | str, ...]:
 
 
 def _bytes_per_image(inputs: ImageInputs, num_epsilons: int) -> int:
-    """A sign map as PNG, about two bits a value, and some 40 bytes a row."""
+    """Estimate a sign map as PNG, about two bits a value, and some 40 bytes a row."""
     return inputs.channels * inputs.image_size**2 // 4 + 40 * num_epsilons
 
 
 def _seconds_per_image(
     settings: AttackJobSettings, inputs: ImageInputs, methods: Sequence[str], epsilons: tuple[float, ...]
 ) -> dict[str, Any]:
-    """Measured seconds an image by method, from one batch of each on this machine."""
+    """Measure seconds an image by method, from one batch of each on this machine."""
     job = AttackJob(settings, inputs)
     return {method: job.seconds_per_image(method, epsilons) for method in methods}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(AttackOptions, lambda options: run_sweep(attack_sweep(options), options), arguments)
 
 

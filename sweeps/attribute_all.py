@@ -18,11 +18,12 @@ from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import output_field, run_command
+from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -48,26 +49,28 @@ class AttributeOptions(ImageOptions, AttributionOptions):
 
 
 def attribute_sweep(options: AttributeOptions) -> Sweep:
-    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
-    boxes = _products(methods, parse_names("target", options.target, TARGETS))
+    products = _products(methods, parse_names("target", options.target, TARGETS))
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
     inputs = read_inputs(dataset, options.model, options.weights)
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
-        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        actor=ActorSettings(
+            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            precision=options.precision,
+            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            batch_size=chosen_batch_size(options),
+        ),
         attribution=options.attribution_settings(),
-        precision=options.precision,
-        save_images=parse_saved("save_images", options.save_images, len(dataset)),
-        batch_size=options.batch_size,
     )
     settings.attribution.window(*inputs.image_shape[1:])
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
-    _check_memory(min(options.shard_size or shard_size, len(images)), boxes, inputs)
+    _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
     return Sweep(
         name="attribute",
         kinds=KINDS,
-        boxes=tuple(box | {"image_index": images} for box in boxes),
+        requested=tuple(product | {"image_index": images} for product in products),
         settings={
             "model": options.model,
             "dataset": dataset.name,
@@ -77,25 +80,26 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.attribution),
+        batch_size=settings.actor.batch_size,
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,
-        bytes_per_cell=max(_bytes_per_image(box, inputs) for box in boxes),
-        warm_up=partial(_seconds_per_image, settings, inputs, boxes),
+        bytes_per_cell=max(_bytes_per_image(product, inputs) for product in products),
+        warm_up=partial(_seconds_per_image, settings, inputs, products),
     )
 
 
 def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...]:
-    """Targets x methods. Methods that explain the loss do so whatever the targets are; the others all targets."""
+    """Return targets x methods. Methods of the loss explain it whatever the targets are."""
     others = tuple(method for method in methods if not METHODS[method].explains_loss)
     of_loss = tuple(method for method in methods if METHODS[method].explains_loss or LOSS in targets)
     of_logits = tuple(target for target in targets if target != LOSS)
-    boxes: tuple[Axes, ...] = (
+    products: tuple[Axes, ...] = (
         {"target": of_logits, "method": others},
         {"target": (LOSS,), "method": of_loss},
     )
-    return tuple(box for box in boxes if all(box.values()))
+    return tuple(product for product in products if all(product.values()))
 
 
 def _definitions(
@@ -105,13 +109,13 @@ def _definitions(
     return {"weights": inputs.checkpoint.digest} | {name: text for name, text in described.items() if text}
 
 
-def _bytes_per_image(box: Axes, inputs: ImageInputs) -> int:
-    return BYTES_A_VALUE * len(box["method"]) * math.prod(inputs.image_shape)
+def _bytes_per_image(product: Axes, inputs: ImageInputs) -> int:
+    return BYTES_A_VALUE * len(product["method"]) * math.prod(inputs.image_shape)
 
 
-def _check_memory(shard_size: int, boxes: Sequence[Axes], inputs: ImageInputs) -> None:
-    """ValueError where no actor could hold a shard's attributions."""
-    bytes_per_image = max(_bytes_per_image(box, inputs) for box in boxes)
+def _check_memory(shard_size: int, products: Sequence[Axes], inputs: ImageInputs) -> None:
+    """Raise ValueError if no actor could hold a shard's attributions."""
+    bytes_per_image = max(_bytes_per_image(product, inputs) for product in products)
     if shard_size * bytes_per_image > MOST_BYTES:
         raise ValueError(
             f"shard_size={shard_size}: its attributions are {shard_size * bytes_per_image / 1e9:.1f} GB in an "
@@ -120,19 +124,19 @@ def _check_memory(shard_size: int, boxes: Sequence[Axes], inputs: ImageInputs) -
 
 
 def _seconds_per_image(
-    settings: AttributeJobSettings, inputs: ImageInputs, boxes: Sequence[Axes]
+    settings: AttributeJobSettings, inputs: ImageInputs, products: Sequence[Axes]
 ) -> dict[str, float]:
-    """Measured seconds an image by target, under all its methods, from a few images on this machine."""
+    """Measure seconds an image by target, under all its methods, from a few images on this machine."""
     job = AttributeJob(settings, inputs)
     return {
-        str(target): job.seconds_per_image([str(method) for method in box["method"]], target)  # type: ignore[arg-type]  # one of TARGETS
-        for box in boxes
-        for target in box["target"]
+        str(target): job.seconds_per_image([str(method) for method in product["method"]], target)  # type: ignore[arg-type]  # one of TARGETS
+        for product in products
+        for target in product["target"]
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(
         AttributeOptions, lambda options: run_sweep(attribute_sweep(options), options), arguments
     )

@@ -24,16 +24,17 @@ from attrib_core.datasets import load_dataset
 from attrib_core.training import SUMMED_METHODS, Loss, Optimizer, Schedule, TrainingSettings
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import AttributionOptions
+from sweeps.attribute.training.grid import TrainingData, TrainingInputs, grid
+from sweeps.attribute.training.panel import FollowSettings, follow
+from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.attribute.training.segment_rows import SegmentAxes
+from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
-from sweeps.plan import Axes, Shard, fingerprint
+from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingData, TrainingInputs, grid
-from sweeps.training.panel import FollowSettings, follow
-from sweeps.training.segment_job import SegmentJob, SegmentJobSettings
-from sweeps.training.tape_recording import record_tapes, refuse_other_tapes
 
 KINDS = AXIS_KINDS["attribute_training"]
 NUM_WARM_UP_UPDATES = 10
@@ -71,13 +72,13 @@ class AttributeTrainingOptions(AttributionOptions):
     segment: int = Field(250, ge=1, description="Minibatches from one checkpoint to the next.")
 
     def training_settings(self) -> TrainingSettings:
-        """Those that all trainings share; ValueError names what cannot be."""
+        """Return the settings that all trainings share. Raises ValueError for values that cannot be."""
         names = TrainingSettings.__dataclass_fields__.keys() - {"learning_rate", "seed"}
         return TrainingSettings(**{name: getattr(self, name) for name in names})
 
 
 def training_sweep(options: AttributeTrainingOptions) -> Sweep:
-    """Resolves the options against models and data; ValueError for whatever cannot work."""
+    """Resolve the options against models and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, (*METHODS, *SUMMED_METHODS))
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
@@ -100,7 +101,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     return Sweep(
         name="attribute_training",
         kinds=KINDS,
-        boxes=_boxes(inputs, methods, panel),
+        requested=_products(inputs, methods, panel),
         settings={
             "epochs": options.epochs,
             "batch_size": options.batch_size,
@@ -124,7 +125,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
 
 
 def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
-    """The grid of trainings and its data."""
+    """Read the grid of trainings and its data."""
     models = parse_names("model", options.model)
     for model in models:
         find_architecture(model)
@@ -149,13 +150,13 @@ def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
 
 
 def _class_names(inputs: TrainingInputs) -> list[str]:
-    """What all data sets call their classes; empty where they differ."""
+    """Return the class names that all data sets share; none if they differ."""
     found = {data.train.class_names for data in inputs.data.values()}
     return list(found.pop()) if len(found) == 1 else []
 
 
-def _boxes(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:
-    """One product by number of segments: data sets may differ in size."""
+def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int, ...]) -> tuple[Axes, ...]:
+    """Return a product for each number of segments: data sets may differ in size."""
     by_length: dict[int, list[str]] = {}
     for name, trial in inputs.trials.items():
         by_length.setdefault(inputs.num_segments(trial), []).append(name)
@@ -189,7 +190,7 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
 def _bytes_per_segment(
     options: AttributeTrainingOptions, inputs: TrainingInputs, num_methods: int, num_images: int
 ) -> int:
-    """Of a shard's attributions; ValueError where no actor could hold them."""
+    """Return the size of a shard's attributions. Raises ValueError if no actor could hold them."""
     num_states = -(-options.segment // options.every)
     size = BYTES_A_VALUE * num_states * num_images * num_methods * math.prod(inputs.image_shape())
     if size > MOST_BYTES:
@@ -203,13 +204,13 @@ def _bytes_per_segment(
 def _seconds_per_segment(
     settings: SegmentJobSettings, inputs: TrainingInputs, panel: tuple[int, ...]
 ) -> dict[str, float]:
-    """Seconds that a segment takes by trial, training included, from a few updates on this machine."""
+    """Measure seconds a segment by trial, training included, from a few updates on this machine."""
     job = SegmentJob(settings, inputs)
     seconds: dict[str, float] = {}
     for name, trial in inputs.trials.items():
-        shard = Shard("warm-up", {"trial": name, "method": settings.follow.methods, "image_index": panel}, ())
+        axes = SegmentAxes(trial=name, methods=settings.follow.methods, panel=panel, segments=())
         trainer = inputs.trainer(trial, job.training_execution)
-        follower = job.follower(shard, job.live_classifier(trial, trainer))
+        follower = job.follower(axes, job.live_classifier(trial, trainer))
         follow(trainer, 1, [follower])
         start = time.perf_counter()
         follow(trainer, 1 + NUM_WARM_UP_UPDATES, [follower])
@@ -218,7 +219,7 @@ def _seconds_per_segment(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(
         AttributeTrainingOptions, lambda options: run_sweep(training_sweep(options), options), arguments
     )

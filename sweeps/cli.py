@@ -35,7 +35,7 @@ USER_MISTAKE = 2
 
 
 def output_field(sweep: str) -> Any:
-    """The option --output: a folder of the sweep's name in `runs`, or where ATTRIB_SWEEPS_RUNS says."""
+    """Return the option --output: a folder of the sweep's name in `runs`, or where ATTRIB_SWEEPS_RUNS says."""
 
     def default() -> str:
         return f"{(_environment('RUNS') or 'runs').rstrip('/')}/{sweep}"
@@ -44,7 +44,7 @@ def output_field(sweep: str) -> Any:
 
 
 def _environment(name: str) -> str | None:
-    """What a cluster's configuration says in place of an option that the command leaves out."""
+    """Return what a cluster's configuration says for an option that the command leaves out."""
     return os.environ.get(f"ATTRIB_SWEEPS_{name}") or None
 
 
@@ -78,7 +78,9 @@ class SweepOptions(BaseModel):
     precision: Precision = Field("float32", description="Arithmetic of the forward and backward passes.")
     address: str | None = Field(None, description="Ray address, or `local`; the cluster if there is one.")
     shard_size: int | None = Field(None, ge=1, description="Cells a shard.")
-    batch_size: int | None = Field(None, ge=1, description="Images a forward pass; measured when not given.")
+    batch_size: int | None = Field(
+        None, ge=1, description="Images a forward pass; by device and size if not given."
+    )
     seed: int = Field(0, ge=0, description="The sweep's seed, part of the key of every random number.")
     max_attempts: int = Field(3, ge=1, description="Tries of a shard before it is quarantined.")
     shard_timeout: float | None = Field(
@@ -88,7 +90,7 @@ class SweepOptions(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _lists_as_strings(cls, value: Any) -> Any:
-        """YAML may write `classes: [0, 291]` or `seeds: 3` for the string `0,291` or `3`."""
+        """Turn YAML's `classes: [0, 291]` into the string `0,291`."""
         return ",".join(str(element) for element in value) if isinstance(value, list) else value
 
     @model_validator(mode="wrap")
@@ -104,7 +106,7 @@ Options = TypeVar("Options", bound=SweepOptions)
 
 
 def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
-    """Options from the arguments over those of `--config` over the defaults.
+    """Return the options: the arguments win over `--config`, which wins over the defaults.
 
     Unknown options end the process with status 2 (tyro); wrong values and YAML mistakes are ValueErrors that
     name the field, the value and what would be accepted.
@@ -121,7 +123,7 @@ def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
 def run_command(
     kind: type[Options], run: Callable[[Options], int], arguments: Sequence[str] | None = None
 ) -> int:
-    """Parses the options and runs the sweep; returns the exit status.
+    """Parse the options, run the sweep and return the exit status.
 
     A ValueError is a user's mistake: one message on stderr, status 2. Work that has started turns its own
     failures into quarantined shards, so a ValueError cannot come from there.
@@ -138,12 +140,12 @@ def run_command(
 
 
 def same_command() -> str:
-    """How to go on after an interruption."""
+    """Return the sentence that tells the user how to continue."""
     return f"The same command continues: {shlex.join(['python', *sys.argv])}"
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Whoever ends a job politely gets what Ctrl-C gets."""
+    """Treat SIGTERM, by which a scheduler ends a job, as Ctrl-C."""
     raise KeyboardInterrupt
 
 

@@ -18,7 +18,7 @@ from sweeps.cli import SweepOptions, output_field, run_command
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
 from sweeps.generate.recipe_sources import read_recipes
 from sweeps.ranges import format_integers, parse_integers
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -54,7 +54,7 @@ class GenerateOptions(SweepOptions):
 
 
 def generation_sweep(options: GenerateOptions) -> Sweep:
-    """Resolves the options against the model; ValueError for whatever cannot work."""
+    """Resolve the options against the model. Raises ValueError for whatever cannot work."""
     recipes = read_recipes(options.recipes)
     seeds = parse_integers("seeds", options.seeds)
     weights = read_weights(options.model, options.weights, options.judges)
@@ -71,13 +71,13 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         sweep_seed=options.seed,
         frames=frozenset(frames),
         frame_every=options.frame_every,
-        batch_size=options.batch_size,
+        batch_size=chosen_batch_size(options),
         precision=options.precision,
     )
     return Sweep(
         name="generate",
         kinds=KINDS,
-        boxes=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
+        requested=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
         settings={
             "model": options.model,
             "model_digest": weights.model.digest,
@@ -91,6 +91,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
             "frame_every": options.frame_every if frames else None,
         },
         definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes},
         shard_size=SHARD_SIZE,
         factory=partial(GenerateJob, settings),
@@ -105,13 +106,13 @@ def _optional_integers(field: str, text: str, limit: int) -> tuple[int, ...]:
 
 
 def _seconds_per_cell(settings: GenerateSettings, weights: Weights) -> dict[str, float]:
-    """Measured seconds an image by recipe, from a few steps of each on this machine."""
+    """Measure seconds an image by recipe, from a few steps of each on this machine."""
     job = GenerateJob(settings, weights)
-    return {name: job.seconds_per_cell(name, SHARD_SIZE) for name in settings.recipes}
+    return {name: job.seconds_per_cell(name) for name in settings.recipes}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(
         GenerateOptions, lambda options: run_sweep(generation_sweep(options), options), arguments
     )

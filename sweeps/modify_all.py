@@ -14,11 +14,12 @@ from pydantic import Field
 from attrib_core.datasets import load_dataset
 from attrib_core.generation.modification import ModificationSettings
 from sweeps.cli import output_field, run_command
+from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings
 from sweeps.ranges import parse_integers
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 
@@ -42,22 +43,24 @@ class ModifyOptions(ImageOptions):
 
 
 def modify_sweep(options: ModifyOptions) -> Sweep:
-    """Resolves the options against model and data; ValueError for whatever cannot work."""
+    """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
     inputs = read_inputs(dataset, options.model, options.weights)
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
     settings = ModifyJobSettings(
-        output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+        actor=ActorSettings(
+            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            precision=options.precision,
+            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            batch_size=chosen_batch_size(options),
+        ),
         modification=_modification(options),
-        precision=options.precision,
-        save_images=parse_saved("save_images", options.save_images, len(dataset)),
-        batch_size=options.batch_size,
     )
     return Sweep(
         name="modify",
         kinds=KINDS,
-        boxes=({"target": targets, "image_index": images},),
+        requested=({"target": targets, "image_index": images},),
         settings={
             "model": options.model,
             "dataset": dataset.name,
@@ -70,11 +73,12 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
             "precision": options.precision,
         },
         definitions={"weights": inputs.checkpoint.digest},
+        batch_size=settings.actor.batch_size,
         provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
-        bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.save_images, images),
+        bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),
     )
 
@@ -88,7 +92,7 @@ def _modification(options: ModifyOptions) -> ModificationSettings:
 def _bytes_per_image(
     inputs: ImageInputs, num_steps: int, save_images: frozenset[int], images: Sequence[int]
 ) -> int:
-    """Two PNG where images are stored, about seven bits a value each; some 5 bytes a step and 100 a row."""
+    """Estimate two PNG for a stored image, about seven bits a value; 5 bytes a step and 100 a row."""
     stored = len(save_images.intersection(images)) / len(images)
     return int(stored * 1.75 * inputs.channels * inputs.image_size**2) + 5 * num_steps + 100
 
@@ -96,13 +100,13 @@ def _bytes_per_image(
 def _seconds_per_image(
     settings: ModifyJobSettings, inputs: ImageInputs, targets: Sequence[int]
 ) -> dict[str, float]:
-    """Measured seconds an image, the same for each target, from one batch on this machine."""
+    """Measure seconds an image, the same for each target, from one batch on this machine."""
     seconds = ModifyJob(settings, inputs).seconds_per_image()
     return {str(target): seconds for target in targets}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line, the process's own if none is given; returns the exit status."""
+    """Run the command line, the process's own if none is given, and return the exit status."""
     return run_command(ModifyOptions, lambda options: run_sweep(modify_sweep(options), options), arguments)
 
 

@@ -4,9 +4,8 @@ A sweep is a set of cells: one product of its axes, or several (methods that see
 A run directory records the blocks of cells that were asked for; asking for more adds blocks that hold only the
 cells that are new (the difference of two products is a few disjoint products), so nothing is ever planned twice.
 
-Axes come in three kinds. A shard has one value of each *group* axis; it holds `shard_size` points of the
-product of the *cell* axes, flattened with the last axis fastest; and it holds all of a block's values of each
-*whole* axis (one gradient serves every ε).
+`sweeps.schemas.axis_kinds` says what the three kinds of axes mean to a shard. Points of the cell axes are in the
+order of their product, the last axis fastest.
 """
 
 import hashlib
@@ -14,23 +13,53 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sweeps.schemas.axis_kinds import AxisKinds
 
 Value = int | float | str
 Axes = dict[str, tuple[Value, ...]]
+Kind = TypeVar("Kind", int, float, str)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A unit of work: the values of group and whole axes, and the cells as tuples in the cell axes' order."""
+    """A unit of work: the values of group and whole axes, and the cells as tuples in the cell axes' order.
+
+    A job turns it into a dataclass of its own, by the methods below, so that the types are checked once.
+    """
 
     id: str
-    axes: dict[str, Any]
+    axes: Mapping[str, Value | tuple[Value, ...]]
     cells: tuple[tuple[Value, ...], ...]
+
+    def value(self, axis: str, kind: type[Kind]) -> Kind:
+        """Return the one value of a group axis."""
+        value = self.axes[axis]
+        assert isinstance(value, kind), f"{axis}: {value!r} is no {kind.__name__}"
+        return value
+
+    def values(self, axis: str, kind: type[Kind]) -> tuple[Kind, ...]:
+        """Return all values of a whole axis."""
+        values = self.axes[axis]
+        assert isinstance(values, tuple), f"{axis}: {values!r} is one value"
+        return tuple(_checked(values, kind))
+
+    def points(self) -> list[tuple[int, ...]]:
+        """Return the cells of a sweep whose cell axes all count something, such as seeds and classes."""
+        return [tuple(_checked(cell, int)) for cell in self.cells]
+
+    def indices(self) -> tuple[int, ...]:
+        """Return the cells of a sweep that has one such axis, as plain numbers."""
+        return tuple(index for (index,) in self.points())
+
+
+def _checked(values: Iterable[Value], kind: type[Kind]) -> Iterator[Kind]:
+    for value in values:
+        assert isinstance(value, kind), f"{value!r} is no {kind.__name__}"
+        yield value
 
 
 @dataclass(frozen=True)
@@ -41,7 +70,7 @@ class Block:
     shard_size: int
 
     def num_cells(self) -> int:
-        """Cells in the product of all axes."""
+        """Return the number of cells in the product of all axes."""
         return math.prod(len(values) for values in self.axes.values())
 
 
@@ -54,27 +83,27 @@ class Plan:
     blocks: tuple[Block, ...] = field(default=())
 
     def grow(self, requested: Axes, shard_size: int) -> "Plan":
-        """This plan with blocks added for the requested cells that it lacks."""
-        boxes = [requested]
+        """Return this plan with blocks added for the requested cells that it lacks."""
+        missing = [requested]
         for block in self.blocks:
-            boxes = [rest for box in boxes for rest in subtract(box, block.axes)]
-        added = tuple(Block(box, shard_size) for box in boxes)
+            missing = [rest for product in missing for rest in subtract(product, block.axes)]
+        added = tuple(Block(product, shard_size) for product in missing)
         return Plan(fingerprint=self.fingerprint, kinds=self.kinds, blocks=self.blocks + added)
 
     def shards(self, requested: Sequence[Axes] | None = None) -> Iterator[Shard]:
-        """The shards in order; with `requested`, those that hold at least one requested cell."""
+        """Yield the shards in order; with `requested` products, those that hold at least one of their cells."""
         for block in self.blocks:
             if _is_whole(block, requested):
                 yield from self._shards_of(block)
             else:
-                yield from self._touched(block, requested)
+                yield from self._requested_shards(block, requested)
 
     def num_shards(self, requested: Sequence[Axes] | None = None) -> int:
-        """How many shards `shards` yields, without making them where a block is wanted whole."""
+        """Return how many shards `shards` yields, without making those of a block that is requested whole."""
         return sum(self._count(block, requested) for block in self.blocks)
 
     def num_cells(self) -> int:
-        """Cells in all blocks."""
+        """Return the number of cells in all blocks."""
         return sum(block.num_cells() for block in self.blocks)
 
     def _count(self, block: Block, requested: Sequence[Axes] | None) -> int:
@@ -82,13 +111,14 @@ class Plan:
             groups = math.prod(len(block.axes[axis]) for axis in self.kinds.group)
             cells = math.prod(len(block.axes[axis]) for axis in self.kinds.cells)
             return groups * math.ceil(cells / block.shard_size)
-        return sum(1 for _ in self._touched(block, requested))
+        return sum(1 for _ in self._requested_shards(block, requested))
 
-    def _touched(self, block: Block, requested: Sequence[Axes] | None) -> Iterator[Shard]:
-        boxes = [box for box in requested or () if _meets(box, block.axes)]
-        if boxes:
+    def _requested_shards(self, block: Block, requested: Sequence[Axes] | None) -> Iterator[Shard]:
+        # Without a common cell the block's shards, perhaps millions, need not be made at all.
+        overlapping = [product for product in requested or () if _overlap(product, block.axes)]
+        if overlapping:
             for shard in self._shards_of(block):
-                if any(self._touches(shard, box) for box in boxes):
+                if any(self._holds_cell_of(product, shard) for product in overlapping):
                     yield shard
 
     def _shards_of(self, block: Block) -> Iterator[Shard]:
@@ -99,15 +129,17 @@ class Plan:
             while cells := tuple(itertools.islice(points, block.shard_size)):
                 yield Shard(self._shard_id(axes, cells), axes, cells)
 
-    def _touches(self, shard: Shard, requested: Axes) -> bool:
-        if any(shard.axes[axis] not in requested[axis] for axis in self.kinds.group):
+    def _holds_cell_of(self, product: Axes, shard: Shard) -> bool:
+        # Whole axes need no look: the product overlaps the block, and a shard has all of the block's values.
+        if any(shard.axes[axis] not in product[axis] for axis in self.kinds.group):
             return False
-        wanted = [frozenset(requested[axis]) for axis in self.kinds.cells]
+        requested = [frozenset(product[axis]) for axis in self.kinds.cells]
         return any(
-            all(value in axis for value, axis in zip(cell, wanted, strict=True)) for cell in shard.cells
+            all(value in axis for value, axis in zip(cell, requested, strict=True)) for cell in shard.cells
         )
 
     def _shard_id(self, axes: Mapping[str, Any], cells: tuple[tuple[Value, ...], ...]) -> str:
+        # A short label for people to read, and a digest of all that the shard is, which makes the id unique.
         digest = hashlib.sha256(json.dumps([self.fingerprint, axes, cells], sort_keys=True).encode())
         words = [str(axes[axis]) for axis in self.kinds.group]
         for position, axis in enumerate(self.kinds.cells):
@@ -120,34 +152,44 @@ class Plan:
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """A digest of the settings that shape a row; the same settings in another order have the same digest."""
+    """Return a digest of the settings that shape a row, whatever their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def subtract(box: Axes, taken: Axes) -> list[Axes]:
-    """The cells of `box` that are not in `taken`, as disjoint products (at most one per axis)."""
-    if not _meets(box, taken):
-        return [box]
+def subtract(product: Axes, taken: Axes) -> list[Axes]:
+    """Return the cells of a product that are not in `taken`, as disjoint products (at most one per axis).
+
+    A cell is outside `taken` if at least one of its values is. The cells are sorted by the first axis on which
+    that is so: with axes a and b, `{a: 1-3, b: 1-3}` minus `{a: 1-2, b: 1-2}` is `{a: 3, b: 1-3}` and
+    `{a: 1-2, b: 3}`.
+    """
+    if not _overlap(product, taken):
+        return [product]
     rest: list[Axes] = []
-    common: Axes = {}
-    for axis, values in box.items():
+    shared: Axes = {}
+    for axis, values in product.items():
         old = frozenset(taken[axis])
-        fresh = tuple(value for value in values if value not in old)
-        if fresh:
-            # Earlier axes keep to what both share, later ones stay whole: no cell falls into two boxes.
-            rest.append({**box, **common, axis: fresh})
-        common[axis] = tuple(value for value in values if value in old)
+        new = tuple(value for value in values if value not in old)
+        if new:
+            # On the axes before this one only what both share, on those after it everything.
+            rest.append({**product, **shared, axis: new})
+        shared[axis] = tuple(value for value in values if value in old)
     return rest
 
 
 def _is_whole(block: Block, requested: Sequence[Axes] | None) -> bool:
-    """Whether all of the block is wanted, as far as can be told without making its shards."""
-    return requested is None or any(_covers(box, block.axes) for box in requested)
+    """Return True if all of the block is requested; False also where only its shards could tell.
+
+    Several products together may cover a block that none of them covers alone.
+    """
+    return requested is None or any(_covers(product, block.axes) for product in requested)
 
 
-def _meets(first: Axes, second: Axes) -> bool:
+def _overlap(first: Axes, second: Axes) -> bool:
+    """Return True if two products have a cell in common."""
     return all(not frozenset(first[axis]).isdisjoint(second[axis]) for axis in second)
 
 
 def _covers(outer: Axes, inner: Axes) -> bool:
+    """Return True if all cells of `inner` are in `outer`."""
     return all(frozenset(outer[axis]).issuperset(values) for axis, values in inner.items())

@@ -60,34 +60,34 @@ class Progress:
         return self.skipped + self.committed
 
     def skip(self) -> None:
-        """A shard of the plan was committed before this run."""
+        """Count a shard of the plan that was committed before this run."""
         self.skipped += 1
         if self.skipped % 1000 == 0:
             self.refresh()
 
     def commit(self, worker: str, cells: int) -> None:
-        """A shard was committed by this worker."""
+        """Count a shard that this worker committed."""
         self.committed += 1
         self.cells += cells
         self._by_worker[worker] += cells
         self.refresh()
 
     def quarantine(self, shard_id: str) -> None:
-        """A shard was given up."""
+        """Count a shard that was given up."""
         self.quarantined.append(shard_id)
         self.refresh()
 
     def drop(self, num_shards: int) -> None:
-        """Shards of the plan turned out not to be wanted."""
+        """Take shards out of the total that turned out not to be needed."""
         self.total -= num_shards
         self.refresh()
 
-    def say(self, message: str) -> None:
-        """A line above the bar, or in the log."""
+    def log(self, message: str) -> None:
+        """Print a line above the bar, or in the log."""
         self.console.print(terminal_text(message), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def refresh(self) -> None:
-        """Brings the bar, the log and progress.json up to date, the last two not too often."""
+        """Bring the bar, the log and progress.json up to date, the last two not too often."""
         now = time.monotonic()
         failures = f"{len(self.quarantined)} quarantined" if self.quarantined else ""
         self._bar.update(
@@ -95,13 +95,13 @@ class Progress:
         )
         if not self.console.is_terminal and now - self._last_line > LOG_EVERY:
             self._last_line = now
-            self.say(f"{self.done}/{self.total} shards, {self._rate()} {failures}".rstrip())
+            self.log(f"{self.done}/{self.total} shards, {self._rate()} {failures}".rstrip())
         if now - self._last_write > WRITE_EVERY:
             self._last_write = now
             self._write(self.snapshot())
 
     def snapshot(self) -> dict[str, Any]:
-        """What progress.json holds: counts, seconds, and cells per minute of each worker."""
+        """Return what progress.json holds: counts, seconds, and cells per minute of each worker."""
         minutes = self._minutes()
         return {
             "total_shards": self.total,

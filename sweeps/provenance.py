@@ -12,7 +12,7 @@ PACKAGES = ("attrib-sweeps", "torch", "torchvision", "timm", "ray", "pyarrow", "
 
 
 def provenance() -> dict[str, Any]:
-    """One invocation's entry in sweep.json."""
+    """Return the entry of this invocation in sweep.json."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -31,7 +31,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The checkout's commit, with `+changes` when it differs; None outside a checkout."""
+    """Return the checkout's commit, with `+changes` when it differs; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
     try:
         commit = _git(root, "rev-parse", "HEAD")

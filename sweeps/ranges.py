@@ -11,9 +11,9 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def parse_integers(field: str, text: str, *, limit: int | None = None) -> tuple[int, ...]:
-    """Sorted integers of `0-31,291`; `all` needs a limit, and every element must lie below it.
+    """Return the sorted integers of `0-31,291`; `all` needs a limit, below which every element must lie.
 
-    ValueError names the field, the element and what would be accepted.
+    Raises ValueError that names the field, the element and what would be accepted.
     """
     accepted = "integers and ranges such as 0-31,291" + (
         f", or all; the last is {limit - 1}" if limit else ""
@@ -38,9 +38,9 @@ def parse_integers(field: str, text: str, *, limit: int | None = None) -> tuple[
 
 
 def parse_numbers(field: str, text: str, *, low: float, high: float) -> tuple[float, ...]:
-    """Numbers of `0,0.25/255,1/255,0.01` in [low, high], in the order given; a fraction is one division.
+    """Return the numbers of `0,0.25/255,0.01` in [low, high], in the order given; a fraction is divided.
 
-    ValueError names the field, the element and what would be accepted.
+    Raises ValueError that names the field, the element and what would be accepted.
     """
     accepted = f"numbers and fractions such as 0.01,2/255 in [{low:g}, {high:g}]"
     values = [_number(field, element, accepted) for element in _elements(field, text, accepted)]
@@ -52,7 +52,7 @@ def parse_numbers(field: str, text: str, *, low: float, high: float) -> tuple[fl
 
 
 def parse_names(field: str, text: str, known: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Names in the order given; `all` means every known one."""
+    """Return names in the order given; `all` means every known one."""
     if text == "all" and known is not None:
         return tuple(known)
     accepted = "names separated by commas" + (f", of {', '.join(known)}, or all" if known else "")
@@ -65,7 +65,7 @@ def parse_names(field: str, text: str, known: Sequence[str] | None = None) -> tu
 
 
 def format_integers(values: Iterable[int]) -> str:
-    """The shortest `parse_integers` string of sorted values: 0-31,291."""
+    """Return the shortest string of sorted values that `parse_integers` takes: 0-31,291."""
     runs: list[list[int]] = []
     for value in values:
         if runs and value == runs[-1][1] + 1:

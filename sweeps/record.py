@@ -4,6 +4,7 @@ sweep, schema_version     which sweep, which schemas
 settings, fingerprint     what shapes the rows besides the axes; a different setting is refused
 axis_kinds                which axes a shard has one value of, some points of, or all values of
 definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
+batch_size                of the last command that gave one; others use it, since last bits depend on it
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
 invocations               versions, commit, command of each start (the last hundred)
 """
@@ -18,50 +19,57 @@ from sweeps.schemas.axis_kinds import AxisKinds
 Record = dict[str, Any]
 
 
-class Asked(Protocol):
-    """What a sweep asks of its run directory."""
+class SweepRequest(Protocol):
+    """What a command wants to find in its run directory."""
 
     @property
     def name(self) -> str: ...
     @property
     def kinds(self) -> AxisKinds: ...
     @property
-    def boxes(self) -> tuple[Axes, ...]: ...
+    def requested(self) -> tuple[Axes, ...]: ...
     @property
     def settings(self) -> dict[str, Any]: ...
     @property
     def definitions(self) -> dict[str, str]: ...
+    @property
+    def batch_size(self) -> int | None: ...
 
 
-def merge(existing: Record | None, asked: Asked, shard_size: int) -> Record:
-    """The record with the new cells that are asked for; ValueError when the directory holds something else."""
+def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Record:
+    """Return the record with the requested cells added; ValueError when the directory holds something else."""
     if existing is None:
         existing = {
-            "sweep": asked.name,
+            "sweep": request.name,
             "schema_version": SCHEMA_VERSION,
-            "settings": asked.settings,
-            "fingerprint": fingerprint({"sweep": asked.name} | asked.settings),
+            "settings": request.settings,
+            "fingerprint": fingerprint({"sweep": request.name} | request.settings),
             "definitions": {},
             "blocks": [],
             "invocations": [],
         }
-    refuse_differences(existing, asked)
-    plan = plan_of(existing, asked.kinds)
-    for box in asked.boxes:
-        plan = plan.grow(box, shard_size)
-    return existing | {
-        "axis_kinds": asked.kinds.as_record(),  # directories of earlier versions lack it
-        "definitions": existing.get("definitions", {}) | asked.definitions,
-        "blocks": [_write_block(block) for block in plan.blocks],
-    }
+    refuse_differences(existing, request)
+    plan = plan_of(existing, request.kinds)
+    for product in request.requested:
+        plan = plan.grow(product, shard_size)
+    batch_size = {} if request.batch_size is None else {"batch_size": request.batch_size}
+    return (
+        existing
+        | batch_size
+        | {
+            "axis_kinds": request.kinds.as_record(),  # directories of earlier versions lack it
+            "definitions": existing.get("definitions", {}) | request.definitions,
+            "blocks": [_write_block(block) for block in plan.blocks],
+        }
+    )
 
 
-def refuse_differences(existing: Record, asked: Asked) -> None:
-    """ValueError that names the first field in which the directory's sweep differs from what is asked."""
+def refuse_differences(existing: Record, request: SweepRequest) -> None:
+    """Raise a ValueError that names the first field in which the directory's sweep differs from the request."""
     advice = "choose another --output, or the directory's own value"
-    if existing.get("sweep") != asked.name:
+    if existing.get("sweep") != request.name:
         raise ValueError(
-            f"--output: the directory holds a sweep of kind {existing.get('sweep')!r}, not {asked.name!r}; "
+            f"--output: the directory holds a sweep of kind {existing.get('sweep')!r}, not {request.name!r}; "
             "choose another --output"
         )
     if existing.get("schema_version") != SCHEMA_VERSION:
@@ -69,19 +77,19 @@ def refuse_differences(existing: Record, asked: Asked) -> None:
             f"schema_version: the directory has {existing.get('schema_version')!r}, this version writes "
             f"{SCHEMA_VERSION}; choose another --output"
         )
-    if "axis_kinds" in existing and existing["axis_kinds"] != asked.kinds.as_record():
+    if "axis_kinds" in existing and existing["axis_kinds"] != request.kinds.as_record():
         raise ValueError(
             f"axis_kinds: the directory was made with {existing['axis_kinds']}, this version has "
-            f"{asked.kinds.as_record()}; choose another --output"
+            f"{request.kinds.as_record()}; choose another --output"
         )
     recorded = existing["settings"]
-    for name in {**recorded, **asked.settings}:
-        old, new = recorded.get(name), asked.settings.get(name)
+    for name in {**recorded, **request.settings}:
+        old, new = recorded.get(name), request.settings.get(name)
         if old != new:
             raise ValueError(
                 f"{name}: the directory was made with {old!r}, this command asks for {new!r}; {advice}"
             )
-    for name, digest in asked.definitions.items():
+    for name, digest in request.definitions.items():
         old = existing.get("definitions", {}).get(name, digest)
         if old != digest:
             raise ValueError(
@@ -91,7 +99,7 @@ def refuse_differences(existing: Record, asked: Asked) -> None:
 
 
 def plan_of(record: Record, kinds: AxisKinds) -> Plan:
-    """The plan that a record describes."""
+    """Return the plan that a record describes."""
     blocks = tuple(Block(_read_axes(block["axes"]), block["shard_size"]) for block in record["blocks"])
     return Plan(fingerprint=record["fingerprint"], kinds=kinds, blocks=blocks)
 

@@ -41,7 +41,7 @@ class Preparation:
 
     shards: Iterator[Shard]
     workers: PoolOptions
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     check_node: Callable[[], None]
 
 
@@ -49,16 +49,16 @@ class Preparation:
 class Sweep:
     """What a script hands to the runner: cells, settings, and how an actor does the work.
 
-    `boxes` are the products of axes that are asked for. `settings` shape the rows: a run directory refuses a
-    sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes name,
-    such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on this
-    machine by the value of the first group axis; `--plan` calls it. `prepare` makes what the shards read before
-    the pool starts, and may commit some of them on the way.
+    `requested` are the products of axes whose cells the command wants. `settings` shape the rows: a run directory
+    refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
+    name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
+    this machine by the value of the first group axis; `--plan` calls it. `batch_size` is `chosen_batch_size`.
+    `prepare` makes what the shards read before the pool starts, and may commit some of them on the way.
     """
 
     name: str
     kinds: AxisKinds
-    boxes: tuple[Axes, ...]
+    requested: tuple[Axes, ...]
     settings: dict[str, Any]
     provenance: dict[str, Any]
     shard_size: int
@@ -67,13 +67,25 @@ class Sweep:
     bytes_per_cell: int
     warm_up: Callable[[], dict[str, float]]
     definitions: dict[str, str] = field(default_factory=dict)
+    batch_size: int | None = None
     prepare: Callable[[Preparation], None] | None = None
 
 
-def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
-    """Completes the sweep in its run directory and returns the exit status.
+def chosen_batch_size(options: SweepOptions) -> int | None:
+    """Return the batch size given, else the one in the run directory, else None.
 
-    ValueError for every mistake that can be seen before work starts.
+    The last bits of a row depend on it, so a command that continues a run uses the same one.
+    """
+    if options.batch_size is not None:
+        return options.batch_size
+    size: int | None = (RunDirectory(options.output).read_sweep() or {}).get("batch_size")
+    return size
+
+
+def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
+    """Complete the sweep in its run directory and return the exit status.
+
+    Raises ValueError for every mistake that can be seen before work starts.
     """
     run = RunDirectory(options.output)
     shard_size = options.shard_size or sweep.shard_size
@@ -89,19 +101,24 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         return 0
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
-        asked = record(run, sweep, shard_size)
-        check_node = partial(run.check_seen, asked["invocations"][-1])
-        recorded = plan_of(asked, sweep.kinds)
+        written = record(run, sweep, shard_size)
+        check_node = partial(run.check_seen, written["invocations"][-1])
+        recorded = plan_of(written, sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
-        work.progress.say(f"configuration: {_configuration(sweep, options)}")
+        if existing is not None and sweep.batch_size != existing.get("batch_size"):
+            before = existing.get("batch_size") or "the default"
+            work.progress.log(
+                f"batch_size: {sweep.batch_size} here, {before} before: the last bits of rows may differ"
+            )
+        work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():
-            work.progress.say("The plan has grown: _SUCCESS comes back when all of it is committed.")
+            work.progress.log("The plan has grown: _SUCCESS comes back when all of it is committed.")
         if sweep.prepare is not None:
             try:
-                sweep.prepare(Preparation(work.shards, workers, work.progress.say, check_node))
+                sweep.prepare(Preparation(work.shards, workers, work.progress.log, check_node))
             except KeyboardInterrupt:
-                work.progress.say(how_to_resume(work.progress, run))
+                work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
             work = _Work(recorded, sweep, run)
         return _complete(work, workers, partial(_build_where_seen, check_node, sweep.factory))
@@ -113,7 +130,7 @@ def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, share
 
 
 def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
-    """Writes what is asked for into sweep.json, beside what was asked before; returns the merged record."""
+    """Add what is requested to sweep.json and return the merged record."""
     invocation = provenance() | sweep.provenance
 
     def transform(existing: dict[str, Any] | None) -> dict[str, Any]:
@@ -124,7 +141,7 @@ def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
 
 
 def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
-    """How many actors, and what each may use: the options given, the rest from what the cluster has."""
+    """Choose how many actors there are and what each may use: by the options, else by what the cluster has."""
     gpus = options.gpus_per_worker
     if gpus is None:
         gpus = session.default_gpus_per_worker
@@ -148,7 +165,7 @@ class _Work:
 
     def __init__(self, plan: Plan, sweep: Sweep, run: RunDirectory) -> None:
         self.sweep, self.run = sweep, run
-        self.progress = Progress(sweep.name, plan.num_shards(sweep.boxes), run.write_progress)
+        self.progress = Progress(sweep.name, plan.num_shards(sweep.requested), run.write_progress)
         remaining = self._remaining(plan)
         first = list(itertools.islice(remaining, 1))
         self.is_done = not first
@@ -156,7 +173,7 @@ class _Work:
 
     def _remaining(self, plan: Plan) -> Iterator[Shard]:
         committed = set(self.run.committed())
-        for shard in plan.shards(self.sweep.boxes):
+        for shard in plan.shards(self.sweep.requested):
             if shard.id in committed:
                 self.progress.skip()
             else:
@@ -169,23 +186,23 @@ def _complete(work: _Work, workers: PoolOptions, factory: JobFactory) -> int:
         _finish(sweep, run, progress)
         return 0
     workers = replace(workers, num_workers=min(workers.num_workers, progress.total))
-    progress.say(
+    progress.log(
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
         f" x {workers.threads_per_worker} threads"
     )
     try:
-        with progress, Pool(factory, sweep.shared, workers, log=progress.say) as pool:
+        with progress, Pool(factory, sweep.shared, workers, log=progress.log) as pool:
             for event in pool.run(work.shards):
                 _handle(event, run, progress)
     except KeyboardInterrupt:
-        progress.say(how_to_resume(progress, run))
+        progress.log(how_to_resume(progress, run))
         return INTERRUPTED
     except NoWorkerStartedError as error:
-        progress.say(f"{error}\n{progress.done} of {progress.total} shards are committed in {run.url}.")
+        progress.log(f"{error}\n{progress.done} of {progress.total} shards are committed in {run.url}.")
         return SOME_QUARANTINED
     if progress.quarantined:
-        progress.say(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
-        progress.say("\n".join(f"  {shard}" for shard in progress.quarantined))
+        progress.log(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
+        progress.log("\n".join(f"  {shard}" for shard in progress.quarantined))
         return SOME_QUARANTINED
     _finish(sweep, run, progress)
     return 0
@@ -200,56 +217,56 @@ def _handle(
             progress.commit(event.worker, event.summary["cells"])
         case Quarantined():
             progress.quarantine(event.shard.id)
-            progress.say(
+            progress.log(
                 f"quarantined {event.shard.id} after {event.attempts} attempts: {headline(event.error)}"
             )
             _record_failure(event, run, progress)
         case WorkerLost():
-            progress.say(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
+            progress.log(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
         case Stalled():
-            progress.say(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
+            progress.log(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
 
 
 def _record_failure(event: Quarantined, run: RunDirectory, progress: Progress) -> None:
-    """Writes it to failures/. What kept the shard from its place, such as a full disk, may keep this too."""
+    """Write it to failures/. What stopped the shard, such as a full disk, may stop this too."""
     try:
         run.quarantine(event.shard.id, {"attempts": event.attempts, "traceback": event.error})
     except (OSError, BaseError) as error:
-        progress.say(f"{run.url}/failures/ cannot be written: {error}")
+        progress.log(f"{run.url}/failures/ cannot be written: {error}")
 
 
 def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
-    """All that was asked for is committed: so may be all that the directory was ever asked for."""
-    progress.say(f"All {progress.done} shards are committed in {run.url}")
+    """Write _SUCCESS if not only this request is complete but all that the directory was ever asked for."""
+    progress.log(f"All {progress.done} shards are committed in {run.url}")
     # Another driver may have asked for more meanwhile, and one that was killed may have left a failure.
-    asked = run.read_sweep()
-    assert asked is not None, run.url
+    record_now = run.read_sweep()
+    assert record_now is not None, run.url
     committed = set(run.committed())
     for shard_id in run.failures():
         if shard_id in committed:
             run.clear_failure(shard_id)
     if run.succeeded():
         return
-    if plan_of(asked, sweep.kinds).num_shards() == len(committed):
+    if plan_of(record_now, sweep.kinds).num_shards() == len(committed):
         run.mark_success()
     else:
-        progress.say("The directory was asked for more by other commands, and that is not complete yet.")
+        progress.log("The directory was asked for more by other commands, and that is not complete yet.")
 
 
 def how_to_resume(progress: Progress, run: RunDirectory) -> str:
-    """What is said when a sweep is interrupted."""
+    """Return the message that tells the user how to resume."""
     done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
     return f"Interrupted: {done}.\n{same_command()}"
 
 
 def _configuration(sweep: Sweep, options: SweepOptions) -> str:
-    """What the sweep was resolved to, on one line; options that were left open are left out."""
+    """Return the resolved configuration on one line, without options that were left open."""
     resolved = options.model_dump(exclude_none=True, exclude={"plan", "config"}) | sweep.settings
     return " ".join(f"{name}={value}" for name, value in resolved.items() if not isinstance(value, dict))
 
 
 def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirectory) -> None:
-    """What would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
+    """Print what would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
     for name, value in options.model_dump().items():
         print(f"{name}: {value}")
     for name, value in sweep.settings.items():
@@ -257,14 +274,14 @@ def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirector
     committed = set(run.committed())
     num_cells, remaining = 0, [0, 0]
     seconds, per_cell = 0.0, sweep.warm_up()
-    for shard in plan.shards(sweep.boxes):
+    for shard in plan.shards(sweep.requested):
         num_cells += len(shard.cells)
         if shard.id not in committed:
             remaining[0] += 1
             remaining[1] += len(shard.cells)
             seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
     workers = options.num_workers or 1
-    print(f"shards: {plan.num_shards(sweep.boxes)}, of which {remaining[0]} remain")
+    print(f"shards: {plan.num_shards(sweep.requested)}, of which {remaining[0]} remain")
     print(f"cells: {num_cells}, of which {remaining[1]} remain")
     print(f"bytes: about {remaining[1] * sweep.bytes_per_cell:,} to write")
     print(f"time: about {seconds / workers:,.0f} s on {workers} such workers, from a warm-up on this machine")

@@ -31,8 +31,8 @@ from attrib_core.training import (
 )
 from sweeps.cli import INTERRUPTED, USER_MISTAKE
 from sweeps.store.terminal_text import terminal_text
-from sweeps.training.run import DATASETS, TrainingRun, TrainingSource
-from sweeps.training.weights_output import WeightsOutput
+from sweeps.train.run import DATASETS, TrainingRun, TrainingSource
+from sweeps.train.weights_output import WeightsOutput
 
 FAILED = 1
 
@@ -71,14 +71,14 @@ class TrainOptions(BaseModel):
     device: str | None = Field(None, description="cpu or cuda; a GPU if there is one.")
 
     def settings(self) -> TrainingSettings:
-        """Those of the recipe with the given ones in their place; ValueError names what cannot be."""
+        """Return the recipe's settings, replaced where given. Raises ValueError for values that cannot be."""
         recipe = original_settings if self.recipe == "original" else recommended_settings
         names = TrainingSettings.__dataclass_fields__
         return with_changes(recipe(self.model), **{name: getattr(self, name) for name in names})
 
 
 def train(options: TrainOptions) -> int:
-    """Checks everything that can be checked beforehand, then trains; returns the exit status."""
+    """Check everything that can be checked beforehand, then train; return the exit status."""
     if options.threads is not None:
         if options.threads < 1:
             raise ValueError(f"threads={options.threads}: accepted are 1 and more")
@@ -95,16 +95,16 @@ def train(options: TrainOptions) -> int:
     try:
         run.train()
     except KeyboardInterrupt:
-        print(f"Interrupted after {run.progress}. {output.kept()}", file=sys.stderr)
+        print(f"Interrupted after {run.progress}. {output.remains()}", file=sys.stderr)
         return INTERRUPTED
     except (DivergedError, OSError) as error:
-        print(f"error: {error}. {output.kept()}", file=sys.stderr)
+        print(f"error: {error}. {output.remains()}", file=sys.stderr)
         return FAILED
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the arguments and trains; a ValueError is a user's mistake: one line on stderr, status 2."""
+    """Parse the arguments and train. A ValueError is a user's mistake: one line on stderr, status 2."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return train(tyro.cli(TrainOptions, args=arguments, description=__doc__))

@@ -24,7 +24,15 @@ from sweeps.generate.recipe_sources import is_file, read_settings_file
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
 from sweeps.record import merge, plan_of
-from sweeps.runner import SOME_QUARANTINED, Sweep, how_to_resume, pool_options, print_plan, record
+from sweeps.runner import (
+    SOME_QUARANTINED,
+    Sweep,
+    chosen_batch_size,
+    how_to_resume,
+    pool_options,
+    print_plan,
+    record,
+)
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
 from sweeps.tune.ranking import rank, table, usage, write_best
@@ -61,7 +69,7 @@ class TuneOptions(SweepOptions):
 
 
 def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
-    """Resolves the options against the model; ValueError for whatever cannot work."""
+    """Resolve the options against the model. Raises ValueError for whatever cannot work."""
     parameters = parse_names("parameters", options.parameters, tuple(RANGES))
     base = _read_base(options)
     if options.judges == "none":
@@ -83,7 +91,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         sweep_seed=options.seed,
         frames=frozenset(),
         frame_every=1,
-        batch_size=options.batch_size,
+        batch_size=chosen_batch_size(options),
         precision=options.precision,
     )
     search = Search(
@@ -95,7 +103,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     sweep = Sweep(
         name="tune_recipe",
         kinds=KINDS,
-        boxes=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
+        requested=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
         settings={
             "model": options.model,
             "model_digest": weights.model.digest,
@@ -110,6 +118,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
             "parameters": list(parameters),
         },
         definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes},
         shard_size=1,  # cells of the plan are chunks
         factory=partial(TuneJob, search),
@@ -121,7 +130,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
 
 
 def shuffled_chunks(classes: tuple[int, ...], size: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """The classes in an order that depends on the seed alone, cut into chunks of `size`."""
+    """Return the classes in an order that depends on the seed alone, cut into chunks of `size`."""
     order = sorted(classes, key=lambda index: derive_seed("order of classes", seed, index))
     return tuple(tuple(order[start : start + size]) for start in range(0, len(order), size))
 
@@ -143,14 +152,14 @@ def _read_base(options: TuneOptions) -> PyramidSettings:
 
 
 def _seconds_per_chunk(job: TuneJob, search: Search) -> dict[str, float]:
-    """Measured for the base; all configurations cost the same."""
+    """Measure seconds a chunk for the base; all configurations cost the same."""
     chunk_size = len(search.chunks[0])
-    seconds = chunk_size * job.seconds_per_cell(next(iter(search.configurations)), chunk_size)
+    seconds = chunk_size * job.seconds_per_cell(next(iter(search.configurations)))
     return dict.fromkeys(search.configurations, seconds)
 
 
 def run_search(options: TuneOptions) -> int:
-    """Completes the search in its run directory, names the best recipe and returns the exit status."""
+    """Complete the search in its run directory, print the best recipe and return the exit status."""
     sweep, search = tune_sweep(options)
     run = RunDirectory(options.output)
     before = run.read_sweep()
@@ -160,7 +169,7 @@ def run_search(options: TuneOptions) -> int:
         print("A cell is a chunk of classes. Early stopping leaves out most chunks: all of this is a bound.")
         return 0
     run.check_writable()
-    search = search.with_shards(plan.shards(sweep.boxes))
+    search = search.with_shards(plan.shards(sweep.requested))
     grows = before is None or len(before["blocks"]) < len(plan.blocks)
     if not grows and run.succeeded():
         record(run, sweep, sweep.shard_size)
@@ -179,7 +188,7 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
     workers = pool_options(options, session)
     num_chunks = len(search.shards) * len(search.chunks)
     progress = Progress(sweep.name, num_chunks, run.write_progress)
-    progress.say(
+    progress.log(
         f"{sweep.name}: {len(search.shards)} configurations, at most {len(search.chunks)} chunks of classes"
         f" each, in {run.url} on {workers.num_workers} workers x {workers.threads_per_worker} threads"
     )
@@ -189,13 +198,13 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
             search = replace(search, num_threads=workers.threads_per_worker)
             outcome = run_trials(search, sweep.shared, workers, options.time_budget, progress)
     except KeyboardInterrupt:
-        progress.say(how_to_resume(progress, run))
+        progress.log(how_to_resume(progress, run))
         return INTERRUPTED
     if outcome.failed:
-        progress.say(f"{len(outcome.failed)} configurations failed; see {run.url}/failures/")
+        progress.log(f"{len(outcome.failed)} configurations failed; see {run.url}/failures/")
         return SOME_QUARANTINED
     if undecided := search.shards.keys() - outcome.decided:
-        progress.say(
+        progress.log(
             f"The time is up with {len(undecided)} configurations undecided; the same command continues."
         )
     else:
@@ -215,7 +224,7 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     return run_command(TuneOptions, run_search)
 
 

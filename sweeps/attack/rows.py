@@ -7,24 +7,52 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.attacks import AttackResult
-from sweeps.images.columns import Columns, identity_columns, name_columns, png_columns, shard_columns
+from attrib_core.attacks import METHODS, AttackResult
+from attrib_core.attacks.minimum import GRID
+from sweeps.columns import Columns, name_columns, png_columns
+from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
+from sweeps.schemas import attack_images, attack_results
+from sweeps.store import columns_table
 
 # The target of an attack that aims at no class.
 UNTARGETED = "untargeted"
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttackAxes:
+    """What a shard is of: one method on one checkpoint towards one target, at these ε."""
+
+    method: str
+    checkpoint: str
+    target: int | None  # the class aimed at
+    epsilons: tuple[float, ...]
+    indices: tuple[int, ...]  # of the images, in the data set
+
+    @classmethod
+    def of(cls, shard: Shard) -> "AttackAxes":
+        """Return the axes of a shard. A method that seeks the minimum walks along a grid of its own."""
+        method = shard.value("method", str)
+        seeks_minimum = METHODS[method].seeks_minimum
+        return cls(
+            method=method,
+            checkpoint=shard.value("checkpoint", str),
+            target=None if shard.axes["target"] == UNTARGETED else shard.value("target", int),
+            epsilons=GRID if seeks_minimum else shard.values("epsilon", float),
+            indices=shard.indices(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackedBatch:
-    """One batch of a shard. `kept` and `shown` are rows: of stored images, and of stored directions."""
+    """One batch of a shard, with the rows whose images and whose directions are stored."""
 
     indices: tuple[int, ...]  # [B], in the data set
     result: AttackResult
-    kept: tuple[int, ...]  # [S]
+    image_rows: tuple[int, ...]  # [S]
     clean: Tensor  # [S, C, H, W]
-    shown: tuple[int, ...]
+    direction_rows: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,47 +60,44 @@ class AttackedShard:
     """A shard's batches: what `compute` hands to `commit`."""
 
     shard: Shard
+    axes: AttackAxes
     batches: list[AttackedBatch]
     batch_size: int
 
     @property
     def num_epsilons(self) -> int:
-        """Rows an image."""
+        """Rows an image. An attack that finds its own ε has one."""
         return self.batches[0].result.epsilons.shape[1]
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of the shard."""
-        return len(self.shard.cells) * self.num_epsilons
 
-
-def attack_columns(
-    attacked: AttackedShard, inputs: ImageInputs, image_file: str | None, attempt: int
-) -> Columns:
-    """One row an image and ε, image by image, as `schemas.attack_results` says."""
-    checkpoint = inputs.checkpoints[attacked.shard.axes["checkpoint"]]
-    indices = [int(index) for (index,) in attacked.shard.cells]
-    per_image = identity_columns(inputs, indices) | _clean_columns(attacked)
-    return {
-        **shard_columns("attack", attacked.shard, attempt, inputs, checkpoint),
-        **_identity(attacked.shard),
+def result_table(
+    attacked: AttackedShard, inputs: ImageInputs, attempt: int, image_file: str | None
+) -> pa.Table:
+    """Return one row an image and ε, image by image, as `schemas.attack_results` says."""
+    axes = attacked.axes
+    per_image = image_columns(inputs, axes.indices) | _clean_columns(attacked)
+    columns = {
+        **shard_columns("attack", attacked.shard, attempt, inputs, inputs.checkpoints[axes.checkpoint]),
+        **_axis_columns(axes),
         "batch_size": attacked.batch_size,
         **{name: np.repeat(values, attacked.num_epsilons) for name, values in per_image.items()},
         **_adversarial_columns(attacked),
         **_image_names(attacked, image_file),
     }
+    return columns_table(columns, attack_results(), len(axes.indices) * attacked.num_epsilons)
 
 
-def attack_image_columns(attacked: AttackedShard) -> Columns:
-    """Clean images, directions and adversarial images, as `schemas.attack_images` says."""
-    rows = [row for batch in attacked.batches for row in _images(attacked.shard, batch)]
-    return {
-        **_identity(attacked.shard),
-        "image_index": [row.index for row in rows],
-        **png_columns((row.key, row.image) for row in rows),
-        "kind": [row.kind for row in rows],
-        "epsilon": pa.array([row.epsilon for row in rows], type=pa.float64()),
+def image_table(attacked: AttackedShard) -> pa.Table:
+    """Return clean images, directions and adversarial images, as `schemas.attack_images` says."""
+    images = [image for batch in attacked.batches for image in _images(attacked.axes, batch)]
+    columns = {
+        **_axis_columns(attacked.axes),
+        "image_index": [image.index for image in images],
+        **png_columns((image.key, image.pixels) for image in images),
+        "kind": [image.kind for image in images],
+        "epsilon": [image.epsilon for image in images],
     }
+    return columns_table(columns, attack_images(), len(images))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,47 +106,43 @@ class _StoredImage:
     kind: str
     epsilon: float | None
     key: str
-    image: Tensor  # [C, H, W]
+    pixels: Tensor  # [C, H, W]
 
 
-def _images(shard: Shard, batch: AttackedBatch) -> list[_StoredImage]:
+def _images(axes: AttackAxes, batch: AttackedBatch) -> list[_StoredImage]:
     epsilons = batch.result.epsilons
     direction = batch.result.direction
     stored: list[tuple[int, str, float | None, Tensor]] = []
     if direction is not None:
         stored += [
-            (row, "perturbation", None, 0.5 + 0.5 * direction[row].clamp(-1, 1)) for row in batch.shown
+            (row, "perturbation", None, 0.5 + 0.5 * direction[row].clamp(-1, 1))
+            for row in batch.direction_rows
         ]
-    for position, row in enumerate(batch.kept):
+    for position, row in enumerate(batch.image_rows):
         stored.append((row, "clean", None, batch.clean[position]))
         for column, epsilon in enumerate(epsilons[row].tolist()):
-            stored.append((row, "adversarial", epsilon, batch.result.kept[position, column]))
+            stored.append((row, "adversarial", epsilon, batch.result.adversarial_images[position, column]))
     return [
         _StoredImage(
             index=batch.indices[row],
             kind=kind,
             epsilon=None if epsilon is None or np.isnan(epsilon) else epsilon,
-            key=image_key(shard, batch.indices[row], kind, epsilon),
-            image=image,
+            key=image_key(axes, batch.indices[row], kind, epsilon),
+            pixels=pixels,
         )
-        for row, kind, epsilon, image in stored
+        for row, kind, epsilon, pixels in stored
     ]
 
 
-def image_key(shard: Shard, index: int, kind: str, epsilon: float | None = None) -> str:
-    """The key of an image in images/: sorts by method, checkpoint, target and image."""
-    axes = shard.axes
-    key = f"{axes['method']}-{axes['checkpoint']}-{axes['target']}-i{index:06d}-{kind}"
+def image_key(axes: AttackAxes, index: int, kind: str, epsilon: float | None = None) -> str:
+    """Return the key of an image in images/: sorts by method, checkpoint, target and image."""
+    target = UNTARGETED if axes.target is None else axes.target
+    key = f"{axes.method}-{axes.checkpoint}-{target}-i{index:06d}-{kind}"
     return key if epsilon is None else f"{key}-e{epsilon:.9g}"
 
 
-def _identity(shard: Shard) -> Columns:
-    target = shard.axes["target"]
-    return {
-        "checkpoint": shard.axes["checkpoint"],
-        "method": shard.axes["method"],
-        "target": None if target == UNTARGETED else int(target),
-    }
+def _axis_columns(axes: AttackAxes) -> Columns:
+    return {"checkpoint": axes.checkpoint, "method": axes.method, "target": axes.target}
 
 
 def _clean_columns(attacked: AttackedShard) -> Columns:
@@ -156,19 +177,19 @@ def _adversarial_columns(attacked: AttackedShard) -> Columns:
 
 
 def _image_names(attacked: AttackedShard, image_file: str | None) -> Columns:
-    """For each row the keys of its three images, null where one is not stored, and beside each key the file."""
+    """Return for each row the keys of its three images, null where one is not stored, and the file of each."""
     keys: dict[str, list[str | None]] = {"image": [], "perturbation": [], "clean": []}
     for batch in attacked.batches:
-        kept, shown = set(batch.kept), set(batch.shown)
+        has_images, has_direction = set(batch.image_rows), set(batch.direction_rows)
         for row, (index, epsilons) in enumerate(
             zip(batch.indices, batch.result.epsilons.tolist(), strict=True)
         ):
-            clean = image_key(attacked.shard, index, "clean") if row in kept else None
-            shows = image_key(attacked.shard, index, "perturbation") if row in shown else None
+            clean = image_key(attacked.axes, index, "clean") if row in has_images else None
+            perturbation = image_key(attacked.axes, index, "perturbation") if row in has_direction else None
             for epsilon in epsilons:
-                adversarial = image_key(attacked.shard, index, "adversarial", epsilon)
-                keys["image"].append(adversarial if row in kept else None)
-                keys["perturbation"].append(shows)
+                adversarial = image_key(attacked.axes, index, "adversarial", epsilon)
+                keys["image"].append(adversarial if row in has_images else None)
+                keys["perturbation"].append(perturbation)
                 keys["clean"].append(clean)
     names: Columns = {}
     for kind, column in keys.items():

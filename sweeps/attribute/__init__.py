@@ -1,1 +1,1 @@
-"""What static attribution does in its actors, and what all attributions share."""
+"""Attribution in actors: of whole test sets, and what attribution along training shares with it."""

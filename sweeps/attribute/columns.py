@@ -12,9 +12,9 @@ BYTES_A_VALUE = 2
 
 
 def attribution_columns(values: Tensor) -> dict[str, pa.Array]:
-    """`attribution` and `attribution_scale` of values `[N, C, H, W]`: their product is the value.
+    """Return `attribution` and `attribution_scale` of values `[N, C, H, W]`: their product is the value.
 
-    The scale is an image's largest |value|, 0 where all are 0. ValueError for values that are no finite numbers.
+    The scale is an image's largest |value|, 0 where all are 0. Raises ValueError for NaN and infinite values.
     """
     flat = values.detach().flatten(1).float()
     scale = flat.abs().amax(1) if len(flat) else flat.new_empty(0)

@@ -25,7 +25,7 @@ class AttributionOptions(SweepOptions):
     noise: float = Field(0.15, description="Their standard deviation, in pixel units of [0, 1].")
 
     def attribution_settings(self) -> AttributionSettings:
-        """ValueError names what cannot be."""
+        """Return the settings of the methods. Raises ValueError for values that cannot be."""
         return AttributionSettings(
             window_size=self.window_size,
             stride=self.stride,

@@ -8,14 +8,32 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.attribution import Attributions
+from attrib_core.attribution import TARGETS, Attributions, Target
 from sweeps.attribute.columns import attribution_columns
-from sweeps.images.columns import Columns, identity_columns, name_columns, png_columns, shard_columns
+from sweeps.columns import name_columns, png_columns
+from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
+from sweeps.schemas import attribute_images, attribute_results
+from sweeps.store import columns_table
 
 # The only method that promises an attribution's sum.
 COMPLETE = "integrated_gradients"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeAxes:
+    """What a shard is of: one target, explained by M methods."""
+
+    target: Target
+    methods: tuple[str, ...]  # in the order of an image's rows
+    indices: tuple[int, ...]  # of the images, in the data set
+
+    @classmethod
+    def of(cls, shard: Shard) -> "AttributeAxes":
+        """Return the axes of a shard."""
+        [target] = (each for each in TARGETS if each == shard.value("target", str))
+        return cls(target=target, methods=shard.values("method", str), indices=shard.indices())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +44,7 @@ class AttributedBatch:
     prediction: Tensor  # [B]
     confidence: Tensor  # [B]
     columns: Mapping[str, pa.Array]  # [B · M] each: attribution, its scale, completeness gap, scores
-    saved: tuple[int, ...]  # [S], rows of images that are stored
+    image_rows: tuple[int, ...]  # [S], rows of images that are stored
     clean: Tensor  # [S, C, H, W] in [0, 1]
 
 
@@ -35,29 +53,24 @@ class AttributedShard:
     """A shard's batches: what `compute` hands to `commit`."""
 
     shard: Shard
+    axes: AttributeAxes
     batches: list[AttributedBatch]
     batch_size: int
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """M methods, in the order of an image's rows."""
-        return tuple(map(str, self.shard.axes["method"]))
+    def stored(self) -> frozenset[int]:
+        """The images that are stored, by index in the data set."""
+        return frozenset(batch.indices[row] for batch in self.batches for row in batch.image_rows)
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of the shard."""
-        return len(self.shard.cells) * len(self.methods)
-
-    @property
-    def saved(self) -> frozenset[int]:
-        """The images that are stored."""
-        return frozenset(batch.indices[row] for batch in self.batches for row in batch.saved)
+    def image_key(self, index: int) -> str:
+        """Return the key of an image in images/: sorts by image. Methods may be added: each shard has its own."""
+        return f"i{index:06d}-{self.axes.target}-{self.shard.id.rpartition('-')[2]}"
 
 
 def method_columns(found: Attributions, scores: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, pa.Array]:
-    """Columns `[B · M]` of a batch's attributions and of their deletion and insertion scores by method.
+    """Return columns `[B · M]` of a batch's attributions and of their deletion and insertion scores by method.
 
-    The float16 values are all that is kept of an attribution: a shard's float32 would take twice the memory.
+    Of an attribution only the float16 values stay in memory: a shard's float32 would take twice as much.
     """
     methods = list(found.values)
     deletion, insertion = (
@@ -71,52 +84,47 @@ def method_columns(found: Attributions, scores: Mapping[str, tuple[Tensor, Tenso
     }
 
 
-def attribute_columns(
-    attributed: AttributedShard, inputs: ImageInputs, image_file: str | None, attempt: int
-) -> Columns:
-    """One row an image and method, as `schemas.attribute_results` says."""
-    indices = [index for batch in attributed.batches for index in batch.indices]
-    per_image = identity_columns(inputs, indices) | {
+def result_table(
+    attributed: AttributedShard, inputs: ImageInputs, attempt: int, image_file: str | None
+) -> pa.Table:
+    """Return one row an image and method, as `schemas.attribute_results` says."""
+    axes, stored, count = attributed.axes, attributed.stored, len(attributed.axes.methods)
+    per_image = image_columns(inputs, axes.indices) | {
         "prediction": torch.cat([batch.prediction for batch in attributed.batches]).numpy(),
         "confidence": torch.cat([batch.confidence for batch in attributed.batches]).numpy(),
     }
-    count, saved = len(attributed.methods), attributed.saved
-    shard = attributed.shard
-    keys = [image_key(shard, index) if index in saved else None for index in indices for _ in range(count)]
-    return {
-        **shard_columns("attribute", shard, attempt, inputs, inputs.checkpoint),
-        "target": shard.axes["target"],
+    keys = [attributed.image_key(index) if index in stored else None for index in axes.indices]
+    columns = {
+        **shard_columns("attribute", attributed.shard, attempt, inputs, inputs.checkpoint),
+        "target": axes.target,
         "batch_size": attributed.batch_size,
         **{name: np.repeat(values, count) for name, values in per_image.items()},
-        "method": np.array(attributed.methods * len(indices), dtype=object),
+        "method": np.array(axes.methods * len(axes.indices), dtype=object),
         **{
             name: pa.concat_arrays([batch.columns[name] for batch in attributed.batches])
             for name in attributed.batches[0].columns
         },
-        **name_columns("image", keys, image_file),
+        **name_columns("image", [key for key in keys for _ in range(count)], image_file),
     }
+    return columns_table(columns, attribute_results(inputs.image_shape), len(axes.indices) * count)
 
 
-def attribute_image_columns(attributed: AttributedShard) -> Columns:
-    """The images as they were attributed, as `schemas.attribute_images` says."""
+def image_table(attributed: AttributedShard) -> pa.Table:
+    """Return the images as they were attributed, as `schemas.attribute_images` says."""
     stored = [
         (batch.indices[row], batch.clean[position])
         for batch in attributed.batches
-        for position, row in enumerate(batch.saved)
+        for position, row in enumerate(batch.image_rows)
     ]
-    return {
-        **png_columns((image_key(attributed.shard, index), image) for index, image in stored),
+    columns = {
+        **png_columns((attributed.image_key(index), image) for index, image in stored),
         "image_index": [index for index, _ in stored],
     }
-
-
-def image_key(shard: Shard, index: int) -> str:
-    """The key of an image in images/: sorts by image; each shard stores its own, since methods may be added."""
-    return f"i{index:06d}-{shard.axes['target']}-{shard.id.rpartition('-')[2]}"
+    return columns_table(columns, attribute_images(), len(stored))
 
 
 def _gaps(found: Attributions, methods: list[str]) -> pa.Array:
-    """The completeness gap in the rows of its method, null in all others."""
+    """Return the completeness gap in the rows of its method, null in all others."""
     gaps = np.zeros((len(found.prediction), len(methods)), dtype=np.float32)
     if found.completeness_gap is not None:
         gaps[:, methods.index(COMPLETE)] = found.completeness_gap.numpy()

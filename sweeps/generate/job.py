@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -19,16 +18,23 @@ from attrib_core.classifiers import (
     read_checkpoint,
     with_folded_batch_norms,
 )
-from attrib_core.execution import choose_execution, fastest_batch_size, run_batches
-from attrib_core.generation import Cell, Generated, Recipe, evaluate, generate, stable_logits, to_8_bits
-from sweeps.generate.rows import Computed, Frame, JudgedBatch, Row, image_rows, result_rows
+from attrib_core.generation import Cell, Generated, Recipe, evaluate, to_8_bits
+from attrib_core.generation.ascent import Observer, generate_batch
+from attrib_core.prepared import PreparedModel, prepare, whole_batch
+from sweeps.columns import Columns
+from sweeps.commit import commit_shard
+from sweeps.generate.rows import (
+    Frame,
+    GenerateAxes,
+    JudgedBatch,
+    JudgedShard,
+    image_table,
+    result_columns,
+)
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
-from sweeps.schemas import generate_images, generate_results
-from sweeps.store import RunDirectory, rows_table
-
-# A CPU's caches prefer small batches, and from sixteen images on its kernels round otherwise.
-BATCH_SIZES = {"cpu": (4, 8, 12), "cuda": (8, 16, 32, 64, 128, 256)}
+from sweeps.schemas import generate_results
+from sweeps.store import RunDirectory, columns_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,7 @@ class Weights:
 
 
 def read_weights(model: str, weights: str | None, judges: str) -> Weights:
-    """Reads the model and its judges, a list of names or `none`; ValueError where it is one of them."""
+    """Read the model and its judges, a list of names or `none`. Raises ValueError if it is one of them."""
     names = () if judges == "none" else parse_names("judges", judges)
     if model in names:
         raise ValueError(f"judges: {model!r} makes the images; a judge takes no part in making them")
@@ -74,7 +80,7 @@ def _read_judge(name: str) -> Checkpoint:
 
 
 def build_generator(checkpoint: Checkpoint) -> Classifier:
-    """The classifier of the checkpoint; ValueError unless it takes images of three colours."""
+    """Return the classifier of the checkpoint. Raises ValueError unless it takes images of three colours."""
     classifier = build_classifier(checkpoint)
     if classifier.channels != 3:
         raise ValueError(
@@ -88,113 +94,102 @@ class GenerateJob:
 
     def __init__(self, settings: GenerateSettings, weights: Weights) -> None:
         self.settings = settings
-        self.execution = choose_execution(settings.device, settings.precision)
-        self.classifier = self._prepare(weights.model).with_input_scaling(settings.input_scaling)
+        classifier = build_classifier(weights.model).with_input_scaling(settings.input_scaling)
+        self._model = self._prepare(classifier, settings.image_size)
         # The steps run on a faster equal of the classifier; what is stored of the finished image does not.
-        self._generator = self.execution.prepare(with_folded_batch_norms(self.classifier))
-        self.judges = {name: self._prepare(checkpoint) for name, checkpoint in weights.judges.items()}
-        self._batch_sizes: dict[str, int] = {}
+        self._generator = self._prepare(with_folded_batch_norms(classifier), settings.image_size)
+        self._judges = {
+            name: self._prepare(build_classifier(checkpoint)) for name, checkpoint in weights.judges.items()
+        }
 
-    def compute(self, shard: Shard) -> Computed:
-        """Optimises and judges every cell of the shard, in batches as large as memory allows."""
-        name = shard.axes["recipe"]
-        recipe = self.recipe(name)
-        cells = [Cell(class_index=int(index), seed=int(seed)) for seed, index in shard.cells]
-        batched = run_batches(cells, self.batch_size(name, len(cells)), partial(self.judged_batch, recipe))
-        return Computed(
+    def compute(self, shard: Shard) -> JudgedShard:
+        """Optimise and judge every cell of the shard, in batches as large as the generator's passes."""
+        axes, generator = GenerateAxes.of(shard), self._generator
+        recipe = self.recipe(axes.recipe)
+        batches = generator.in_passes(
+            len(axes.cells), lambda rows: self._judged_batch(recipe, axes.cells[rows.start : rows.stop])
+        )
+        return JudgedShard(
             shard=shard,
-            recipe_name=name,
+            axes=axes,
             num_steps=recipe.num_steps,
-            batch_size=batched.batch_size,
-            batches=batched.results,
+            batch_size=generator.batch_size,
+            batches=batches,
         )
 
-    def commit(self, computed: Computed, attempt: int) -> dict[str, Any]:
-        """Encodes the images and commits the shard; the summary says whether this attempt won."""
-        shard, start = computed.shard, time.perf_counter()
-        images = rows_table(image_rows(computed), generate_images(self.classifier.num_classes))
-        image_file = self._run.put_images(shard.id, attempt, images)
-        rows = self.rows(computed, image_file, attempt)
-        won = self._run.commit(shard.id, rows_table(rows, self.schema()), image_file)
-        return {"won": won, "cells": len(rows), "commit_seconds": time.perf_counter() - start}
+    def commit(self, judged: JudgedShard, attempt: int) -> dict[str, Any]:
+        """Encode the images and commit the shard; the summary says whether this attempt was the first."""
+        images = partial(image_table, judged, self._model.classifier.num_classes)
+        return commit_shard(self._run, judged.shard, attempt, images, partial(self._table, judged, attempt))
 
-    def rows(self, computed: Computed, image_file: str, attempt: int) -> list[Row]:
-        """What is stored of each cell; the columns are those of `schema`."""
-        return result_rows(computed, self.classifier, image_file, attempt)
+    def _table(self, judged: JudgedShard, attempt: int, image_file: str | None) -> pa.Table:
+        columns = self.columns(judged, image_file, attempt)
+        return columns_table(columns, self.schema(tuple(self._judges)), len(judged.axes.cells))
 
-    def schema(self) -> pa.Schema:
-        """The columns of results/."""
-        return generate_results(tuple(self.judges))
+    def columns(self, judged: JudgedShard, image_file: str | None, attempt: int) -> Columns:
+        """Return what is stored of each cell; the columns are those of `schema`."""
+        return result_columns(judged, self._model.classifier, image_file, attempt)
+
+    def schema(self, judges: Sequence[str]) -> pa.Schema:
+        """Return the schema of results/."""
+        return generate_results(judges)
 
     def recipe(self, name: str) -> Recipe:
-        """The named recipe in the number of steps that the sweep asks for."""
+        """Return the named recipe with the number of steps that the sweep wants."""
         recipe, num_steps = self.settings.recipes[name], self.settings.num_steps
         return recipe if num_steps is None else recipe.with_num_steps(num_steps)
 
-    def seconds_per_cell(self, recipe_name: str, num_cells: int) -> float:
-        """Seconds an image takes on this device, from a few steps at the fastest batch size."""
-        batch_size = self.batch_size(recipe_name, num_cells)
+    def seconds_per_cell(self, recipe_name: str) -> float:
+        """Measure the seconds that an image takes on this device, from a few steps."""
+        recipe, size = self.settings.recipes[recipe_name], self._generator.batch_size
+        # Two steps a stage: a recipe may work at other resolutions in each.
+        short = recipe.with_num_steps(2 * len(recipe.stages))
         start = time.perf_counter()
-        num_steps = self._warm_up(recipe_name, batch_size)
-        seconds_per_step = (time.perf_counter() - start) / (num_steps * batch_size)
+        self._generate(short, [Cell(class_index=0, seed=seed) for seed in range(size)])
+        seconds_per_step = (time.perf_counter() - start) / (short.num_steps * size)
         return seconds_per_step * self.recipe(recipe_name).num_steps
 
     @cached_property
     def _run(self) -> RunDirectory:
         return RunDirectory(self.settings.output)
 
-    def _prepare(self, checkpoint: Checkpoint) -> Classifier:
-        return self.execution.prepare(build_classifier(checkpoint))
+    def _prepare(self, classifier: Classifier, image_size: int | None = None) -> PreparedModel:
+        size = self.settings.batch_size
+        return prepare(
+            classifier,
+            device=self.settings.device,
+            precision=self.settings.precision,
+            batch_size=None if size is None else whole_batch(size),
+            image_size=image_size,
+        )
 
-    def batch_size(self, recipe_name: str, num_cells: int) -> int:
-        """The batch size asked for, or the fastest one measured on this device for this recipe."""
-        if self.settings.batch_size is not None:
-            return self.settings.batch_size
-        if recipe_name not in self._batch_sizes:
-            candidates = [size for size in BATCH_SIZES[self.execution.device.type] if size <= num_cells]
-            self._batch_sizes[recipe_name] = fastest_batch_size(
-                partial(self._warm_up, recipe_name), candidates or [num_cells]
-            )
-        return self._batch_sizes[recipe_name]
-
-    def _warm_up(self, recipe_name: str, batch_size: int) -> int:
-        """Runs a few steps of the recipe on a batch, and returns how many."""
-        recipe = self.settings.recipes[recipe_name]
-        # Two steps a stage: a recipe may work at other resolutions in each.
-        short = recipe.with_num_steps(2 * len(recipe.stages))
-        self._generate(short, [Cell(class_index=0, seed=seed) for seed in range(batch_size)])
-        return short.num_steps
-
-    def _generate(self, recipe: Recipe, cells: Sequence[Cell], observe: Any = None) -> Generated:
-        return generate(
+    def _generate(self, recipe: Recipe, cells: Sequence[Cell], observe: Observer | None = None) -> Generated:
+        return generate_batch(
             self._generator,
             recipe,
             cells,
             sweep_seed=self.settings.sweep_seed,
             image_size=self.settings.image_size,
-            execution=self.execution,
             observe=observe,
         )
 
-    def judged_batch(self, recipe: Recipe, cells: Sequence[Cell]) -> JudgedBatch:
-        """Makes and judges the images of one batch."""
+    def _judged_batch(self, recipe: Recipe, cells: Sequence[Cell]) -> JudgedBatch:
         start = time.perf_counter()
         frames: list[Frame] = []
         generated = self._generate(recipe, cells, self._frame_taker(cells, frames))
         images = to_8_bits(generated.images)
         targets = torch.tensor([cell.class_index for cell in cells])
-        evaluation = evaluate(self.classifier, self.judges, images, targets, self.execution)
         return JudgedBatch(
             cells=cells,
             generated=generated,
-            evaluation=evaluation,
-            images=_channels_last(images),
+            evaluation=evaluate(self._model, self._judges, images, targets),
+            images=images,
             frames=frames,
             seconds=time.perf_counter() - start,
         )
 
-    def _frame_taker(self, cells: Sequence[Cell], frames: list[Frame]) -> Any:
-        """An observer that keeps every k-th step of the chosen classes, with all logits; None without any."""
+    def _frame_taker(self, cells: Sequence[Cell], frames: list[Frame]) -> Observer | None:
+        """Return an observer that takes every k-th step of the chosen classes; None without any."""
         chosen = [row for row, cell in enumerate(cells) if cell.class_index in self.settings.frames]
         if not chosen:
             return None
@@ -202,15 +197,9 @@ class GenerateJob:
         def take(step: int, images: Tensor) -> None:
             if step % self.settings.frame_every == 0:
                 pixels = to_8_bits(images[chosen]).cpu()
-                with torch.inference_mode():
-                    logits = stable_logits(
-                        self.classifier, self.execution.images(pixels.float() / 255)
-                    ).numpy()
-                for row, image, row_logits in zip(chosen, _channels_last(pixels), logits, strict=True):
+                exact = self._model.in_float32()
+                logits = exact.exact_logits(exact.images(pixels.float() / 255)).cpu().numpy()
+                for row, image, row_logits in zip(chosen, pixels, logits, strict=True):
                     frames.append(Frame(cell=cells[row], step=step, image=image, logits=row_logits))
 
         return take
-
-
-def _channels_last(images: Tensor) -> np.ndarray:
-    return images.permute(0, 2, 3, 1).contiguous().numpy()

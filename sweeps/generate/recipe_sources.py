@@ -8,7 +8,7 @@ from sweeps.store.run_directory import open_files, resolve_url
 
 
 def read_recipes(text: str) -> dict[str, Recipe]:
-    """The recipes of `default,best_recipe.yaml` by the names under which their rows are stored.
+    """Return the recipes of `default,best_recipe.yaml` by the names under which their rows are stored.
 
     ValueError names the element, or the file and its field.
     """
@@ -19,12 +19,12 @@ def read_recipes(text: str) -> dict[str, Recipe]:
 
 
 def read_settings_file(url: str) -> PyramidSettings:
-    """The settings in a YAML file: a path, s3://, gs:// or az://."""
+    """Read the settings in a YAML file: a path, s3://, gs:// or az://."""
     return read_settings(_read_text(url), url)
 
 
 def is_file(element: str) -> bool:
-    """Whether an element of a list of recipes is a file of the user's own."""
+    """Return True if an element of a list of recipes is a file of the user's own."""
     return element.endswith(SUFFIXES)
 
 

@@ -1,18 +1,33 @@
 """A shard of generated images as the rows and images that are stored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.generation import Cell, Evaluation, Generated
-from sweeps.images.png import encode_png
+from sweeps.columns import Columns, common_columns, list_column, name_columns, png_columns
 from sweeps.plan import Shard
-from sweeps.schemas import SCHEMA_VERSION
+from sweeps.schemas import generate_images
+from sweeps.store import columns_table
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateAxes:
+    """What a shard is of: classes and seeds under one recipe."""
+
+    recipe: str
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def of(cls, shard: Shard) -> "GenerateAxes":
+        """Return the axes of a shard, whose cells are pairs of seed and class."""
+        cells = tuple(Cell(class_index=index, seed=seed) for seed, index in shard.points())
+        return cls(recipe=shard.value("recipe", str), cells=cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +36,7 @@ class Frame:
 
     cell: Cell
     step: int
-    image: np.ndarray  # [H, W, C] uint8
+    image: Tensor  # [C, H, W] uint8
     logits: np.ndarray  # [K]
 
 
@@ -32,114 +47,117 @@ class JudgedBatch:
     cells: Sequence[Cell]
     generated: Generated
     evaluation: Evaluation
-    images: np.ndarray  # [B, H, W, C] uint8
+    images: Tensor  # [B, C, H, W] uint8
     frames: list[Frame]
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Computed:
+class JudgedShard:
     """A shard's batches, still on the actor: what `compute` hands to `commit`."""
 
     shard: Shard
-    recipe_name: str
+    axes: GenerateAxes
     num_steps: int
     batch_size: int
-    batches: list[JudgedBatch] = field(default_factory=list)
+    batches: list[JudgedBatch]
 
 
-def result_rows(computed: Computed, classifier: Classifier, image_file: str, attempt: int) -> list[Row]:
-    """One row a cell, as `schemas.generate_results` says."""
-    common = {
-        "sweep": "generate",
-        "model": classifier.name,
-        "model_digest": classifier.digest,
-        "shard_id": computed.shard.id,
-        "attempt": attempt,
-        "schema_version": SCHEMA_VERSION,
-        "image_file": image_file,
-        "recipe": computed.recipe_name,
-        "num_steps": computed.num_steps,
-        "batch_size": computed.batch_size,
+def result_columns(
+    judged: JudgedShard, classifier: Classifier, image_file: str | None, attempt: int
+) -> Columns:
+    """Return one row a cell, as `schemas.generate_results` says."""
+    axes = judged.axes
+    keys = [image_key(axes.recipe, cell, judged.num_steps) for cell in axes.cells]
+    model, digest = classifier.name, classifier.digest
+    return {
+        **common_columns("generate", judged.shard, attempt, model=model, digest=digest),
+        **name_columns("image", keys, image_file),
+        "recipe": axes.recipe,
+        "num_steps": judged.num_steps,
+        "batch_size": judged.batch_size,
+        **_class_columns(classifier, axes.cells),
+        **_measured_columns(judged.batches),
     }
-    return [
-        common
-        | {"image_key": image_key(computed.recipe_name, cell, computed.num_steps)}
-        | _class_columns(classifier, cell)
-        | _measured_columns(batch, position)
-        for batch in computed.batches
-        for position, cell in enumerate(batch.cells)
-    ]
 
 
-def image_rows(computed: Computed) -> list[Row]:
-    """The final image of each cell and the frames on the way to it, as `schemas.generate_images` says."""
-    return [
-        _image_row(computed.recipe_name, frame)
-        for batch in computed.batches
-        for frame in _all(computed, batch)
-    ]
+def image_table(judged: JudgedShard, num_classes: int) -> pa.Table:
+    """Return the final image of each cell and the frames on the way to it, as `schemas.generate_images` says."""
+    recipe = judged.axes.recipe
+    frames = [frame for batch in judged.batches for frame in _frames(batch, judged.num_steps)]
+    columns = {
+        **png_columns((image_key(recipe, frame.cell, frame.step), frame.image) for frame in frames),
+        "class_index": [frame.cell.class_index for frame in frames],
+        "seed": [frame.cell.seed for frame in frames],
+        "recipe": recipe,
+        "step": [frame.step for frame in frames],
+        "logits": [frame.logits for frame in frames],
+    }
+    return columns_table(columns, generate_images(num_classes), len(frames))
 
 
 def image_key(recipe: str, cell: Cell, step: int) -> str:
-    """The key of an image in images/: sorts by recipe, class, seed and step."""
+    """Return the key of an image in images/: sorts by recipe, class, seed and step."""
     return f"{recipe}-c{cell.class_index:04d}-s{cell.seed:04d}-t{step:05d}"
 
 
-def _class_columns(classifier: Classifier, cell: Cell) -> Row:
+def _class_columns(classifier: Classifier, cells: Sequence[Cell]) -> Columns:
+    classes = [cell.class_index for cell in cells]
     return {
-        "class_index": cell.class_index,
-        "seed": cell.seed,
-        "wnid": classifier.wnids[cell.class_index] if classifier.wnids else "",
-        "class_name": classifier.class_names[cell.class_index],
+        "class_index": classes,
+        "seed": [cell.seed for cell in cells],
+        "wnid": [classifier.wnids[index] for index in classes] if classifier.wnids else "",
+        "class_name": [classifier.class_names[index] for index in classes],
     }
 
 
-def _measured_columns(batch: JudgedBatch, position: int) -> Row:
-    evaluation, generated = batch.evaluation, batch.generated
+def _measured_columns(batches: Sequence[JudgedBatch]) -> Columns:
+    evaluations = [batch.evaluation for batch in batches]
+    generated = [batch.generated for batch in batches]
     return {
-        "logit": evaluation.logit[position].item(),
-        "probability": evaluation.probability[position].item(),
-        "top1": evaluation.model.top1[position].item(),
-        "top5_hit": evaluation.model.top5_hit[position].item(),
-        **_judge_columns(evaluation, position),
-        "total_variation": evaluation.total_variation[position].item(),
-        "clipped_share": generated.clipped_share[position].item(),
-        "logit_by_step": generated.logit_by_step[position].numpy(),
-        "loss_by_step": generated.loss_by_step[position].numpy(),
-        "argmax_by_step": generated.argmax_by_step[position].numpy(),
-        "seconds": batch.seconds / len(batch.cells),
+        "logit": _joined([each.logit for each in evaluations]),
+        "probability": _joined([each.probability for each in evaluations]),
+        "top1": _joined([each.model.top1 for each in evaluations]),
+        "top5_hit": _joined([each.model.top5_hit for each in evaluations]),
+        **_judge_columns(evaluations),
+        "total_variation": _joined([each.total_variation for each in evaluations]),
+        "clipped_share": _joined([each.clipped_share for each in generated]),
+        "logit_by_step": list_column(torch.cat([each.logit_by_step for each in generated])),
+        "loss_by_step": list_column(torch.cat([each.loss_by_step for each in generated])),
+        "argmax_by_step": list_column(torch.cat([each.argmax_by_step for each in generated]).int()),
+        "seconds": [batch.seconds / len(batch.cells) for batch in batches for _ in batch.cells],
     }
 
 
-def _judge_columns(evaluation: Evaluation, position: int) -> Row:
-    judges = evaluation.judges
-    if not judges:
+def _judge_columns(evaluations: Sequence[Evaluation]) -> Columns:
+    """Return the judges' verdicts, a struct a row; none without judges."""
+    verdicts = [dict(each.judges) for each in evaluations]
+    if not verdicts[0]:
         return {}
-    return {
-        "judge_top1": {name: verdict.top1[position].item() for name, verdict in judges.items()},
-        "judge_top5_hit": {name: verdict.top5_hit[position].item() for name, verdict in judges.items()},
-    }
+    top1 = {name: _joined([each[name].top1 for each in verdicts]) for name in verdicts[0]}
+    top5_hit = {name: _joined([each[name].top5_hit for each in verdicts]) for name in verdicts[0]}
+    return {"judge_top1": _structs(top1), "judge_top5_hit": _structs(top5_hit)}
 
 
-def _all(computed: Computed, batch: JudgedBatch) -> list[Frame]:
+def _structs(columns: dict[str, np.ndarray]) -> list[dict[str, object]]:
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*(column.tolist() for column in columns.values()), strict=True)
+    ]
+
+
+def _joined(parts: Sequence[Tensor]) -> np.ndarray:
+    joined: np.ndarray = torch.cat(list(parts)).cpu().numpy()
+    return joined
+
+
+def _frames(batch: JudgedBatch, num_steps: int) -> list[Frame]:
+    """Return the finished images of a batch and, after them, its frames."""
     final = [
-        Frame(cell=cell, step=computed.num_steps, image=image, logits=logits)
+        Frame(cell=cell, step=num_steps, image=image, logits=logits)
         for cell, image, logits in zip(
             batch.cells, batch.images, batch.evaluation.model.logits.numpy(), strict=True
         )
     ]
-    return final + [frame for frame in batch.frames if frame.step != computed.num_steps]
-
-
-def _image_row(recipe: str, frame: Frame) -> Row:
-    key = image_key(recipe, frame.cell, frame.step)
-    return {
-        "key": key,
-        "image": {"bytes": encode_png(frame.image), "path": f"{key}.png"},
-        "class_index": frame.cell.class_index,
-        "seed": frame.cell.seed,
-        "recipe": recipe,
-        "step": frame.step,
-        "logits": frame.logits,
-    }
+    # The last frame may be the finished image itself, which has its row already.
+    return final + [frame for frame in batch.frames if frame.step != num_steps]

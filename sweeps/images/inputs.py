@@ -57,21 +57,21 @@ class ImageInputs:
 
     @property
     def is_small(self) -> bool:
-        """Whether an image is so small that a shard may hold hundreds."""
+        """True if images are so small that a shard may hold hundreds."""
         return self.image_size <= SMALL_IMAGE
 
     def images(self, indices: Sequence[int], device: torch.device) -> Tensor:
-        """Images `[B, C, H, W]` in [0, 1] by their index in the data set, as the classifier wants them."""
+        """Return images `[B, C, H, W]` in [0, 1] by index in the data set, sized as the classifier wants them."""
         pixels = torch.from_numpy(self.dataset.images(indices, self.view))
         return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     def spread(self, count: int) -> list[int]:
-        """That many indices of the data set, evenly spread; some several times if there are too few."""
+        """Return `count` indices spread evenly over the data set; a small set has some several times."""
         return [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
 
 
 def read_inputs(dataset: Dataset, model: str, weights: str | None, checkpoints: str = TRAINED) -> ImageInputs:
-    """Reads all weights and tries them on a few images; ValueError names what does not fit."""
+    """Read all weights and try them on a few images. Raises ValueError for what does not fit."""
     read = _read_checkpoints(model, weights, checkpoints)
     classifiers = {name: build_classifier(checkpoint) for name, checkpoint in read.items()}
     first = next(iter(classifiers.values()))
@@ -99,7 +99,7 @@ def _read_checkpoints(model: str, weights: str | None, text: str) -> dict[str, C
 
 
 def _sources(element: str, weights: str | None) -> dict[str, str | None]:
-    """Names of checkpoints and where their weights are."""
+    """Return names of checkpoints and where their weights are."""
     if element == TRAINED:
         return {UNTRAINED if weights == UNTRAINED else TRAINED: weights}
     if element == UNTRAINED:
@@ -118,7 +118,7 @@ def _sources(element: str, weights: str | None) -> dict[str, str | None]:
 
 
 def _taped(files: Sequence[Path]) -> dict[str, str | None]:
-    """Checkpoints of a run directory's tapes, `tapes/<trial>/checkpoints/<step>`, by step, or trial and step."""
+    """Name the checkpoints of tapes, `tapes/<trial>/checkpoints/<step>`, by step, or by trial and step."""
     trials = {file.parents[1].name for file in files}
     if len(trials) == 1:
         return {_name(file.stem): str(file) for file in files}

@@ -22,7 +22,7 @@ class ImageOptions(SweepOptions):
 
 
 def parse_saved(field: str, text: str, num_images: int) -> frozenset[int]:
-    """The images that are to be stored: `0-15`, `all` or `none`; a small set may lack some of them."""
+    """Return the images to be stored: `0-15`, `all` or `none`; a small set may lack some of them."""
     if text == "none":
         return frozenset()
     limit = None if text[:1].isdigit() else num_images  # the default names images that a small set may lack

@@ -1,24 +1,19 @@
-"""The actor's side of the sweep that modifies real images: a pinned classifier and shards of images."""
+"""The actor's side of the sweep that modifies real images."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attrib_core.attacks import AttackedModel
-from attrib_core.classifiers import build_classifier
-from attrib_core.execution import Precision, choose_execution, run_batches
 from attrib_core.generation.modification import ModificationSettings, Modified, modify
-from sweeps.images.batch_sizes import fastest_alike, whole_batch_size
+from sweeps.commit import commit_shard
+from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.images.inputs import ImageInputs
-from sweeps.modify.rows import ModifiedBatch, ModifiedShard, modify_columns, modify_image_columns
+from sweeps.modify.rows import ModifiedBatch, ModifiedShard, ModifyAxes, image_table, result_table
 from sweeps.plan import Shard
-from sweeps.schemas import modify_images, modify_results
-from sweeps.store import RunDirectory, columns_table
 
 # Steps of a warm-up; the passes around the steps weigh a little more in it.
 WARM_UP = ModificationSettings(num_steps=3)
@@ -28,12 +23,8 @@ WARM_UP = ModificationSettings(num_steps=3)
 class ModifyJobSettings:
     """What an actor needs to know; weights and data come apart from it, through the object store."""
 
-    output: str
+    actor: ActorSettings
     modification: ModificationSettings
-    precision: Precision
-    save_images: frozenset[int]
-    batch_size: int | None
-    device: str | None = None
 
 
 class ModifyJob:
@@ -41,72 +32,45 @@ class ModifyJob:
 
     def __init__(self, settings: ModifyJobSettings, inputs: ImageInputs) -> None:
         self.settings, self.inputs = settings, inputs
-        self.execution = choose_execution(settings.device, settings.precision)
-        self.classifier = self.execution.prepare(build_classifier(inputs.checkpoint))
+        self._actor = ImageActor(settings.actor, inputs)
+        self._model = self._actor.model()
 
     def compute(self, shard: Shard) -> ModifiedShard:
-        """Moves every image of the shard towards its target, in batches as large as memory allows."""
-        indices = [int(index) for (index,) in shard.cells]
-        run = partial(self._modified_batch, int(shard.axes["target"]))
-        batched = run_batches(indices, self.batch_size(), run)
+        """Move every image of the shard towards its target."""
+        axes = ModifyAxes.of(shard)
+        work = partial(self._modified_batch, axes.target)
+        batches = self._actor.in_batches(self._model, axes.indices, work)
         return ModifiedShard(
             shard=shard,
+            axes=axes,
             settings=self.settings.modification,
-            batches=batched.results,
-            batch_size=batched.batch_size,
+            batches=batches,
+            batch_size=self._model.batch_size,
         )
 
     def commit(self, modified: ModifiedShard, attempt: int) -> dict[str, Any]:
-        """Encodes the images and commits the shard; the summary says whether this attempt won."""
-        shard, start = modified.shard, time.perf_counter()
-        image_file = None
-        if modified.saved:
-            images = modify_image_columns(modified)
-            table = columns_table(images, modify_images(), len(images["key"]))
-            image_file = self._run.put_images(shard.id, attempt, table)
-        columns = modify_columns(modified, self.inputs, image_file, attempt)
-        rows = columns_table(columns, modify_results(), len(shard.cells))
-        won = self._run.commit(shard.id, rows, image_file)
-        return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}
-
-    def batch_size(self) -> int:
-        """The batch size asked for, or the fastest one on this device that changes no bit of a result."""
-        asked = self.settings.batch_size
-        return self._fastest_batch_size if asked is None else whole_batch_size(asked)
+        """Encode the images and commit the shard; the summary says whether this attempt was the first."""
+        rows = partial(result_table, modified, self.inputs, attempt)
+        return commit_shard(self._actor.run, modified.shard, attempt, partial(image_table, modified), rows)
 
     def seconds_per_image(self) -> float:
-        """Seconds an image takes on this device towards one target, from a few steps of one batch."""
-        batch_size = self.batch_size()
-        start = time.perf_counter()
-        self._warm_up(batch_size)
-        seconds_per_step = (time.perf_counter() - start) / (WARM_UP.num_steps * batch_size)
-        return seconds_per_step * self.settings.modification.num_steps
+        """Measure the seconds that an image takes on this device towards one target, from a few steps."""
 
-    @cached_property
-    def _run(self) -> RunDirectory:
-        return RunDirectory(self.settings.output)
+        def work(indices: Sequence[int]) -> None:
+            self._modify(0, self._actor.images(indices, self._model.device), WARM_UP)
 
-    @cached_property
-    def _fastest_batch_size(self) -> int:
-        model = AttackedModel(self.classifier, self.execution)
-        return fastest_alike(model, self._probes, self._warm_up)
-
-    def _warm_up(self, batch_size: int) -> None:
-        self._modify(0, self._probes(batch_size), WARM_UP)
-
-    def _probes(self, count: int) -> Tensor:
-        return self.inputs.images(self.inputs.spread(count), self.execution.device)
+        num_steps = self.settings.modification.num_steps
+        return self._actor.seconds_per_image(self._model, work) / WARM_UP.num_steps * num_steps
 
     def _modified_batch(self, target: int, indices: Sequence[int]) -> ModifiedBatch:
-        images = self.inputs.images(indices, self.execution.device)
-        saved = [row for row, index in enumerate(indices) if index in self.settings.save_images]
+        images = self._actor.images(indices, self._model.device)
+        image_rows = self._actor.stored_rows(indices)
         return ModifiedBatch(
             indices=tuple(indices),
             result=self._modify(target, images, self.settings.modification),
-            saved=tuple(saved),
-            clean=images[saved].cpu(),
+            image_rows=image_rows,
+            clean=images[list(image_rows)].cpu(),
         )
 
     def _modify(self, target: int, images: Tensor, settings: ModificationSettings) -> Modified:
-        targets = torch.full((len(images),), target)
-        return modify(self.classifier, images, targets, settings=settings, execution=self.execution)
+        return modify(self._model, images, torch.full((len(images),), target), settings=settings)

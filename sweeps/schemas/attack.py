@@ -13,7 +13,7 @@ _ATTACK_IDENTITY = [
 
 
 def attack_results() -> pa.Schema:
-    """One row per checkpoint, method, target, image and ε.
+    """Return the schema of one row per checkpoint, method, target, image and ε.
 
     `target` is the class aimed at, null for an untargeted attack. `epsilon` is null where a minimum was sought
     and no ε up to 1 succeeds; the row then describes ε = 1. Confidences are softmax probabilities of the
@@ -55,8 +55,9 @@ def attack_results() -> pa.Schema:
 
 
 def attack_images() -> pa.Schema:
-    """The clean image, the perturbation's direction, and adversarial images; `kind` tells which, `epsilon` is
-    null but for the last.
+    """Return the schema of clean images, directions of perturbations, and adversarial images.
+
+    `kind` tells which; only an adversarial image has an `epsilon`.
 
     A direction in [-1, 1] is stored as the 8-bit grey or colour 127.5 + 127.5 · direction, rounded: a sign map
     has 0, 128 and 255.

@@ -10,7 +10,7 @@ Shape = tuple[int, int, int]  # [C, H, W]
 
 
 def attribution_field(shape: Shape) -> pa.Field:
-    """An attribution `[C, H, W]`, flattened, in [-1, 1]: times `attribution_scale` it is the value itself.
+    """Return the field of an attribution `[C, H, W]`, flattened, in [-1, 1]; times `attribution_scale` the value.
 
     Gradients of confident images underflow float16, hence the scale.
     """
@@ -29,7 +29,7 @@ _IMAGE = [
 
 
 def attribute_results(shape: Shape) -> pa.Schema:
-    """One row per image, method and target.
+    """Return the schema of one row per image, method and target.
 
     `target` is what was explained: `predicted` and `label` are logits, `loss` is the label's cross-entropy.
     `confidence` is the prediction's softmax probability. `completeness_gap`, of integrated gradients alone, is
@@ -56,12 +56,12 @@ def attribute_results(shape: Shape) -> pa.Schema:
 
 
 def attribute_images() -> pa.Schema:
-    """The images that attributions are of."""
+    """Return the schema of the attributed images."""
     return images_schema([required("image_index", pa.int32())])
 
 
 def training_results(shape: Shape) -> pa.Schema:
-    """One row per trial, step, image and method; `step` counts updates, 0 is the untrained network.
+    """Return the schema of one row per trial, step, image and method; step 0 is the untrained network.
 
     `training_loss` is that of the update that led here, null at step 0; `epoch` counts from 0 and is that of the
     update. A method that adds up over training (`training_integrated_gradient`, `gradient_variance`) has one row
@@ -93,5 +93,5 @@ def training_results(shape: Shape) -> pa.Schema:
 
 
 def training_images() -> pa.Schema:
-    """The panel: the images whose attribution is followed."""
+    """Return the schema of the panel: the images whose attribution is followed."""
     return images_schema([required("trial", pa.string()), required("image_index", pa.int32())])

@@ -63,7 +63,7 @@ COMMON = [
 
 
 def images_schema(identity: Sequence[pa.Field]) -> pa.Schema:
-    """A schema of images/ that Hugging Face `datasets` opens as images without further code."""
+    """Return a schema of images/ that Hugging Face `datasets` opens as images without further code."""
     # Nullable, though never null: `datasets` decodes only columns that are as in a schema of its own.
     columns = [required("key", pa.string()), pa.field("image", IMAGE_TYPE), *identity]
     features = {"image": {"_type": "Image"}}

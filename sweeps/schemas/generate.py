@@ -14,7 +14,7 @@ _GENERATE_IDENTITY = [
 
 
 def generate_results(judges: Sequence[str]) -> pa.Schema:
-    """One row per class, seed and recipe; the judges' verdicts are structs with a field per judge.
+    """Return the schema of one row per class, seed and recipe; verdicts are structs with a field per judge.
 
     `seconds` is the image's share of its batch's time; the lists hold one entry per step, measured on the
     view of the image that the step itself saw.
@@ -43,7 +43,9 @@ def generate_results(judges: Sequence[str]) -> pa.Schema:
 
 
 def tune_results(judges: Sequence[str]) -> pa.Schema:
-    """Generation's columns; `settings` are those of the row's recipe, a `PyramidSettings` as JSON.
+    """Return the schema of generation and two columns more.
+
+    `settings` are those of the row's recipe, a `PyramidSettings` as JSON.
 
     `chunk` counts from 0 in the order in which every trial takes the classes. `attempt` is always 1: Ray Tune
     does not tell a trial that it was restarted.
@@ -53,7 +55,7 @@ def tune_results(judges: Sequence[str]) -> pa.Schema:
 
 
 def _judge_columns(judges: Sequence[str]) -> list[pa.Field]:
-    """Parquet has no struct without fields: without judges there are no columns."""
+    """Return no columns without judges: Parquet has no struct without fields."""
     if not judges:
         return []
     return [
@@ -63,7 +65,7 @@ def _judge_columns(judges: Sequence[str]) -> list[pa.Field]:
 
 
 def generate_images(num_classes: int) -> pa.Schema:
-    """The final image of each cell and, for chosen classes, its frames with all logits; `step` counts updates."""
+    """Return the schema of final images and, for chosen classes, frames; `step` counts updates."""
     return images_schema(
         [
             *_GENERATE_IDENTITY,

@@ -8,7 +8,7 @@ _MODIFY_IDENTITY = [required("image_index", pa.int32()), required("target", pa.i
 
 
 def modify_results() -> pa.Schema:
-    """One row per image and target class.
+    """Return the schema of one row per image and target class.
 
     `initial_` columns are of the image as it was, `prediction`, `confidence` and the target's `target_logit` and
     `target_probability` of the modified one rounded to 8 bits, as it is stored; all these in float32. `linf`,
@@ -53,7 +53,7 @@ def modify_results() -> pa.Schema:
 
 
 def modify_images() -> pa.Schema:
-    """The clean image, once a shard, and the modified ones; `kind` is `clean` or `modified`."""
+    """Return the schema of clean images, once a shard, and modified ones; `kind` is `clean` or `modified`."""
     return images_schema(
         [
             required("image_index", pa.int32()),

@@ -1,1 +1,1 @@
-"""A search over recipes by Ray Tune, and Tune without its noise."""
+"""The search for recipes: the space, the trials that Ray Tune starts and stops, and the ranking."""

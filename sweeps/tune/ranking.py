@@ -12,7 +12,7 @@ from sweeps.tune.space import changes
 from sweeps.tune.trial import Score, Search, read_score
 
 BEST_RECIPE = "best_recipe.yaml"
-NUM_SHOWN = 5
+NUM_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Ranked:
 
 
 def rank(run: RunDirectory, search: Search) -> list[Ranked]:
-    """The configurations that have seen classes: those that saw the most first, the most accurate ahead.
+    """Return the configurations by how many classes they have seen, then by accuracy.
 
     What saw fewer classes was stopped for being behind; its accuracy rests on less. The earlier sample,
     and the base before all, wins a tie.
@@ -42,7 +42,7 @@ def rank(run: RunDirectory, search: Search) -> list[Ranked]:
 
 
 def write_best(run: RunDirectory, best: Ranked, search: Search) -> str:
-    """Writes the settings of the best configuration into the run directory and returns the file's URL."""
+    """Write the settings of the best configuration into the run directory and return the file's URL."""
     score = best.score
     comment = f"{best.name}: {score.correct} of {score.count} images correct by {search.objective}"
     run.files.put(BEST_RECIPE, write_settings(best.settings, comment).encode())
@@ -50,12 +50,12 @@ def write_best(run: RunDirectory, best: Ranked, search: Search) -> str:
 
 
 def table(ranked: Sequence[Ranked], search: Search) -> str:
-    """The best few as lines: name, correct of seen, accuracy, and in what they differ from the base."""
+    """Return the best few as lines: name, correct of seen, accuracy, and how they differ from the base."""
     base_name, base = next(iter(search.configurations.items()))
-    shown = list(ranked[:NUM_SHOWN])
-    shown += [each for each in ranked[NUM_SHOWN:] if each.name == base_name]
+    listed = list(ranked[:NUM_LISTED])
+    listed += [each for each in ranked[NUM_LISTED:] if each.name == base_name]
     lines = [f"The best of {len(ranked)} configurations, by {search.objective}:"]
-    for each in shown:
+    for each in listed:
         score = each.score
         difference = "the base" if each.name == base_name else changes(each.settings, base)
         lines.append(f"  {each.name}  {score.correct:>3}/{score.count}  {score.accuracy:6.1%}  {difference}")
@@ -63,7 +63,7 @@ def table(ranked: Sequence[Ranked], search: Search) -> str:
 
 
 def usage(file: str, model: str, weights: str | None, image_size: int | None) -> str:
-    """The command that generates with the file, on the model and at the size for which it was found."""
+    """Return the command that generates with the file, on the model and at the size of the search."""
     options = {"--recipes": file, "--model": model, "--weights": weights, "--image-size": image_size}
     words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
     return shlex.join(["python", "sweeps/generate_all.py", *words])

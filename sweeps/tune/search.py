@@ -11,8 +11,8 @@ from ray.tune.schedulers import ASHAScheduler
 from cluster.pool import PoolOptions
 from sweeps.generate.job import Weights
 from sweeps.progress import Progress
+from sweeps.ray_tune import run_tune, tracebacks
 from sweeps.store import RunDirectory
-from sweeps.tune.session import run_tune, tracebacks
 from sweeps.tune.trial import Search, Trial
 
 # Of the configurations that reach a rung (1, 3, 9 ... chunks), about one in three goes on.
@@ -30,7 +30,7 @@ class Outcome:
 def run_trials(
     search: Search, weights: Weights, workers: PoolOptions, time_budget: float | None, progress: Progress
 ) -> Outcome:
-    """Tries the configurations until each is finished, stopped or failed, or the budget (seconds) spent."""
+    """Run the configurations until each is finished, stopped or failed, or the budget (seconds) spent."""
     deadline = None if time_budget is None else time.monotonic() + time_budget
     outcome = Outcome()
     report = _Report(search, progress, outcome, deadline)
@@ -66,13 +66,13 @@ class _Report(tune.Callback):
         self._reported: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune stores its callbacks for a restore of its own, which this search does without."""
+        """Return nothing: Tune stores its callbacks for a restore of its own, which this search does without."""
         return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A chunk is committed."""
+        """Count a chunk that was committed."""
         shard_id = self._chunk_id(trial, result["num_chunks"] - 1)
         if shard_id in self._reported:  # a restarted trial begins at its first chunk again
             return
@@ -87,7 +87,7 @@ class _Report(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial has seen all classes, was stopped as one of the poor, or ran out of time."""
+        """Report a trial that has seen all classes, was stopped for being behind, or ran out of time."""
         result, name = trial.last_result, trial.config["recipe"]
         missing = len(self._search.shards[name]) - result.get("num_chunks", 0)
         if missing and self._deadline is not None and time.monotonic() >= self._deadline:
@@ -95,10 +95,10 @@ class _Report(tune.Callback):
         self._outcome.decided.add(name)
         self._progress.drop(missing)
         stopped = f", stopped with {missing} chunks to go" if missing else ""
-        self._progress.say(f"{name}: {result['correct']} of {result['count']} correct{stopped}")
+        self._progress.log(f"{name}: {result['correct']} of {result['count']} correct{stopped}")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A trial failed as often as it may: the chunk that it failed at is recorded."""
+        """Record the chunk at which a trial failed as often as it may."""
         name, done = trial.config["recipe"], trial.last_result.get("num_chunks", 0)
         shard_id = self._chunk_id(trial, done)
         error = tracebacks(trial)
@@ -106,7 +106,7 @@ class _Report(tune.Callback):
         self._outcome.failed.add(name)
         self._progress.quarantine(shard_id)
         self._progress.drop(len(self._search.shards[name]) - done - 1)
-        self._progress.say(f"{name} failed {trial.num_failures} times: {error.strip().splitlines()[-1]}")
+        self._progress.log(f"{name} failed {trial.num_failures} times: {error.strip().splitlines()[-1]}")
 
     def _chunk_id(self, trial: TuneTrial, chunk: int) -> str:
         return self._search.shards[trial.config["recipe"]][chunk].id

@@ -20,7 +20,7 @@ class Range:
     scale: Literal["linear", "log", "integer"] = "linear"
 
     def at(self, share: float) -> float:
-        """The value that lies `share` in [0, 1) of the way up, to four digits: it is written into files."""
+        """Return the value at `share` in [0, 1) of the range, to four digits: it is written into files."""
         if self.scale == "integer":
             return math.floor(self.low + (self.high + 1 - self.low) * share)
         if self.scale == "log":
@@ -71,7 +71,7 @@ DEFAULT_PARAMETERS = (
 def sample_configurations(
     base: PyramidSettings, parameters: Sequence[str], num_samples: int, seed: int, image_size: int
 ) -> list[PyramidSettings]:
-    """The base itself and `num_samples - 1` samples in which a few of its `parameters` are drawn anew.
+    """Return the base itself and `num_samples - 1` samples in which a few `parameters` are drawn anew.
 
     All cost what the base costs. A draw is keyed by (seed, sample, field), so the first samples are the same
     among few and among many.
@@ -90,7 +90,7 @@ def _share(seed: int, index: int, name: str) -> float:
 
 
 def at_cost(settings: PyramidSettings, cost: int, image_size: int) -> PyramidSettings:
-    """The settings in as many steps as `cost` pixel-steps pay for, at least one."""
+    """Return the settings with as many steps as `cost` pixel-steps pay for, at least one."""
 
     def cost_of(num_steps: int) -> int:
         return pixel_steps(pyramid_recipe(replace(settings, num_steps=num_steps)), image_size)
@@ -101,7 +101,7 @@ def at_cost(settings: PyramidSettings, cost: int, image_size: int) -> PyramidSet
 
 
 def pixel_steps(recipe: Recipe, image_size: int) -> int:
-    """What an image costs: the pixels that the network sees, summed over the steps."""
+    """Return the cost of an image: the pixels that the network sees, summed over the steps."""
     total = 0
     for stage in recipe.stages:
         side = round(image_size * stage.resolution)
@@ -113,6 +113,6 @@ def pixel_steps(recipe: Recipe, image_size: int) -> int:
 
 
 def changes(settings: PyramidSettings, base: PyramidSettings) -> str:
-    """The fields in which the settings differ from the base: `step_size 0.3, noise 0.05`."""
+    """Return the fields in which the settings differ from the base: `step_size 0.3, noise 0.05`."""
     old = asdict(base)
     return ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if value != old[name])

@@ -11,8 +11,9 @@ import torch
 from ray import tune
 
 from attrib_core.generation import PyramidSettings
+from sweeps.columns import Columns
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
-from sweeps.generate.rows import Computed, Row
+from sweeps.generate.rows import JudgedShard
 from sweeps.plan import Shard
 from sweeps.schemas import tune_results
 from sweeps.store import RunDirectory
@@ -54,12 +55,13 @@ class Search:
     invocation: dict[str, Any] = field(default_factory=dict)
 
     def with_shards(self, planned: Iterable[Shard]) -> "Search":
-        """The search with the plan's shards, whose cells are numbers of chunks, by recipe."""
+        """Return the search with the plan's shards, whose cells are numbers of chunks, by recipe."""
         shards: dict[str, list[Shard]] = {name: [] for name in self.configurations}
         for shard in planned:
-            [[chunk]] = shard.cells
-            cells = tuple((IMAGE_SEED, index) for index in self.chunks[int(chunk)])
-            shards[shard.axes["recipe"]].append(Shard(shard.id, shard.axes | {"chunk": chunk}, cells))
+            [chunk] = shard.indices()
+            cells = tuple((IMAGE_SEED, index) for index in self.chunks[chunk])
+            recipe = shard.value("recipe", str)
+            shards[recipe].append(Shard(shard.id, {"recipe": recipe, "chunk": chunk}, cells))
         return replace(self, shards={name: tuple(chunks) for name, chunks in shards.items()})
 
 
@@ -70,20 +72,16 @@ class TuneJob(GenerateJob):
         super().__init__(search.settings, weights)
         self.configurations = search.configurations
 
-    def rows(self, computed: Computed, image_file: str, attempt: int) -> list[Row]:
+    def columns(self, judged: JudgedShard, image_file: str | None, attempt: int) -> Columns:
         added = {
             "sweep": "tune_recipe",
-            "chunk": computed.shard.axes["chunk"],
-            "settings": json.dumps(asdict(self.configurations[computed.recipe_name])),
+            "chunk": judged.shard.value("chunk", int),
+            "settings": json.dumps(asdict(self.configurations[judged.axes.recipe])),
         }
-        return [row | added for row in super().rows(computed, image_file, attempt)]
+        return super().columns(judged, image_file, attempt) | added
 
-    def schema(self) -> pa.Schema:
-        return tune_results(tuple(self.judges))
-
-    def batch_size(self, recipe_name: str, num_cells: int) -> int:
-        """Measured once, for the base: measuring each configuration would cost a third of its first chunk."""
-        return super().batch_size(next(iter(self.configurations)), num_cells)
+    def schema(self, judges: Sequence[str]) -> pa.Schema:
+        return tune_results(judges)
 
 
 class Trial(tune.Trainable):
@@ -95,7 +93,7 @@ class Trial(tune.Trainable):
     def setup(  # type: ignore[override]  # `tune.with_parameters` adds what the base class does not know
         self, config: dict[str, Any], search: Search, weights: Weights
     ) -> None:
-        """Called once in an actor, with what `tune.with_parameters` put into the object store."""
+        """Prepare the actor, once, with what `tune.with_parameters` put into the object store."""
         self._search = search
         self._run = RunDirectory(search.settings.output)
         self._run.check_seen(search.invocation)
@@ -104,12 +102,12 @@ class Trial(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next configuration, in the same actor."""
+        """Take the next configuration, in the same actor."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Makes or reads one chunk and reports the score of all chunks so far."""
+        """Make or read one chunk and return the score of all chunks so far."""
         shard = self._shards[self._num_chunks]
         score = read_score(self._run, shard.id, self._search.objective)
         is_new = score is None
@@ -134,14 +132,14 @@ class Trial(tune.Trainable):
         self._score, self._num_chunks = Score(), 0
 
     def _commit(self, shard: Shard) -> None:
-        """Commits the chunk, unless another attempt was first: what counts is what is committed."""
+        """Commit the chunk, unless another attempt was first: what counts is what is committed."""
         if self._job is None:
             self._job = TuneJob(self._search, self._weights)
         self._job.commit(self._job.compute(shard), ATTEMPT)
 
 
 def read_score(run: RunDirectory, shard_id: str, judge: str) -> Score | None:
-    """The judge's score of a committed shard; None where it is not committed."""
+    """Read the judge's score of a committed shard; None where it is not committed."""
     content = run.files.read_if_present(f"results/{shard_id}.parquet")
     if content is None:
         return None

@@ -128,9 +128,9 @@ def write_fashion_mnist() -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def local_cluster() -> Iterator[None]:
-    """A cluster of two workers that all sweeps of a module share: a start of Ray takes seconds."""
+    """A cluster of two workers that all sweeps of these tests share: a start of Ray takes seconds."""
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with connect("local", num_cpus=2):
         yield

@@ -15,7 +15,7 @@ from analysis.load import images
 from attrib_core.attribution import METHODS, AttributionSettings, attribute, deletion_and_insertion
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
-from attrib_core.execution import choose_execution
+from attrib_core.prepared import prepare
 from sweeps.attribute_all import main
 from sweeps.schemas import IDENTITY, attribute_images, attribute_results
 from sweeps.store import RunDirectory
@@ -113,15 +113,12 @@ def test_results_have_a_row_for_each_image_method_and_target(finished_run) -> No
 
 @pytest.mark.parametrize("target", ["label", "predicted", "loss"])
 def test_rows_say_what_the_library_finds(target, finished_run) -> None:
-    execution = choose_execution("cpu")
-    classifier = execution.prepare(load_classifier("fashion_deep"))
+    model = prepare(load_classifier("fashion_deep"), device="cpu")
     images_in = clean_images(NUM_IMAGES)
     labels = torch.from_numpy(load_dataset("fashion_mnist").labels[:NUM_IMAGES])
     frame = rows(finished_run).query("target == @target")
     methods = sorted(frame["method"].unique())
-    found = attribute(
-        classifier, images_in, labels, methods, target=target, settings=SETTINGS, execution=execution
-    )
+    found = attribute(model, images_in, labels, methods, target=target, settings=SETTINGS)
     for method in methods:
         stored = frame[frame["method"] == method]
         assert stored["prediction"].tolist() == found.prediction.tolist()
@@ -132,9 +129,7 @@ def test_rows_say_what_the_library_finds(target, finished_run) -> None:
         assert (error <= 1e-3 * stored["attribution_scale"]).all(), method
         # What lowers the loss speaks for the class; an absolute value says nothing of the direction.
         support = -values if target == "loss" and method != "abs_gradient_x_input" else values
-        deletion, insertion = deletion_and_insertion(
-            classifier, images_in, support, found.prediction, execution=execution
-        )
+        deletion, insertion = deletion_and_insertion(model, images_in, support, found.prediction)
         np.testing.assert_allclose(stored["deletion_score"], deletion, atol=1e-4)
         np.testing.assert_allclose(stored["insertion_score"], insertion, atol=1e-4)
 

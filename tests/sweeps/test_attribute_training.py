@@ -19,7 +19,7 @@ from analysis.load import images
 from attrib_core.attribution import AttributionSettings, attribute
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
-from attrib_core.execution import choose_execution
+from attrib_core.prepared import prepare
 from attrib_core.training.state import digest
 from sweeps.attribute_training import AttributeTrainingOptions, main, read_inputs
 from sweeps.schemas import IDENTITY, training_results
@@ -120,16 +120,14 @@ def test_the_first_and_last_states_are_those_of_the_tape(finished_run, data_root
     dataset = load_dataset("fashion_mnist", root=data_root)
     for step in (0, NUM_STEPS):
         weights = finished_run / "tapes" / TRIAL / "checkpoints" / f"step-{step:08d}.safetensors"
-        execution = choose_execution("cpu")
-        classifier = execution.prepare(load_classifier("fashion_deep", weights=str(weights)))
-        pixels = torch.from_numpy(dataset.images(PANEL, View.of(classifier)))
+        model = prepare(load_classifier("fashion_deep", weights=str(weights)), device="cpu")
+        pixels = torch.from_numpy(dataset.images(PANEL, View.of(model.classifier)))
         found = attribute(
-            classifier,
-            execution.images(pixels).float() / 255,
+            model,
+            pixels.float() / 255,
             torch.from_numpy(dataset.labels[list(PANEL)]),
             ["gradient_x_input", "loss_gradient"],
             settings=AttributionSettings(),
-            execution=execution,
         )
         frame = rows(finished_run).query("step == @step")
         for method, expected in found.values.items():

@@ -158,5 +158,5 @@ def test_a_terminal_is_told_no_control_characters(text: str, printed: str) -> No
 def test_what_a_sweep_says_is_printed_literally() -> None:
     progress = Progress("attack", 1, lambda _progress: None)
     progress.console = Console(file=io.StringIO(), force_terminal=True)
-    progress.say("class [red]x[/red] [/] \x1b[31m :smile:")
+    progress.log("class [red]x[/red] [/] \x1b[31m :smile:")
     assert progress.console.file.getvalue() == "class [red]x[/red] [/] \\x1b[31m :smile:\n"

@@ -14,8 +14,8 @@ import torch
 from analysis.load import images
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
-from attrib_core.execution import choose_execution
 from attrib_core.generation.modification import NEVER, ModificationSettings, modify
+from attrib_core.prepared import prepare
 from sweeps.modify_all import main
 from sweeps.schemas import IDENTITY, modify_images, modify_results
 from sweeps.store import RunDirectory
@@ -96,15 +96,14 @@ def test_results_have_a_row_for_each_image_and_target(finished_run) -> None:
 
 
 def test_rows_say_what_the_library_finds(finished_run) -> None:
-    classifier, execution = load_classifier("fashion_deep"), choose_execution("cpu")
+    model = prepare(load_classifier("fashion_deep"), device="cpu")
     images_in = torch.from_numpy(load_dataset("fashion_mnist").images(range(NUM_IMAGES), VIEW)).float() / 255
     for target in TARGETS:
         found = modify(
-            execution.prepare(classifier),
+            model,
             images_in,
             torch.full((NUM_IMAGES,), target),
             settings=ModificationSettings(num_steps=NUM_STEPS),
-            execution=execution,
         )
         frame = rows(finished_run).query("target == @target")
         assert frame["first_hit_step"].fillna(NEVER).tolist() == found.first_hit_step.tolist()

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 
+from sweeps.cli import SweepOptions
 from sweeps.plan import Axes
 from sweeps.record import merge, plan_of
+from sweeps.runner import chosen_batch_size
 from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds, axis_kinds
+from sweeps.store import RunDirectory
 
 KINDS = AXIS_KINDS["modify"]
 
 
 @dataclass(frozen=True)
-class Request:
+class Modification:
     """What a modification sweep asks of its run directory."""
 
     images: tuple[int, ...] = (0, 1, 2)
@@ -21,30 +24,48 @@ class Request:
     name: str = "modify"
     settings: dict[str, Any] = field(default_factory=lambda: {"model": "a"})
     definitions: dict[str, str] = field(default_factory=dict)
+    batch_size: int | None = None
 
     @property
-    def boxes(self) -> tuple[Axes, ...]:
+    def requested(self) -> tuple[Axes, ...]:
         return ({"target": (3,), "image_index": self.images},)
 
 
 def test_a_new_record_holds_the_kinds_of_the_axes():
-    record = merge(None, Request(), 2)
+    record = merge(None, Modification(), 2)
     assert record["axis_kinds"] == {"group": ["target"], "cells": ["image_index"], "whole": []}
     assert axis_kinds(record) == KINDS
 
 
 def test_a_record_of_an_earlier_version_gains_them_and_keeps_its_shards():
-    new = merge(None, Request(), 2)
+    new = merge(None, Modification(), 2)
     old = {key: value for key, value in new.items() if key != "axis_kinds"}
     assert axis_kinds(old) == KINDS
-    assert merge(old, Request(), 2) == new
+    assert merge(old, Modification(), 2) == new
     shards = [shard.id for shard in plan_of(new, KINDS).shards()]
-    grown = merge(old, Request(images=(0, 1, 2, 3)), 2)
+    grown = merge(old, Modification(images=(0, 1, 2, 3)), 2)
     assert [shard.id for shard in plan_of(grown, KINDS).shards()][: len(shards)] == shards
 
 
 def test_a_sweep_with_other_kinds_is_refused():
-    record = merge(None, Request(), 2)
+    record = merge(None, Modification(), 2)
     other = AxisKinds(group=("target",), cells=("image_index",), whole=("epsilon",))
     with pytest.raises(ValueError, match="axis_kinds: the directory was made with"):
-        merge(record, Request(kinds=other), 2)
+        merge(record, Modification(kinds=other), 2)
+
+
+def test_a_batch_size_that_was_given_is_recorded_and_the_last_one_counts():
+    record = merge(None, Modification(), 2)
+    assert "batch_size" not in record
+    assert merge(record, Modification(batch_size=8), 2)["batch_size"] == 8
+    assert merge(record | {"batch_size": 8}, Modification(), 2)["batch_size"] == 8
+    assert merge(record | {"batch_size": 8}, Modification(batch_size=4), 2)["batch_size"] == 4
+
+
+def test_a_command_without_a_batch_size_uses_the_recorded_one(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    given = {"output": str(run.url)}
+    assert chosen_batch_size(SweepOptions(**given)) is None
+    run.update_sweep(lambda _: {"batch_size": 8})
+    assert chosen_batch_size(SweepOptions(**given)) == 8
+    assert chosen_batch_size(SweepOptions(**given, batch_size=4)) == 4

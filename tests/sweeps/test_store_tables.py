@@ -51,16 +51,16 @@ def test_no_rows_become_an_empty_table_of_the_schema() -> None:
     [
         (ROW | {"colour": 1}, "row 1: unknown key 'colour'"),
         ({name: value for name, value in ROW.items() if name != "count"}, "row 1: key 'count' is missing"),
-        (ROW | {"judge": {}}, "row 1, 'judge': key 'a' is missing"),
-        (ROW | {"judge": {"a": 2, "b": 3}}, "row 1, 'judge': unknown key 'b'"),
-        (ROW | {"count": 1.5}, "row 1, 'count': 1.5 is not an integer"),
+        (ROW | {"judge": {}}, "column 'judge', row 1: key 'a' is missing"),
+        (ROW | {"judge": {"a": 2, "b": 3}}, "column 'judge', row 1: unknown key 'b'"),
+        (ROW | {"count": 1.5}, "column 'count', row 1: 1.5 is not an integer"),
         (ROW | {"count": 2**40}, "column 'count'"),
         (ROW | {"name": 3}, "column 'name'"),
-        (ROW | {"name": None}, "row 1, 'name': null"),
-        (ROW | {"judge": None}, "row 1, 'judge': null"),
-        (ROW | {"judge": {"a": None}}, "row 1, 'judge', 'a': null"),
-        (ROW | {"judge": {"a": 1.5}}, "row 1, 'judge', 'a': 1.5 is not an integer"),
-        (ROW | {"steps": [1, 1.5]}, "row 1, 'steps': 1.5 is not an integer"),
+        (ROW | {"name": None}, "column 'name', row 1: null"),
+        (ROW | {"judge": None}, "column 'judge', row 1: null"),
+        (ROW | {"judge": {"a": None}}, "column 'judge', row 1, 'a': null"),
+        (ROW | {"judge": {"a": 1.5}}, "column 'judge', row 1, 'a': 1.5 is not an integer"),
+        (ROW | {"steps": [1, 1.5]}, "column 'steps', row 1: 1.5 is not an integer"),
     ],
 )
 def test_a_row_that_differs_from_the_schema_is_refused_by_the_name_of_its_key(row, complaint) -> None:
@@ -143,3 +143,17 @@ def test_columns_that_a_schema_cannot_hold_are_refused(changed, message) -> None
 def test_a_missing_column_is_refused() -> None:
     with pytest.raises(ValueError, match="columns: key 'label' is missing"):
         columns_table({"name": "fgsm", "epsilon": 0.1}, COLUMNS, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "complaint"),
+    [
+        ("label", [1.5, 2], "column 'label', row 0: 1.5 is not an integer"),
+        ("label", [1, None], "column 'label', row 1: null, where the schema allows none"),
+        ("name", ["fgsm"], "column 'name': 1 values for 2 rows"),
+    ],
+)
+def test_a_list_is_checked_value_by_value(column, values, complaint) -> None:
+    columns = {"name": "fgsm", "epsilon": 0.1, "label": 3} | {column: values}
+    with pytest.raises(ValueError, match=complaint):
+        columns_table(columns, COLUMNS, 2)

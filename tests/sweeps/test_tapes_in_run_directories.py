@@ -7,9 +7,9 @@ import pytest
 from attrib_core.execution import choose_execution
 from attrib_core.training import Tape
 from attrib_core.training.state import digest, weights_of
+from sweeps.attribute.training.grid import TrainingInputs
 from sweeps.attribute_training import AttributeTrainingOptions, read_inputs
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingInputs
 
 
 @pytest.fixture

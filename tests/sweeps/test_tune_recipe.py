@@ -2,13 +2,11 @@
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +15,6 @@ import yaml
 
 from attrib_core.generation import PyramidSettings
 from attrib_core.generation.recipe_files import settings_digest
-from cluster.session import connect
 from sweeps.cli import run_command
 from sweeps.generate_all import GenerateOptions, generation_sweep
 from sweeps.runner import run_sweep
@@ -43,21 +40,12 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        if "RAY_AUTH_TOKEN" not in os.environ:
-            patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # none is written into the home folder
-        with connect("local", num_cpus=2):
-            yield
-
-
 def tune(output: Path, *options: str) -> int:
     return run_command(TuneOptions, run_search, [*TINY, "--output", str(output), *options])
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(local_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search. At four steps of 64 pixels nothing is recognised, so ties keep all trials going."""
     output = tmp_path_factory.mktemp("finished") / "tune"
     assert tune(output) == 0

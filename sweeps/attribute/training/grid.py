@@ -44,13 +44,13 @@ class TrainingInputs:
     segment: int  # updates between two checkpoints
 
     def trainer(self, trial: Trial, execution: Execution) -> Trainer:
-        """The training of a trial, before its first update."""
+        """Return the training of a trial, before its first update."""
         train = self.data[trial.dataset].train
         network = initial_network(trial.model, len(train.class_names), trial.settings.seed)
         return Trainer(network, _preprocessing(trial.model), train, trial.settings, execution)
 
     def header(self, trial: Trial, *, device: str, threads: int) -> TapeHeader:
-        """The header of the trial's tape, recorded on this device with so many CPU threads."""
+        """Return the header of the trial's tape, recorded on this device with so many CPU threads."""
         train = self.data[trial.dataset].train
         return TapeHeader(
             model=trial.model,
@@ -64,20 +64,20 @@ class TrainingInputs:
         )
 
     def num_steps(self, trial: Trial) -> int:
-        """Updates of a training."""
+        """Return the number of updates of a training."""
         settings = trial.settings
         return settings.epochs * -(-len(self.data[trial.dataset].train) // settings.batch_size)
 
     def num_segments(self, trial: Trial) -> int:
-        """Stretches between two checkpoints."""
+        """Return the number of stretches between two checkpoints."""
         return -(-self.num_steps(trial) // self.segment)
 
     def view(self, trial: Trial) -> View:
-        """How its network looks at an image."""
+        """Return how the trial's network looks at an image."""
         return View.of_preprocessing(_preprocessing(trial.model))
 
     def image_shape(self) -> tuple[int, int, int]:
-        """`[C, H, W]`, the same for all trials; ValueError where they differ: a column has one shape."""
+        """Return `[C, H, W]`, which is the same for all trials: a column has one shape. Else raise ValueError."""
         views = {trial.model: self.view(trial) for trial in self.trials.values()}
         shapes = {name: (view.channels, view.image_size, view.image_size) for name, view in views.items()}
         if len(set(shapes.values())) > 1:
@@ -95,7 +95,7 @@ def grid(
     seeds: Sequence[int],
     settings: TrainingSettings,
 ) -> dict[str, Trial]:
-    """All trials of the grid by name; ValueError where two names are alike."""
+    """Return all trials of the grid by name. Raises ValueError where two would have the same name."""
     trials: dict[str, Trial] = {}
     for model, dataset, learning_rate, seed in product(models, datasets, learning_rates, seeds):
         words = (model, dataset, f"lr{learning_rate:.6g}", f"s{seed}")

@@ -13,6 +13,7 @@ from attrib_core.attribution import Attributions, AttributionSettings, Target, a
 from attrib_core.classifiers import Classifier
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
+from attrib_core.prepared import PreparedModel, default_batch_size
 from attrib_core.training import SUMMED_METHODS, GradientSums, Trainer, Update
 from sweeps.attribute.columns import attribution_columns
 
@@ -30,9 +31,14 @@ class Panel:
     images: Tensor
     labels: Tensor
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`[C, H, W]`."""
+        return self.pixels.shape[1], self.pixels.shape[2], self.pixels.shape[3]
+
     @classmethod
     def read(cls, dataset: Dataset, indices: Sequence[int], view: View, execution: Execution) -> "Panel":
-        """The images of a data set by index."""
+        """Read images of a data set by index."""
         pixels = dataset.images(indices, view)
         return cls(
             indices=tuple(indices),
@@ -89,15 +95,17 @@ class Follower:
     def __init__(
         self, classifier: Classifier, panel: Panel, settings: FollowSettings, execution: Execution
     ) -> None:
-        self._classifier, self._panel = classifier, panel
-        self._settings, self._execution = settings, execution
+        # Not `prepare`, which may copy weights: the classifier shares those of the network in training.
+        batch_size = default_batch_size(execution.device, panel.image_shape, len(panel.indices))
+        self._model = PreparedModel(classifier, execution, batch_size)
+        self._panel, self._settings = panel, settings
         self._unpacked: dict[str, list[Tensor]] = {name: [] for name in settings.methods_by_state}
         self.followed = Followed(packed={name: [] for name in settings.methods_by_state})
         if settings.summed_methods:
             self.followed.sums = GradientSums.zeros(*panel.images.shape)
 
     def observe(self, step: int, update: Update | None) -> None:
-        """Takes in the state after `step` updates, of which `update` was the last."""
+        """Attribute the state after `step` updates, of which `update` was the last."""
         settings, followed = self._settings, self.followed
         is_recorded = step % settings.every == 0 and bool(settings.methods_by_state)
         methods = settings.methods_by_state if is_recorded else ()
@@ -123,20 +131,19 @@ class Follower:
                 self._pack()
 
     def finish(self) -> Followed:
-        """All that was seen, packed."""
+        """Return all that was observed, packed."""
         self._pack()
         return self.followed
 
     def _attribute(self, methods: Sequence[str], step: int) -> Attributions:
         try:
             return attribute(
-                self._classifier,
+                self._model,
                 self._panel.images,
                 self._panel.labels,
                 methods,
                 target=self._settings.target,
                 settings=self._settings.attribution,
-                execution=self._execution,
                 keys=self._panel.indices,
             )
         except ValueError as error:  # logits that are no numbers
@@ -150,7 +157,7 @@ class Follower:
 
 
 def follow(trainer: Trainer, until: int, followers: Sequence[Follower]) -> float | None:
-    """Trains up to step `until`, showing every state on the way, the untrained one too, to the followers.
+    """Train up to step `until`; let the followers observe every state on the way, the untrained one too.
 
     Returns the loss of the last update, None where there was none.
     """

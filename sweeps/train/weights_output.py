@@ -16,7 +16,7 @@ class WeightsOutput:
     """A file, and a folder of checkpoints or none. Every file appears whole or not at all."""
 
     def __init__(self, path: Path, checkpoints: Path | None, every: int | None, overwrite: bool) -> None:
-        """ValueError for what no training could write to; nothing is touched yet."""
+        """Raise ValueError for what no training could write to; nothing is touched yet."""
         if path.suffix != SUFFIX:
             raise ValueError(f"output={str(path)!r}: accepted are files that end in {SUFFIX}")
         if path.is_dir():
@@ -35,7 +35,7 @@ class WeightsOutput:
         self._num_checkpoints = 0
 
     def prepare(self) -> None:
-        """Makes the folders and clears old checkpoints away; ValueError where nothing can be written."""
+        """Make the folders and clear old checkpoints away. Raises ValueError where nothing can be written."""
         _make_writable("output", self._path.parent)
         if self._checkpoints is not None:
             _make_writable("checkpoints", self._checkpoints)
@@ -44,18 +44,18 @@ class WeightsOutput:
                 path.unlink()
 
     def checkpoint(self, network: nn.Module, step: int, steps_per_epoch: int, num_steps: int) -> None:
-        """Writes the weights if a checkpoint is due; the first and the last state always are one."""
+        """Write the weights if a checkpoint is due; the first and the last state always are one."""
         if self._checkpoints is None or (step % (self._every or steps_per_epoch) and step != num_steps):
             return
         write_weights(self._checkpoints / CHECKPOINT.format(step=step), network, {"step": str(step)})
         self._num_checkpoints += 1
 
     def finish(self, network: nn.Module, metadata: dict[str, str]) -> None:
-        """Writes the trained weights."""
+        """Write the trained weights."""
         write_weights(self._path, network, metadata)
 
-    def kept(self) -> str:
-        """What is there after a training that did not end, in words."""
+    def remains(self) -> str:
+        """Return in words what an unfinished training has left."""
         if self._num_checkpoints:
             count = f"{self._num_checkpoints} checkpoint{'s' * (self._num_checkpoints > 1)}"
             return f"Kept: {count} in {self._checkpoints}; {self._path} was not written"
@@ -66,7 +66,7 @@ class WeightsOutput:
 
 
 def write_weights(path: Path, network: nn.Module, metadata: dict[str, str]) -> None:
-    """Writes a state dict as safetensors, under a temporary name until it is whole."""
+    """Write a state dict as safetensors, under a temporary name until it is whole."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = _in_fixed_order(safetensors.torch.save(state, metadata))
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
@@ -82,7 +82,7 @@ def write_weights(path: Path, network: nn.Module, metadata: dict[str, str]) -> N
 
 
 def _in_fixed_order(content: bytes) -> bytes:
-    """A safetensors file with sorted metadata, which the library writes in an order of chance."""
+    """Return a safetensors file with its metadata sorted, which the library writes in a random order."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -1,4 +1,4 @@
-"""A training from its data to its file of weights, telling how it goes."""
+"""A training from its data to its file of weights, with lines that say how it goes."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ from attrib_core.training import (
     initial_network,
 )
 from sweeps.ranges import parse_names
-from sweeps.training.weights_output import WeightsOutput
+from sweeps.train.weights_output import WeightsOutput
 
 DATASETS = {
     "fashion_deep": "fashion_mnist",
@@ -34,7 +34,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSource:
-    """The data that a user asked for; `splits` are those to train on and to test on."""
+    """The data to learn from; `splits` are those to train on and to test on."""
 
     dataset: str | None
     root: Path | None
@@ -42,7 +42,7 @@ class TrainingSource:
     classes: str | None
 
     def load(self) -> tuple[Dataset, Dataset]:
-        """Training and test set; ValueError where there is none or their classes differ."""
+        """Return training and test set. Raises ValueError if there is none or their classes differ."""
         if self.dataset is None:
             raise ValueError(f"dataset: needed for a model other than {', '.join(DATASETS)}")
         train, test = (load_dataset(self.dataset, split=split, root=self.root) for split in self.splits)
@@ -78,7 +78,7 @@ class TrainingRun:
         return f"{self._trainer.step} of {self._trainer.num_steps} updates"
 
     def train(self) -> None:
-        """Trains to the end, writing checkpoints and, last, the weights."""
+        """Train to the end, writing checkpoints and, last, the weights."""
         trainer = self._trainer
         self._checkpoint()
         for epoch in range(trainer.settings.epochs):
@@ -97,13 +97,13 @@ class TrainingRun:
         print(f"{self._output}: test accuracy {share:.2%} on {len(self._test_set):,} images")
 
     def _train_epoch(self) -> float:
-        """Trains for an epoch; returns the mean loss over its updates."""
-        trainer, losses, told = self._trainer, [], time.monotonic()
+        """Train for an epoch and return the mean loss over its updates."""
+        trainer, losses, last_line = self._trainer, [], time.monotonic()
         for _ in range(trainer.steps_per_epoch):
             losses.append(trainer.advance().loss)
             self._checkpoint()
-            if time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                told = time.monotonic()
+            if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
                 print(f"  {self.progress}, loss {losses[-1]:.4f}", flush=True)
         return sum(losses) / len(losses)
 
@@ -112,14 +112,14 @@ class TrainingRun:
         self._output.checkpoint(trainer.network, trainer.step, trainer.steps_per_epoch, trainer.num_steps)
 
     def _check_finite(self) -> None:
-        """The last update is followed by no loss that would tell."""
+        """Raise DivergedError for weights that are no numbers: no loss follows the last update to show them."""
         if not all(bool(tensor.isfinite().all()) for tensor in self._trainer.network.state_dict().values()):
             raise DivergedError(
                 "the last update made weights that are no numbers; try a smaller learning rate"
             )
 
     def _metadata(self, test_accuracy: float) -> dict[str, str]:
-        """What made the weights. No time: the same command writes the same bytes."""
+        """Return what made the weights. It holds no time, so that the same command writes the same bytes."""
         settings = self._trainer.settings
         return {
             "model": self._model,

@@ -1,4 +1,4 @@
-"""A Tune trial: one training, recorded as a tape, followed by the panel on the way where that is asked for."""
+"""A Tune trial: one training, recorded as a tape, followed by the panel on the way where that is requested for."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,10 +7,11 @@ import torch
 from ray import tune
 
 from attrib_core.training import Tape, TapeHeader
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel import follow
+from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
+from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.plan import Shard
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.panel import follow
-from sweeps.training.segment_job import SegmentJob, SegmentJobSettings
 
 ATTEMPT = 1  # Ray Tune restarts a trial without saying so
 
@@ -31,21 +32,21 @@ class TapeTrial(tune.Trainable):
         passing: Passing,
         check_node: Callable[[], None],
     ) -> None:
-        """Called once in an actor, with what `tune.with_parameters` put into the object store."""
+        """Build the job, once in an actor, from what `tune.with_parameters` put into the object store."""
         check_node()
         self._job, self._passing = SegmentJob(settings, inputs), passing
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next training, in the same actor."""
+        """Take the next training, in the same actor."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains for a segment and records where that leads."""
+        """Train for a segment and record the state at its end."""
         trainer, header = self._trainer, self._tape.header
         shards = self._passing.get(self._trial.name, {}).get(trainer.step // header.segment, ())
-        followers = [self._job.follower(shard, self._classifier) for shard in shards]
+        followers = [self._job.follower(SegmentAxes.of(shard), self._classifier) for shard in shards]
         loss = follow(trainer, min(trainer.step + header.segment, trainer.num_steps), followers)
         begin_digest, self._digest = self._digest, self._tape.write(trainer)
         for shard, follower in zip(shards, followers, strict=True):
@@ -69,19 +70,19 @@ class TapeTrial(tune.Trainable):
 
 
 def open_or_begin(job: SegmentJob, trial: Trial) -> Tape:
-    """The trial's tape; ValueError where another training lies in its place."""
+    """Return the trial's tape. Raises ValueError where the tape of another training lies in its place."""
     device = job.training_execution.device.type
-    asked = job.inputs.header(trial, device=device, threads=job.settings.threads)
+    requested = job.inputs.header(trial, device=device, threads=job.settings.threads)
     tape = Tape.open(job.run.files, trial.tape_folder)
     if tape is None:
-        return Tape.begin(job.run.files, trial.tape_folder, asked)
-    refuse_other_training(tape.header, asked, trial)
+        return Tape.begin(job.run.files, trial.tape_folder, requested)
+    refuse_other_training(tape.header, requested, trial)
     return tape
 
 
-def refuse_other_training(recorded: TapeHeader, asked: TapeHeader, trial: Trial) -> None:
-    """ValueError that names the field in which a recorded training differs from the one asked for."""
-    if difference := recorded.difference(asked):
+def refuse_other_training(recorded: TapeHeader, requested: TapeHeader, trial: Trial) -> None:
+    """Raise a ValueError that names the field in which a recorded training differs from the requested one."""
+    if difference := recorded.difference(requested):
         raise ValueError(
             f"{trial.tape_folder}: the tape is of another training: {difference}; choose another --output"
         )

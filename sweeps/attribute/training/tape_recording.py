@@ -9,15 +9,16 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from attrib_core.training import SUMMED_METHODS, Tape
 from cluster.pool import PoolOptions, headline
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.segment_job import SegmentJobSettings
+from sweeps.attribute.training.segment_rows import SegmentAxes
+from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_other_training
 from sweeps.plan import Shard
+from sweeps.ray_tune import run_tune, tracebacks
 from sweeps.runner import Preparation
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.segment_job import SegmentJobSettings
-from sweeps.training.tape_trial import Passing, TapeTrial, refuse_other_training
-from sweeps.tune.session import run_tune, tracebacks
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0
 # One forward and backward pass a state: cheaper as the training passes than to train again for it.
 ONE_PASS_METHODS = frozenset(
@@ -33,28 +34,28 @@ ONE_PASS_METHODS = frozenset(
 
 
 def refuse_other_tapes(run: RunDirectory, inputs: TrainingInputs) -> None:
-    """ValueError for a tape of another training in a trial's place, and for one that cannot be read."""
+    """Raise ValueError for a tape of another training in a trial's place, and for one that cannot be read."""
     for trial in inputs.trials.values():
         tape = Tape.open(run.files, trial.tape_folder)
         if tape is not None:
-            asked = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
-            refuse_other_training(tape.header, asked, trial)
+            requested = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
+            refuse_other_training(tape.header, requested, trial)
 
 
 def _incomplete(run: RunDirectory, inputs: TrainingInputs) -> list[Trial]:
-    """The trials whose tapes are not complete."""
+    """Return the trials whose tapes are not complete."""
     tapes = {trial: Tape.open(run.files, trial.tape_folder) for trial in inputs.trials.values()}
     return [trial for trial, tape in tapes.items() if tape is None or not tape.is_complete]
 
 
 def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparation: Preparation) -> None:
-    """Completes all tapes. Shards that cost little beside the training are computed and committed as it passes."""
+    """Complete all tapes. Cheap shards are computed and committed while the training is recorded."""
     trials = _incomplete(RunDirectory(settings.output), inputs)
     if not trials:
         return
-    workers, say = preparation.workers, preparation.say
+    workers, log = preparation.workers, preparation.log
     passing = _passing(preparation.shards, trials, workers)
-    say(
+    log(
         f"training: {len(trials)} of {len(inputs.trials)} tapes are to be recorded in {settings.output}/tapes/"
     )
     trainable = tune.with_parameters(
@@ -63,12 +64,12 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)
     space = {"trial": tune.grid_search([trial.name for trial in trials])}
-    report = _Report({trial.name: inputs.num_steps(trial) for trial in trials}, say)
+    report = _Report({trial.name: inputs.num_steps(trial) for trial in trials}, log)
     run_tune(tune.with_resources(trainable, resources), space, config, report, workers.max_attempts - 1)
 
 
 def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOptions) -> Passing:
-    """The shards of one segment that are better computed as it is recorded than from the tape.
+    """Return the shards that are better computed while their segment is recorded than from the tape.
 
     With as many trainings as workers no worker is left to play tapes meanwhile; and what costs less than the
     training itself is cheaper than to train again.
@@ -77,11 +78,11 @@ def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOpti
     names = {trial.name for trial in trials}
     passing: dict[str, dict[int, tuple[Shard, ...]]] = {}
     for shard in shards:
-        name = shard.axes["trial"]
-        is_cheap = ONE_PASS_METHODS.issuperset(shard.axes["method"])
-        if name in names and len(shard.cells) == 1 and (is_full or is_cheap):
-            segment = int(shard.cells[0][0])
-            by_segment = passing.setdefault(name, {})
+        axes = SegmentAxes.of(shard)
+        is_cheap = ONE_PASS_METHODS.issuperset(axes.methods)
+        if axes.trial in names and len(axes.segments) == 1 and (is_full or is_cheap):
+            [segment] = axes.segments
+            by_segment = passing.setdefault(axes.trial, {})
             by_segment[segment] = (*by_segment.get(segment, ()), shard)
     return passing
 
@@ -89,26 +90,26 @@ def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOpti
 class _Report(tune.Callback):
     """Turns Tune's events into lines."""
 
-    def __init__(self, num_steps: dict[str, int], say: Say) -> None:
-        self._num_steps, self._say = num_steps, say
-        self._told = time.monotonic()
+    def __init__(self, num_steps: dict[str, int], log: Log) -> None:
+        self._num_steps, self._log = num_steps, log
+        self._last_line = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune stores its callbacks for a restore of its own, which the tapes do without."""
+        """Return nothing: Tune stores its callbacks for a restore of its own, which the tapes do without."""
         return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A segment is recorded."""
+        """Report a segment that was recorded, not too often."""
         name = trial.config["trial"]
-        if result["done"] or time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
+        if result["done"] or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
             done, num_steps = result["num_updates"], self._num_steps[name]
             loss = "" if result["loss"] is None else f", loss {result['loss']:.4f}"
-            self._say(f"training: {name}: {done} of {num_steps} updates{loss}")
+            self._log(f"training: {name}: {done} of {num_steps} updates{loss}")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A training failed as often as it may; the shards behind its last checkpoint will say so."""
+        """Report a training that failed as often as it may. The shards behind its last checkpoint fail later."""
         name = trial.config["trial"]
-        self._say(f"training: {name} failed {trial.num_failures} times: {headline(tracebacks(trial))}")
+        self._log(f"training: {name} failed {trial.num_failures} times: {headline(tracebacks(trial))}")

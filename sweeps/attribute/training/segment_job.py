@@ -1,8 +1,7 @@
 """The actor's side of attribution along training: plays segments of tapes and follows the panel."""
 
-import time
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -10,11 +9,12 @@ import torch
 from attrib_core.classifiers import Classifier
 from attrib_core.execution import Precision, choose_execution
 from attrib_core.training import Tape, TapeError, Trainer, live_classifier
+from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel import Followed, Follower, FollowSettings, Panel, follow
+from sweeps.attribute.training.segment_rows import FollowedShard, SegmentAxes, image_table, result_table
+from sweeps.commit import commit_shard
 from sweeps.plan import Shard
 from sweeps.store import RunDirectory
-from sweeps.training.grid import TrainingInputs, Trial
-from sweeps.training.panel import Followed, Follower, FollowSettings, Panel, follow
-from sweeps.training.segment_rows import FollowedShard, image_table, result_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,52 +42,46 @@ class SegmentJob:
         self._panels: dict[tuple[str, tuple[int, ...]], Panel] = {}
 
     def compute(self, shard: Shard) -> FollowedShard:
-        """Plays the segments from the tape; TapeError where one does not end in the recorded state."""
-        trial = self.trial(shard)
+        """Play the segments from the tape. Raises TapeError where one does not end in the recorded state."""
+        axes = SegmentAxes.of(shard)
+        trial = self.inputs.trials[axes.trial]
         tape = self._open(trial)
         trainer = self.inputs.trainer(trial, self.training_execution)
         classifier = self.live_classifier(trial, trainer)
         segments: list[Followed] = []
         digests: list[str] = []
-        for (segment,) in shard.cells:
-            start = int(segment) * tape.header.segment
+        for segment in axes.segments:
+            start = segment * tape.header.segment
             digests.append(tape.restore(trainer, start))
-            follower = self.follower(shard, classifier)
+            follower = self.follower(axes, classifier)
             follow(trainer, min(start + tape.header.segment, trainer.num_steps), [follower])
             tape.check(trainer)
             segments.append(follower.finish())
         return self.followed_shard(shard, segments, digests[0])
 
     def commit(self, followed: FollowedShard, attempt: int) -> dict[str, Any]:
-        """Stores the panel and commits the rows; the summary says whether this attempt won."""
-        shard, start = followed.shard, time.perf_counter()
-        image_file = None
-        if followed.has_rows:
-            image_file = self.run.put_images(shard.id, attempt, image_table(followed))
+        """Store the panel and commit the rows; the summary says whether this attempt was the first."""
         dataset = self.inputs.data[followed.trial.dataset].panel
-        won = self.run.commit(shard.id, result_table(followed, dataset, image_file, attempt), image_file)
-        return {"won": won, "cells": len(shard.cells), "commit_seconds": time.perf_counter() - start}
+        rows = partial(result_table, followed, dataset, attempt)
+        return commit_shard(self.run, followed.shard, attempt, partial(image_table, followed), rows)
 
     def live_classifier(self, trial: Trial, trainer: Trainer) -> Classifier:
-        """The trainer's network as the panel sees it."""
+        """Return the trainer's network as a classifier for the panel."""
         class_names = self.inputs.data[trial.dataset].train.class_names
         return live_classifier(trainer.network, trial.model, class_names, self._execution)
 
-    def trial(self, shard: Shard) -> Trial:
-        """The training that a shard is of."""
-        return self.inputs.trials[shard.axes["trial"]]
-
-    def follower(self, shard: Shard, classifier: Classifier) -> Follower:
-        """What follows the panel of a shard by its methods."""
-        return Follower(classifier, self._panel(shard), self._follow_settings(shard), self._execution)
+    def follower(self, axes: SegmentAxes, classifier: Classifier) -> Follower:
+        """Return what follows the panel of a shard by its methods."""
+        return Follower(classifier, self._panel(axes), self._follow_settings(axes), self._execution)
 
     def followed_shard(self, shard: Shard, segments: list[Followed], weights_digest: str) -> FollowedShard:
-        """A shard that is ready for `commit`."""
+        """Return a shard that is ready for `commit`."""
+        axes = SegmentAxes.of(shard)
         return FollowedShard(
             shard=shard,
-            trial=self.trial(shard),
-            settings=self._follow_settings(shard),
-            panel=self._panel(shard),
+            trial=self.inputs.trials[axes.trial],
+            settings=self._follow_settings(axes),
+            panel=self._panel(axes),
             segments=segments,
             weights_digest=weights_digest,
         )
@@ -108,14 +102,13 @@ class SegmentJob:
         torch.set_num_threads(tape.header.threads)
         return tape
 
-    def _panel(self, shard: Shard) -> Panel:
-        trial = self.trial(shard)
-        indices = tuple(int(index) for index in shard.axes["image_index"])
-        if (trial.name, indices) not in self._panels:
+    def _panel(self, axes: SegmentAxes) -> Panel:
+        key = axes.trial, axes.panel
+        if key not in self._panels:
+            trial = self.inputs.trials[axes.trial]
             dataset = self.inputs.data[trial.dataset].panel
-            panel = Panel.read(dataset, indices, self.inputs.view(trial), self._execution)
-            self._panels[trial.name, indices] = panel
-        return self._panels[trial.name, indices]
+            self._panels[key] = Panel.read(dataset, axes.panel, self.inputs.view(trial), self._execution)
+        return self._panels[key]
 
-    def _follow_settings(self, shard: Shard) -> FollowSettings:
-        return replace(self.settings.follow, methods=tuple(map(str, shard.axes["method"])))
+    def _follow_settings(self, axes: SegmentAxes) -> FollowSettings:
+        return replace(self.settings.follow, methods=axes.methods)

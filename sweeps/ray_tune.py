@@ -23,7 +23,7 @@ _QUIET = {
 def run_tune(
     trainable: Any, space: dict[str, Any], config: tune.TuneConfig, report: tune.Callback, max_failures: int
 ) -> None:
-    """Runs all trials, each again up to `max_failures` times; `report` is told what becomes of them."""
+    """Run all trials, each again up to `max_failures` times, and report to the callback."""
     with _quiet(), tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as folder:
         tune.Tuner(
             trainable,
@@ -42,14 +42,14 @@ def run_tune(
 
 
 def tracebacks(trial: TuneTrial) -> str:
-    """The text of all failures of a trial, from the file on this machine: Tune's storage has it only later."""
+    """Return the text of all failures of a trial, from this machine's file: Tune's storage has it only later."""
     text = Path(trial.error_file).read_text() if trial.error_file else "unknown"
     return re.sub(r"\x1b\[[0-9;]*m", "", text)  # Ray colours its tracebacks
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ctrl-C as everywhere else, and nothing on the terminal."""
+    """Turn off Tune's output and its handling of Ctrl-C while the block runs."""
     before = {name: os.environ.get(name) for name in _QUIET}
     logger = logging.getLogger("ray.tune")
     level = logger.level

@@ -1,0 +1,85 @@
+"""What the jobs of all sweeps over images share: they hold an `ImageActor`."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from attrib_core.classifiers import build_classifier
+from attrib_core.prepared import PreparedModel, prepare, whole_batch
+from sweeps.images.inputs import ImageInputs
+from sweeps.store import RunDirectory
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorSettings:
+    """What every job over images needs to know; weights and data come apart from it, through the object store."""
+
+    output: str
+    precision: str
+    save_images: frozenset[int]  # by index in the data set
+    batch_size: int | None
+    device: str | None = None
+
+
+class ImageActor:
+    """Models by checkpoint, images of the data set and the run directory; lives as long as the process."""
+
+    def __init__(self, settings: ActorSettings, inputs: ImageInputs) -> None:
+        self.settings, self.inputs = settings, inputs
+        self._models: dict[str, PreparedModel] = {}
+
+    @cached_property
+    def run(self) -> RunDirectory:
+        return RunDirectory(self.settings.output)
+
+    @property
+    def batch_size(self) -> int | None:
+        """The batch size that the user gave, as a multiple of four; None leaves it to the prepared model."""
+        size = self.settings.batch_size
+        return None if size is None else whole_batch(size)
+
+    def model(self, checkpoint: str | None = None) -> PreparedModel:
+        """Return the network under one set of weights, by default the first, prepared once."""
+        name = checkpoint or next(iter(self.inputs.checkpoints))
+        if name not in self._models:
+            self._models[name] = prepare(
+                build_classifier(self.inputs.checkpoints[name]),
+                device=self.settings.device,
+                precision=self.settings.precision,
+                batch_size=self.batch_size,
+            )
+        return self._models[name]
+
+    def images(self, indices: Sequence[int], device: torch.device) -> Tensor:
+        """Return images `[B, C, H, W]` in [0, 1], on the device."""
+        return self.inputs.images(indices, device)
+
+    def labels(self, indices: Sequence[int], device: torch.device) -> Tensor:
+        """Return labels `[B]`, on the device."""
+        return torch.from_numpy(self.inputs.labels[list(indices)]).to(device)
+
+    def stored_rows(self, indices: Sequence[int], stored: Collection[int] | None = None) -> tuple[int, ...]:
+        """Return the rows of a batch whose images are stored, by default those of `save_images`."""
+        chosen = self.settings.save_images if stored is None else stored
+        return tuple(row for row, index in enumerate(indices) if index in chosen)
+
+    def in_batches(
+        self, model: PreparedModel, indices: Sequence[int], work: Callable[[Sequence[int]], Result]
+    ) -> list[Result]:
+        """Return what `work` makes of the images, in batches as large as the model's passes."""
+        return model.in_passes(len(indices), lambda rows: work(indices[rows.start : rows.stop]))
+
+    def seconds_per_image(self, model: PreparedModel, work: Callable[[Sequence[int]], object]) -> float:
+        """Measure the seconds that an image takes, from one batch after another one to warm up."""
+        indices = self.inputs.spread(model.batch_size)
+        work(indices)
+        start = time.perf_counter()
+        work(indices)
+        return (time.perf_counter() - start) / len(indices)

@@ -1,0 +1,1 @@
+"""A training that makes weights: from its data to the file and its checkpoints."""

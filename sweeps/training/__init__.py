@@ -1,1 +1,0 @@
-"""Trainings: recorded as tapes, played by actors, followed by a panel; and one that only makes weights."""
