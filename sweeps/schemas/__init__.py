@@ -8,9 +8,9 @@ from sweeps.schemas.attribute import (
     training_images,
     training_results,
 )
+from sweeps.schemas.axis_kinds import IDENTITY
 from sweeps.schemas.columns import (
     DICTIONARY_COLUMNS,
-    IDENTITY,
     IMAGE_COLUMNS,
     IMAGE_TYPE,
     SCHEMA_VERSION,

@@ -47,3 +47,18 @@ def axis_kinds(record: Mapping[str, Any]) -> AxisKinds | None:
     return AxisKinds(
         group=tuple(recorded["group"]), cells=tuple(recorded["cells"]), whole=tuple(recorded["whole"])
     )
+
+
+# These axes count work that spans several rows; every other axis is a column of the rows.
+_COLUMNS_OF_AXIS = {"segment": ("step",), "chunk": ("class_index", "seed")}
+
+
+def identity_columns(kinds: AxisKinds) -> tuple[str, ...]:
+    """Return the columns that tell the rows of a sweep apart: no two rows of a run directory agree in all of
+    them.
+    """
+    axes = (*kinds.group, *kinds.cells, *kinds.whole)
+    return tuple(column for axis in axes for column in _COLUMNS_OF_AXIS.get(axis, (axis,)))
+
+
+IDENTITY = {sweep: identity_columns(kinds) for sweep, kinds in AXIS_KINDS.items()}

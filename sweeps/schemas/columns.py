@@ -30,16 +30,6 @@ DICTIONARY_COLUMNS = (
     "target_name",
 )
 
-# The columns that tell the rows of a sweep apart: no two rows of a run directory agree in all of them.
-IDENTITY = {
-    "attack": ("checkpoint", "method", "target", "image_index", "epsilon"),
-    "attribute": ("image_index", "method", "target"),
-    "attribute_training": ("trial", "step", "image_index", "method"),
-    "generate": ("class_index", "seed", "recipe"),
-    "modify": ("image_index", "target"),
-    "tune_recipe": ("class_index", "seed", "recipe"),
-}
-
 # A row that names an image in `x_key` names the file that holds it in `x_file`; both are null otherwise.
 IMAGE_COLUMNS = ("image", "perturbation", "clean")
 

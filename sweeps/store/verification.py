@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.schemas import IDENTITY, IMAGE_COLUMNS, SCHEMA_VERSION
+from sweeps.schemas.axis_kinds import axis_kinds, identity_columns
 from sweeps.store.files import Entry
 from sweeps.store.maintenance import map_in_threads
 from sweeps.store.run_directory import RunDirectory
@@ -84,7 +85,7 @@ def _check(run: RunDirectory, sizes: dict[str, int], entry: Entry) -> _Checked:
         checked.problems.append(f"{entry.name} cannot be read: {error}")
         return checked
     _check_common(checked, table)
-    _check_identities(checked, table)
+    _check_identities(run, checked, table)
     _check_images(run, sizes, checked, table)
     return checked
 
@@ -100,11 +101,11 @@ def _check_common(checked: _Checked, table: pa.Table) -> None:
         checked.problems.append(f"{checked.name}: its rows are of shard {', '.join(map(repr, shard_ids))}")
 
 
-def _check_identities(checked: _Checked, table: pa.Table) -> None:
+def _check_identities(run: RunDirectory, checked: _Checked, table: pa.Table) -> None:
     sweeps = table["sweep"].unique().to_pylist()
     if len(table) == 0:
         return
-    columns = IDENTITY.get(sweeps[0])
+    columns = IDENTITY.get(sweeps[0]) or _recorded_identity(run)
     if len(sweeps) > 1 or columns is None or not set(columns) <= set(table.column_names):
         checked.problems.append(
             f"{checked.name}: sweep {', '.join(map(repr, sweeps))} is not one whose "
@@ -113,6 +114,12 @@ def _check_identities(checked: _Checked, table: pa.Table) -> None:
         return
     keys = zip(*(table[column].to_pylist() for column in columns), strict=True)
     checked.digests = [hashlib.blake2b(repr(key).encode(), digest_size=12).digest() for key in keys]
+
+
+def _recorded_identity(run: RunDirectory) -> tuple[str, ...] | None:
+    """Return the identity columns of a sweep that is not in the table, from the axes in its sweep.json."""
+    kinds = axis_kinds(run.read_sweep() or {})
+    return None if kinds is None else identity_columns(kinds)
 
 
 def _check_images(run: RunDirectory, sizes: dict[str, int], checked: _Checked, table: pa.Table) -> None:
