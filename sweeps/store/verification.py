@@ -105,7 +105,7 @@ def _check_identities(run: RunDirectory, checked: _Checked, table: pa.Table) -> 
     sweeps = table["sweep"].unique().to_pylist()
     if len(table) == 0:
         return
-    columns = IDENTITY.get(sweeps[0]) or _recorded_identity(run)
+    columns = IDENTITY.get(sweeps[0]) or _recorded_identity(run, sweeps[0])
     if len(sweeps) > 1 or columns is None or not set(columns) <= set(table.column_names):
         checked.problems.append(
             f"{checked.name}: sweep {', '.join(map(repr, sweeps))} is not one whose "
@@ -116,9 +116,10 @@ def _check_identities(run: RunDirectory, checked: _Checked, table: pa.Table) -> 
     checked.digests = [hashlib.blake2b(repr(key).encode(), digest_size=12).digest() for key in keys]
 
 
-def _recorded_identity(run: RunDirectory) -> tuple[str, ...] | None:
-    """Return the identity columns of a sweep that is not in the table, from the axes in its sweep.json."""
-    kinds = axis_kinds(run.read_sweep() or {})
+def _recorded_identity(run: RunDirectory, sweep: str) -> tuple[str, ...] | None:
+    """Return the identity columns of a sweep that is not in the table, from the axes in its own sweep.json."""
+    record = run.read_sweep() or {}
+    kinds = axis_kinds(record) if record.get("sweep") == sweep else None
     return None if kinds is None else identity_columns(kinds)
 
 

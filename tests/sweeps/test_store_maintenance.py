@@ -1,6 +1,7 @@
 """Maintenance finds what is wrong, deletes only what nobody needs, and counts right."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from sweeps.schemas import SCHEMA_VERSION
+from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.store import RunDirectory
 from sweeps.store.__main__ import main
 from sweeps.store.maintenance import collect_garbage, open_run, status
@@ -99,6 +101,17 @@ def test_rows_that_contradict_their_file_are_found(finished, make_rows, column, 
     rows = replace_column(make_rows("plain-8", [8, 9]), column, values)
     finished.commit("plain-8", rows, None)
     assert [problem in line for line in verify(finished).problems] == [True]
+
+
+def test_a_new_sweep_is_told_apart_by_the_axes_that_it_records(finished, make_rows) -> None:
+    kinds = AxisKinds(group=("recipe",), cells=("class_index",))
+    finished.update_sweep(lambda _: {"sweep": "dream", "axis_kinds": kinds.as_record()})
+    for shard_id, classes in (("plain-8", [8, 9]), ("plain-9", [9])):
+        rows = replace_column(make_rows(shard_id, classes), "sweep", ["dream"] * len(classes))
+        finished.commit(shard_id, rows, None)
+    [problem] = verify(finished).problems
+    assert "1 keys are in plain-" in problem
+    assert {"plain-8.parquet", "plain-9.parquet"} == set(re.findall(r"plain-\d\.parquet", problem))
 
 
 def test_a_results_file_of_something_else_is_found(finished) -> None:
