@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from attrib_core.attacks.precision import AttackPrecision, attacked_model
 from peer_attacks import (
     EPSILONS,
     Predict,
@@ -26,8 +25,11 @@ from peer_attacks import (
 from reporting import Finding, Row, command_line, publish
 from torch import Tensor
 
-from attrib_core.attacks import AttackBatch, AttackedModel, AttackSettings, attack
+from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
+from attrib_core.attacks.fast_gradient import loss_gradient
+from attrib_core.attacks.mixed_precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import load_classifier
+from attrib_core.prepared import PreparedModel
 from cluster.process_memory import keep_freed_memory
 
 MODEL = "fashion_deep"
@@ -100,25 +102,25 @@ def peer_runs() -> dict[str, Run]:
     }
 
 
-def ours(model: AttackedModel, epsilons: Sequence[float], images: Tensor, labels: Tensor) -> Tensor:
+def ours(model: PreparedModel, epsilons: Sequence[float], images: Tensor, labels: Tensor) -> Tensor:
     """Return predictions as the sweep makes them, without the check of rounded images that no peer does."""
     batch, settings = AttackBatch(images=images, labels=labels), AttackSettings(rounding=False)
-    return attack(model, batch, "fgsm", epsilons, settings).adversarial.prediction
+    return attack_batch(model, batch, "fgsm", epsilons, settings).adversarial.prediction
 
 
-def rechecked(model: AttackedModel, images: Tensor, labels: Tensor) -> Tensor:
+def rechecked(model: PreparedModel, images: Tensor, labels: Tensor) -> Tensor:
     """Return which predictions were made twice."""
     batch, settings = AttackBatch(images=images, labels=labels), AttackSettings(rounding=False)
-    return attack(model, batch, "fgsm", EPSILONS, settings).rechecked
+    return attack_batch(model, batch, "fgsm", EPSILONS, settings).rechecked
 
 
-def bound(model: AttackedModel, images: Tensor, labels: Tensor) -> Tensor:
+def bound(model: PreparedModel, images: Tensor, labels: Tensor) -> Tensor:
     """Do the least that the method needs: a gradient, and a forward pass for each ε. The answers mean nothing."""
-    model.gradient(images, labels)
+    loss_gradient(model, images, labels)
     return forward_passes(model, len(EPSILONS), images, labels)
 
 
-def forward_passes(model: AttackedModel, count: int, images: Tensor, _labels: Tensor) -> Tensor:
+def forward_passes(model: PreparedModel, count: int, images: Tensor, _labels: Tensor) -> Tensor:
     """Do forward passes alone, to measure the cost of one."""
     return torch.stack([model.logits(images).argmax(1) for _ in range(count)], 1)
 

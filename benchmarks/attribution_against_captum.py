@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attrib_core.attribution import AttributionSettings, attribute
 from attrib_core.classifiers import Classifier, load_classifier
-from attrib_core.execution import Execution, choose_execution
+from attrib_core.prepared import PreparedModel, prepare
 from cluster.process_memory import keep_freed_memory
 
 MODEL = "fashion_deep"
@@ -56,13 +56,11 @@ class Side:
         self.values.append(torch.cat(parts).detach())
 
 
-def our_sides(classifier: Classifier, execution: Execution) -> list[Side]:
+def our_sides(model: PreparedModel) -> list[Side]:
     """Return our sides, at the batch size that we choose."""
 
     def run(method: str, images: Tensor, classes: Tensor) -> Tensor:
-        found = attribute(
-            classifier, images, classes, [method], target="label", settings=SETTINGS, execution=execution
-        )
+        found = attribute(model, images, classes, [method], target="label", settings=SETTINGS)
         return found.values[method]
 
     return [Side(method, OURS, partial(run, method)) for method in METHODS]
@@ -98,19 +96,17 @@ def captum_sides(classifier: Classifier) -> list[Side]:
     ]
 
 
-def minibatch_costs(
-    classifier: Classifier, execution: Execution, images: Tensor, labels: Tensor, rounds: int
-) -> dict[str, float]:
+def minibatch_costs(model: PreparedModel, images: Tensor, labels: Tensor, rounds: int) -> dict[str, float]:
     """Return the median seconds of gradient x input for a panel, by `attribute` and as bare passes in turns."""
 
     def bare() -> Tensor:
-        points = execution.images(images).detach().requires_grad_()
-        logits = classifier(points)
+        points = model.images(images).detach().requires_grad_()
+        logits = model.classifier(points)
         (gradient,) = torch.autograd.grad(logits.gather(1, logits.argmax(1, keepdim=True)).sum(), points)
         return gradient * points.detach()
 
     runs = {
-        OURS: lambda: attribute(classifier, images, labels, ["gradient_x_input"], execution=execution),
+        OURS: lambda: attribute(model, images, labels, ["gradient_x_input"]),
         "bare": bare,
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -132,12 +128,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as in an actor; it makes captum faster too
     images, labels = (part[: 40 if options.quick else options.images] for part in test_images())
-    execution = choose_execution("cpu")
-    classifier = execution.prepare(load_classifier(MODEL))
-    sides = our_sides(classifier, execution) + captum_sides(load_classifier(MODEL))
+    model = prepare(load_classifier(MODEL), device="cpu")
+    sides = our_sides(model) + captum_sides(load_classifier(MODEL))
     take_turns(sides, images, labels, options.chunk)
     rounds = 5 if options.quick else options.minibatches
-    costs = minibatch_costs(classifier, execution, images[:PANEL], labels[:PANEL], rounds)
+    costs = minibatch_costs(
+        prepare(model.classifier, device="cpu", num_images=PANEL), images[:PANEL], labels[:PANEL], rounds
+    )
     publish(options, rows(sides, len(images)), findings(sides, costs))
 
 

@@ -16,8 +16,8 @@ import torch
 from reporting import Finding, Row, command_line, publish
 
 from attrib_core.classifiers import load_classifier
-from attrib_core.execution import choose_execution
-from attrib_core.generation import Cell, find_recipe, generate
+from attrib_core.generation import Cell, find_recipe, generate_batch
+from attrib_core.prepared import prepare
 
 MODEL = "efficientnet_lite0"
 
@@ -46,19 +46,17 @@ class Setting:
 
 def setting(recipe_name: str, image_size: int, batch_size: int, precision: str) -> Setting:
     """Return one combination, with a network of its own."""
-    execution = choose_execution(precision=precision)
-    classifier = execution.prepare(load_classifier(MODEL))
+    model = prepare(load_classifier(MODEL), precision=precision, batch_size=batch_size)
     recipe = find_recipe(recipe_name)
     cells = [Cell(class_index=index, seed=0) for index in range(batch_size)]
 
     def run(num_steps: int) -> object:
-        return generate(
-            classifier,
+        return generate_batch(
+            model,
             recipe.with_num_steps(num_steps),
             cells,
             sweep_seed=0,
             image_size=image_size,
-            execution=execution,
         )
 
     return Setting(image_size, batch_size, precision, run)

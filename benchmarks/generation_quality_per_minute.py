@@ -21,7 +21,8 @@ from torch import Tensor
 from analysis.intervals import wilson_interval
 from attrib_core.classifiers import load_classifier, with_folded_batch_norms
 from attrib_core.execution import choose_execution, fastest_batch_size
-from attrib_core.generation import Cell, evaluate, find_recipe, generate, to_8_bits
+from attrib_core.generation import Cell, evaluate, find_recipe, generate_batch, to_8_bits
+from attrib_core.prepared import prepare
 from sweeps.ranges import format_integers, parse_integers
 
 BATCH_SIZES = {"cpu": (4, 8, 12), "cuda": (8, 16, 32, 64, 128, 256)}
@@ -58,25 +59,21 @@ class Side:
 
 def our_side(name: str, options: argparse.Namespace) -> Side:
     """Return the side that runs a recipe by `generate`, as an actor of the sweep calls it."""
-    execution = choose_execution(precision=options.precision)
-    classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it
+    classifier = with_folded_batch_norms(load_classifier(MODEL))  # as the sweep runs it
+    model = prepare(classifier, precision=options.precision, batch_size=options.batch_size)
     recipe = find_recipe(name)
 
     def make(classes: Sequence[int], num_steps: int = options.num_steps or recipe.num_steps) -> Tensor:
-        return generate(
-            classifier,
+        return generate_batch(
+            model,
             recipe.with_num_steps(num_steps) if num_steps != recipe.num_steps else recipe,
             [Cell(class_index=index, seed=0) for index in classes],
             sweep_seed=0,
             image_size=classifier.image_size,
-            execution=execution,
         ).images
 
-    def warm_up(batch_size: int) -> Tensor:
-        return make(range(batch_size), WARM_UP_STEPS * len(recipe.stages))
-
-    sizes = [size for size in BATCH_SIZES[execution.device.type] if size <= options.chunk]
-    return Side(name, make, options.batch_size or fastest_batch_size(warm_up, sizes))
+    make(range(model.batch_size), WARM_UP_STEPS * len(recipe.stages))
+    return Side(name, make, model.batch_size)
 
 
 def lucent_side(options: argparse.Namespace) -> Side:
@@ -106,14 +103,12 @@ def race(sides: Sequence[Side], classes: Sequence[int], chunk: int) -> None:
 
 def judge(sides: Sequence[Side], classes: Sequence[int], name: str) -> None:
     """Return which images of each side the judge classifies correctly."""
-    execution = choose_execution()
-    model = execution.prepare(load_classifier(MODEL))
-    judges = {name: execution.prepare(load_classifier(name))}
+    model, judges = prepare(load_classifier(MODEL)), {name: prepare(load_classifier(name))}
     for side in sides:
         verdicts = []
         images_by_batch = torch.cat(side.images).split(8)
         for images, targets in zip(images_by_batch, torch.tensor(classes).split(8), strict=True):
-            verdict = evaluate(model, judges, images, targets, execution).judges[name]
+            verdict = evaluate(model, judges, images, targets).judges[name]
             verdicts.append(verdict.top1.cpu() == targets)
         side.hits = torch.cat(verdicts).numpy()
 

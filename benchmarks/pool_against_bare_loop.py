@@ -21,8 +21,8 @@ import torch
 from reporting import Finding, Row, command_line, publish
 
 from attrib_core.classifiers import load_classifier, read_checkpoint, with_folded_batch_norms
-from attrib_core.execution import choose_execution
-from attrib_core.generation import Cell, Recipe, find_recipe, generate
+from attrib_core.generation import Cell, Recipe, find_recipe, generate_batch
+from attrib_core.prepared import prepare
 from cluster.pool import Committed, Pool, PoolOptions
 from cluster.session import connect
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
@@ -156,20 +156,19 @@ def bare_round(work: Work) -> Round:
 def bare_loop(work: Work, shards: Any, barrier: Any) -> None:
     """Make the images of the shards in the queue, in a process of its own, and throw them away."""
     torch.set_num_threads(1)
-    execution = choose_execution()
-    classifier = execution.prepare(with_folded_batch_norms(load_classifier(MODEL)))  # as the sweep runs it
+    classifier = with_folded_batch_norms(load_classifier(MODEL))  # as the sweep runs it
+    model = prepare(classifier, batch_size=work.batch_size)
     recipes = work.recipes()
 
     def make(shard: Shard) -> None:
         cells = [Cell(class_index=int(index), seed=int(seed)) for seed, index in shard.cells]
         for first in range(0, len(cells), work.batch_size):
-            generate(
-                classifier,
+            generate_batch(
+                model,
                 recipes[shard.axes["recipe"]],
                 cells[first : first + work.batch_size],
                 sweep_seed=0,
                 image_size=work.image_size,
-                execution=execution,
             )
 
     make(next(work.shards(WARM_UP, 1)))

@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Iterator
 
 import torch
-from attrib_core.attacks.precision import attacked_model
 from peer_attacks import EPSILONS, foolbox_predictions, test_images
 from reporting import Finding, Row, command_line, publish
 from torch import Tensor, nn
 
-from attrib_core.attacks import AttackBatch, AttackSettings, attack
+from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
+from attrib_core.attacks.mixed_precision import attacked_model
 from attrib_core.classifiers import load_classifier
 
 MODEL, BATCH = "fashion_deep", 400
@@ -69,9 +69,9 @@ def our_predictions(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     settings, predictions, gaps = AttackSettings(rounding=False), [], []
     for batch in zip(images.split(BATCH), labels.split(BATCH), strict=True):
         attacked = AttackBatch(images=batch[0], labels=batch[1])
-        found = attack(model, attacked, "fgsm", EPSILONS, settings, keep=range(len(batch[0])))
+        found = attack_batch(model, attacked, "fgsm", EPSILONS, settings, keep=range(len(batch[0])))
         predictions.append(found.adversarial.prediction)
-        top = [model.logits(each).topk(2, dim=1).values for each in found.kept.unbind(1)]
+        top = [model.logits(each).topk(2, dim=1).values for each in found.adversarial_images.unbind(1)]
         gaps.append(torch.stack([values[:, 0] - values[:, 1] for values in top], 1))
     return torch.cat(predictions), torch.cat(gaps)
 
