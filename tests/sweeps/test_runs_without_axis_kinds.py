@@ -1,8 +1,8 @@
 """Run directories that the version before wrote, one of each sweep: they are read, reported and continued.
 
-Their sweep.json lacks `axis_kinds` and `batch_size`; it names the commit that wrote them and the command, which the
-tests repeat on the data that `write_fashion_mnist` writes. The tape of `attribute_training` is stored without its
-checkpoints, which are large: a command that needs them records them anew.
+Their sweep.json lacks `axis_kinds` and `batch_size`; it names the commit that wrote them and the command, which
+the tests repeat on the data that `write_fashion_mnist` writes. The tape of `attribute_training` is stored without
+its checkpoints, which are large: a command that needs them records them anew.
 """
 
 import json
