@@ -78,7 +78,7 @@ NAMES = {
     "sweeps.images.options": ["ImageOptions"],
     "sweeps.runner": ["Sweep"],
     "sweeps.schemas.axis_kinds": ["AxisKinds"],
-    "sweeps.schemas.columns": ["COMMON", "IDENTITY", "images_schema"],
+    "sweeps.schemas.columns": ["COMMON", "images_schema"],
     "tests.attrib_core.attacks.test_behaviour": ["BOUNDED"],
     "tests.attrib_core.attribution.test_peers": ["test_every_method_is_held_against_an_oracle"],
 }

@@ -14,7 +14,7 @@ from analysis.attacks.rows import attack_names
 from analysis.attacks.success_rates import accuracy, main, success_rate
 from analysis.naming import class_names, describe, format_epsilon
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MakeRun = Callable[..., Path]
 
