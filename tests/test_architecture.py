@@ -72,12 +72,13 @@ NAMES = {
     "attrib_core.prepared": ["PreparedModel"],
     "sweeps.attack_all": ["AttackOptions"],
     "sweeps.cli": ["SweepOptions"],
+    "sweeps.columns": ["name_columns"],
     "sweeps.commit": ["commit_shard"],
     "sweeps.images.actor": ["ImageActor"],
     "sweeps.images.columns": ["image_columns", "shard_columns"],
     "sweeps.images.options": ["ImageOptions"],
     "sweeps.runner": ["Sweep"],
-    "sweeps.schemas.axis_kinds": ["AxisKinds"],
+    "sweeps.schemas.axis_kinds": ["AXIS_KINDS", "AxisKinds"],
     "sweeps.schemas.columns": ["COMMON", "images_schema"],
     "tests.attrib_core.attacks.test_behaviour": ["BOUNDED"],
     "tests.attrib_core.attribution.test_peers": ["test_every_method_is_held_against_an_oracle"],
@@ -99,5 +100,5 @@ def test_a_new_sweep_touches_at_most_six_files() -> None:
     """Each numbered step of the walk begins with the one file that it is about."""
     steps = re.findall(r"^(\d+)\. `([\w/.]+)`:", section("A new sweep"), flags=re.MULTILINE)
     assert [number for number, _ in steps] == [str(number) for number in range(1, len(steps) + 1)]
-    assert 1 <= len(steps) <= 6
+    assert 5 <= len(steps) <= 6
     assert len({path for _, path in steps}) == len(steps)
