@@ -107,7 +107,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = _Work(recorded, sweep, run)
         if existing is not None and sweep.batch_size != existing.get("batch_size"):
-            before = existing.get("batch_size") or "the default"
+            before = existing.get("batch_size") or "none given"
             work.progress.log(
                 f"batch_size: {sweep.batch_size} here, {before} before: the last bits of rows may differ"
             )
