@@ -146,14 +146,23 @@ def prepare(
     return PreparedModel(execution.prepare(classifier), execution, batch_size)
 
 
+def check_model(model: object) -> None:
+    """Raise ValueError for a network that is not wrapped."""
+    if not isinstance(model, Classifier | PreparedModel):
+        raise ValueError(
+            f"model: a {type(model).__name__}; accepted is Classifier.wrap(network, ...) or a prepared model"
+        )
+
+
 def prepared(
     model: Classifier | PreparedModel, images: Tensor, num_images: int | None = None
 ) -> PreparedModel:
     """Return a prepared model as it is; prepare a classifier for images such as these `[N, C, H, W]`.
 
-    A pass holds no more than `num_images` need, if that is given. Raises ValueError for images that the
-    classifier cannot take: see `check_images`.
+    A pass holds no more than `num_images` need, if that is given. Raises ValueError for a network that is not
+    wrapped, and for images that the classifier cannot take: see `check_images`.
     """
+    check_model(model)
     check_images(model.classifier if isinstance(model, PreparedModel) else model, images)
     if isinstance(model, PreparedModel):
         return model

@@ -79,7 +79,9 @@ class SweepOptions(BaseModel):
     address: str | None = Field(None, description="Ray address, or `local`; the cluster if there is one.")
     shard_size: int | None = Field(None, ge=1, description="Cells a shard.")
     batch_size: int | None = Field(
-        None, ge=1, description="Images a forward pass; by device and size if not given."
+        None,
+        ge=1,
+        description="Images a forward pass, rounded up to a multiple of four; by device and size if not given.",
     )
     seed: int = Field(0, ge=0, description="The sweep's seed, part of the key of every random number.")
     max_attempts: int = Field(3, ge=1, description="Tries of a shard before it is quarantined.")

@@ -132,6 +132,8 @@ def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
 
 def check_epsilons(epsilons: Sequence[float]) -> None:
     """Raise ValueError for an ε outside [0, 1], for one that is listed twice, and for none at all."""
+    if not isinstance(epsilons, Sequence):
+        raise ValueError(f"epsilons: a {type(epsilons).__name__}; accepted is a list of numbers in [0, 1]")
     if not epsilons:
         raise ValueError("epsilons: there are none; at least one is needed")
     for epsilon in epsilons:

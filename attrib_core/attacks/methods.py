@@ -19,6 +19,7 @@ from attrib_core.attacks.inspection import cross_entropy, inspect, predictions
 from attrib_core.attacks.iterated import Iterated
 from attrib_core.attacks.minimum import MinimumAlongRay
 from attrib_core.classifiers import Classifier
+from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
 
 METHODS: dict[str, Method] = {
@@ -49,9 +50,13 @@ def attack(
     `labels` and `targets` are classes `[B]`; without targets the attack is untargeted. The result holds all
     adversarial images. Raises ValueError for images, labels, ε or outputs that cannot be.
     """
+    check_tensor("images", images)
     model = prepared(model, images, len(images))
+    for name, classes in (("labels", labels), ("targets", targets)):
+        if classes is not None:
+            check_tensor(name, classes)
     batch = AttackBatch(
-        images=model.images(images),
+        images=model.images(images.float()),
         labels=labels.to(model.device),
         targets=None if targets is None else targets.to(model.device),
         keys=tuple(range(len(images))),

@@ -6,8 +6,15 @@ from torch import Tensor
 from attrib_core.classifiers.classifier import Classifier
 
 
+def check_tensor(name: str, value: object) -> None:
+    """Raise ValueError for what is no tensor; `name` is what the message calls it."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: a {type(value).__name__}; accepted is a torch.Tensor")
+
+
 def check_images(classifier: Classifier, images: Tensor) -> None:
     """Raise ValueError unless images are `[B, C, H, W]` in [0, 1] with the classifier's channels and B ≥ 1."""
+    check_tensor("images", images)
     if images.ndim != 4 or images.shape[1] != classifier.channels or not len(images):
         raise ValueError(
             f"images {list(images.shape)}: {classifier.name} takes [B, {classifier.channels}, H, W], B from 1"
@@ -23,6 +30,7 @@ def check_images(classifier: Classifier, images: Tensor) -> None:
 
 def check_classes(name: str, classes: Tensor, count: int, num_classes: int) -> None:
     """Raise ValueError unless `classes`, called `name` in messages, are class indices of `count` images."""
+    check_tensor(name, classes)
     if classes.shape != (count,) or classes.is_floating_point():
         raise ValueError(f"{name}: {classes.dtype} {list(classes.shape)}; accepted are integers [{count}]")
     wrong = (classes < 0) | (classes >= num_classes)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
+from attrib_core.execution import is_out_of_memory
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
 from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipes import find_recipe
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
-from attrib_core.prepared import PreparedModel, prepare
+from attrib_core.prepared import PreparedModel, check_model, prepare
 from attrib_core.seeding import Randomness
 
 START = -1  # the key of the draws that make the first image, before step 0
@@ -59,6 +60,7 @@ def generate(
     `recipe` is one of `RECIPES` by name, or a recipe. Raises ValueError for a name, class or seed that is none.
     """
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
+    check_model(model)
     classifier = model if isinstance(model, Classifier) else model.classifier
     cells = [Cell(class_index, seed) for class_index, seed in itertools.product(classes, seeds)]
     _check_cells(cells, classifier)
@@ -66,10 +68,20 @@ def generate(
     if isinstance(model, Classifier):
         model = prepare(with_folded_batch_norms(model), image_size=size, num_images=len(cells))
     step = model.batch_size
-    batches = [
-        generate_batch(model, chosen, cells[start : start + step], sweep_seed=sweep_seed, image_size=size)
-        for start in range(0, len(cells), step)
-    ]
+    try:
+        batches = [
+            generate_batch(model, chosen, cells[start : start + step], sweep_seed=sweep_seed, image_size=size)
+            for start in range(0, len(cells), step)
+        ]
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        # Most recipes show the network views of several sizes, which one that ends in a fixed layer refuses.
+        raise ValueError(
+            f"recipe: {classifier.name} fails on a view of this recipe at image_size={size} ({error}); "
+            "accepted are networks of any image size, such as those with global pooling, or recipes at one "
+            "size: plain, blur, sign"
+        ) from error
     names = [field.name for field in fields(Generated)]
     return Generated(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
