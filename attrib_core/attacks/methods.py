@@ -50,7 +50,6 @@ def attack(
     `labels` and `targets` are classes `[B]`; without targets the attack is untargeted. The result holds all
     adversarial images. Raises ValueError for images, labels, ε or outputs that cannot be.
     """
-    check_tensor("images", images)
     model = prepared(model, images, len(images))
     for name, classes in (("labels", labels), ("targets", targets)):
         if classes is not None:

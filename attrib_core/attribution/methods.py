@@ -19,7 +19,7 @@ from attrib_core.attribution.settings import TARGETS, AttributionSettings, Targe
 from attrib_core.attribution.smooth import smooth_grad
 from attrib_core.attribution.subject import Explained, Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
-from attrib_core.classifiers.checks import check_classes, check_tensor
+from attrib_core.classifiers.checks import check_classes
 from attrib_core.prepared import PreparedModel, prepared, probability_of
 
 
@@ -104,8 +104,6 @@ def attribute(
     or outputs that cannot be.
     """
     _check_request(methods, target)
-    check_tensor("images", images)
-    check_tensor("labels", labels)
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
