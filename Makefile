@@ -115,12 +115,15 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Each process takes whole files, or a group of files that cannot run beside each other (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Everything: faults, several raylets and kill loops included.
 test-all: install
-	$(BIN)/python -m pytest -m 'long or not long'
+	$(PYTEST) -m 'long or not long'
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py

@@ -70,7 +70,7 @@ def attack(local_cluster: None, tmp_path: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str], output: Path = tmp_path / "run") -> Path:
-        assert main(arguments(output, changed)) == 0
+        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0  # quicker to start than two
         return output
 
     return run
@@ -216,17 +216,18 @@ def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, t
 
 @pytest.mark.parametrize(
     "changed",
-    [{"--num-workers": "1"}, {"--shard-size": "10"}, {"--shard-size": "16"}],
-    ids=["workers", "small shards", "shards"],
+    [{"--shard-size": "10"}, {"--shard-size": "16"}],
+    ids=["small shards", "shards"],
 )
 def test_results_do_not_depend_on_workers_or_shards(changed, finished_run, attack) -> None:
+    """The finished run has two workers, these have one."""
     same_facts(rows(attack(changed)), rows(finished_run))
 
 
 def test_random_methods_do_not_depend_on_them_either(attack, tmp_path) -> None:
     asked = {"--methods": "random_sign,pgd", "--num-steps": "2", "--images": "0-11"}
     together = {"--shard-size": "12", "--batch-size": "4", "--num-workers": "1"}
-    apart = {"--shard-size": "7", "--batch-size": "4"}
+    apart = {"--shard-size": "7", "--batch-size": "4", "--num-workers": "2"}
     same_facts(rows(attack(asked | together, tmp_path / "a")), rows(attack(asked | apart, tmp_path / "b")))
 
 
