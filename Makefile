@@ -115,8 +115,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Each process takes whole files, or a group of files that cannot run beside each other (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+# Each process takes whole files, since the tests of a file share what takes long to make.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test: install
 	$(PYTEST)

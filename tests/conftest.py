@@ -15,23 +15,12 @@ from sweeps.store import RunDirectory
 REPOSITORY = Path(__file__).parents[1]
 # The columns that may differ between two runs of the same cells.
 OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
-# Suites of which two must not run at the same time: they use the same addresses of this machine.
-EXCLUSIVE = ("tests/cluster/hosts", "tests/cluster/ray_submit")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give torch one thread where several processes run tests: threads that wait for each other burn the cores."""
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, since they share its fixtures."""
-    for item in items:
-        place = item.path.relative_to(REPOSITORY).as_posix()
-        exclusive = any(place.startswith(folder) for folder in EXCLUSIVE)
-        item.add_marker(pytest.mark.xdist_group("exclusive" if exclusive else place))
 
 
 class StoredRun:
