@@ -3,6 +3,8 @@
 The one place that decides it. Nothing here sets a global flag of torch.
 """
 
+import time
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
@@ -16,6 +18,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Sizes of batches are multiples of this, which keeps a CPU's vector units full.
 BATCH_MULTIPLE = 4
+SLOWER = 0.95  # a candidate below this share of the best rate ends the climb
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -79,6 +82,49 @@ def _device(device: torch.device | str | None) -> torch.device:
     if str(device) not in accepted:
         raise ValueError(f"device={str(device)!r}: this machine has none; accepted are {', '.join(accepted)}")
     return torch.device(device)
+
+
+def fastest_batch_size(
+    run: Callable[[int], object],
+    candidates: Iterable[int],
+    *,
+    num_trials: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """Return the candidate at which `run(batch_size)` does the most images a second.
+
+    Climbs from the smallest candidate, running each once to warm up and then `num_trials` times, of which the
+    fastest counts; stops where one is clearly slower than the best so far or does not fit into memory.
+    """
+    best_rate, best = 0.0, 0
+    for batch_size in sorted(candidates):
+        try:
+            run(batch_size)
+            rate = batch_size / min(_seconds(run, batch_size, clock) for _ in range(num_trials))
+        except (MemoryError, RuntimeError) as error:
+            if best == 0 or not is_out_of_memory(error):
+                raise
+            break
+        if rate < SLOWER * best_rate:
+            break
+        if rate > best_rate:
+            best_rate, best = rate, batch_size
+    if best == 0:
+        raise ValueError("candidates: there are none; at least one batch size is needed")
+    return best
+
+
+def _seconds(run: Callable[[int], object], batch_size: int, clock: Callable[[], float]) -> float:
+    _synchronize()
+    start = clock()
+    run(batch_size)
+    _synchronize()
+    return clock() - start
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():  # a CUDA call returns before its work is done
+        torch.cuda.synchronize()
 
 
 def half_batch(size: int) -> int:

@@ -5,6 +5,7 @@ from torch import nn
 from attrib_core.execution import (
     Execution,
     choose_execution,
+    fastest_batch_size,
     is_out_of_memory,
 )
 
@@ -65,6 +66,69 @@ def test_bfloat16_is_for_the_forward_pass_alone() -> None:
     assert network[0].weight.dtype == torch.float32
     assert torch.autograd.grad(outputs.float().sum(), images)[0].dtype == torch.float32
     torch.testing.assert_close(outputs.float(), network(images), rtol=0.05, atol=0.05)
+
+
+# The size of a batch
+
+
+class Device:
+    """Counts images and tells the time that they would take; memory ends at `capacity` images."""
+
+    def __init__(self, seconds: dict[int, float], capacity: int = 10**6) -> None:
+        self.seconds, self.capacity, self.now = seconds, capacity, 0.0
+        self.runs: list[int] = []
+
+    def run(self, batch_size: int) -> None:
+        self.runs.append(batch_size)
+        if batch_size > self.capacity:
+            raise torch.OutOfMemoryError("injected")
+        first = self.runs.count(batch_size) == 1
+        self.now += self.seconds[batch_size] + (100 if first else 0)  # the first run warms up
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "capacity", "fastest", "tried"),
+    [
+        ({1: 1, 2: 1, 4: 1, 8: 1}, 100, 8, [1, 2, 4, 8]),
+        ({1: 1, 2: 1, 4: 3, 8: 1}, 100, 2, [1, 2, 4]),  # 8 is never tried: the climb is over
+        ({8: 1.0, 16: 2.05, 32: 3.9}, 100, 32, [8, 16, 32]),  # 2.5 % slower is noise
+        ({8: 1.0, 16: 2.12, 32: 3.9}, 100, 8, [8, 16]),
+        ({8: 1, 16: 1, 32: 1}, 16, 16, [8, 16, 32]),
+    ],
+    ids=["bigger is faster", "a peak", "noise", "slower by 6 %", "memory ends the climb"],
+)
+def test_the_fastest_batch_size_is_found_by_climbing(
+    seconds: dict[int, float], capacity: int, fastest: int, tried: list[int]
+) -> None:
+    device = Device(seconds, capacity)
+    candidates = reversed(list(seconds))
+    assert fastest_batch_size(device.run, candidates, num_trials=1, clock=device.clock) == fastest
+    assert sorted(set(device.runs)) == tried
+
+
+def test_a_real_run_is_timed() -> None:
+    network = small_network()
+    batch_size = fastest_batch_size(lambda size: network(torch.rand(size, 3, 16, 16)), [1, 4])
+    assert batch_size in (1, 4)
+
+
+def test_a_smallest_candidate_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        fastest_batch_size(Device({}, capacity=0).run, [1, 2])
+    with pytest.raises(ValueError, match="candidates"):
+        fastest_batch_size(Device({}).run, [])
+
+
+def test_a_fault_of_the_run_itself_is_not_taken_for_memory() -> None:
+    def run(batch_size: int) -> None:
+        if batch_size == 2:
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        fastest_batch_size(run, [1, 2])
 
 
 # Out of memory
