@@ -32,7 +32,6 @@ class WeightsOutput:
                 f"checkpoints={str(checkpoints)!r}: holds some already; another folder or --overwrite"
             )
         self._path, self._checkpoints, self._every = path, checkpoints, every
-        self._num_checkpoints = 0
 
     def prepare(self) -> None:
         """Make the folders and clear old checkpoints away. Raises ValueError where nothing can be written."""
@@ -48,7 +47,6 @@ class WeightsOutput:
         if self._checkpoints is None or (step % (self._every or steps_per_epoch) and step != num_steps):
             return
         write_weights(self._checkpoints / CHECKPOINT.format(step=step), network, {"step": str(step)})
-        self._num_checkpoints += 1
 
     def finish(self, network: nn.Module, metadata: dict[str, str]) -> None:
         """Write the trained weights."""
@@ -56,8 +54,9 @@ class WeightsOutput:
 
     def remains(self) -> str:
         """Return in words what an unfinished training has left."""
-        if self._num_checkpoints:
-            count = f"{self._num_checkpoints} checkpoint{'s' * (self._num_checkpoints > 1)}"
+        # Counted on the disk: an interruption may come between a file's last step and a count of our own.
+        if number := len(_existing(self._checkpoints)) if self._checkpoints is not None else 0:
+            count = f"{number} checkpoint{'s' * (number > 1)}"
             return f"Kept: {count} in {self._checkpoints}; {self._path} was not written"
         return f"Nothing was kept; {self._path} was not written"
 
