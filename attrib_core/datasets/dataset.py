@@ -1,10 +1,12 @@
 """A data set: labels, keys and digests are in memory, images are read when needed."""
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,7 @@ class Dataset:
     keys: Sequence[str]  # [N], unique and stable: a relative path, or a number
     image_digests: NDArray[np.uint8]  # [N, 32], SHA-256 of each image's bytes
     source: ImageSource
+    notes: tuple[str, ...] = ()  # lines for the user: how the set was read, if it could be read otherwise
     digest: str = field(init=False)  # SHA-256 over class names, keys, labels and images, as hexadecimal
 
     def __post_init__(self) -> None:
@@ -62,6 +65,12 @@ class Dataset:
             return self.source.read(positions, preprocessing)
         except DamagedImageError as error:
             raise ValueError(f"{self.name}: image {self.keys[error.index]!r}: {error.reason}") from error
+
+    def with_notes(self, *notes: str) -> Self:
+        """Return the same data set with further lines for the user."""
+        noted = copy.copy(self)  # not `replace`, which would compute the digest again
+        object.__setattr__(noted, "notes", (*self.notes, *notes))
+        return noted
 
     def _content_digest(self) -> str:
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
