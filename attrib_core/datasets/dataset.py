@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from attrib_core.classifiers import Classifier
 from attrib_core.datasets.view import View
 
 
@@ -117,36 +116,6 @@ def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
         image_digests=dataset.image_digests[rows],
         source=SelectedImages(dataset.source, rows),
     )
-
-
-def labels_for(dataset: Dataset, classifier: Classifier) -> NDArray[np.int64]:
-    """Return the data set's labels `[N]` as indices of a classifier's classes.
-
-    If all class names are WordNet ids or names of the classifier's classes, labels are matched by name; otherwise
-    they are used unchanged. The result is always a copy, because labels that came through Ray are read-only.
-    Raises ValueError for a label that the classifier does not have.
-    """
-    _check_range(dataset)
-    for known in (classifier.wnids, classifier.class_names):
-        if set(dataset.class_names) <= set(known) and len(set(known)) == len(known):
-            table = np.array([known.index(name) for name in dataset.class_names], dtype=np.int64)
-            return table[dataset.labels]
-    if len(dataset.class_names) > classifier.num_classes:
-        raise ValueError(
-            f"{dataset.name} has {len(dataset.class_names)} classes, "
-            f"{classifier.name} only {classifier.num_classes}"
-        )
-    return dataset.labels.copy()
-
-
-def _check_range(dataset: Dataset) -> None:
-    num_classes = len(dataset.class_names)
-    wrong = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= num_classes)).tolist()
-    if wrong:
-        raise ValueError(
-            f"{dataset.name}: image {wrong[0]} ({dataset.keys[wrong[0]]!r}) has label "
-            f"{dataset.labels[wrong[0]]}, accepted are 0 to {num_classes - 1}"
-        )
 
 
 def _shortened(names: Sequence[str], count: int = 10) -> str:
