@@ -96,7 +96,7 @@ def read_inputs(
         _check(name, classifier, first, images[:NUM_PROBES])
     # Of checkpoints along a training the last one has learned the most.
     name = TRAINED if TRAINED in classifiers else next(reversed(classifiers))
-    tried = probe(classifiers[name], indices, images, len(dataset))
+    tried = probe(classifiers[name], indices, images)
     labelling = label_images(dataset, classifiers[name], labels, tried, is_trained=name != UNTRAINED)
     return ImageInputs(
         checkpoints=read,
