@@ -13,8 +13,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from attrib_core.datasets.dataset import DamagedImageError
-from attrib_core.datasets.encoded_images import EncodedImages
+from attrib_core.datasets.encoded_images import Content, EncodedImages
+from attrib_core.datasets.unreadable import DamagedImageError
 
 FAILURES = (OSError, pa.ArrowException)  # what reading raises, also for credentials and networks
 
@@ -32,10 +32,10 @@ class ParquetImages(EncodedImages):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
 
-    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[bytes]:
+    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[Content]:
         rows = np.asarray(indices, dtype=np.int64)
         groups = np.searchsorted(self.first_rows, rows, side="right") - 1
-        contents: dict[int, bytes] = {}
+        contents: dict[int, Any] = {}
         for group in np.unique(groups).tolist():
             members = rows[groups == group]
             try:
@@ -43,9 +43,10 @@ class ParquetImages(EncodedImages):
             except FAILURES as error:
                 raise DamagedImageError(int(members[0]), f"{self.places[group][0]}: {error}") from error
             contents.update(zip(members.tolist(), found, strict=True))
-        if missing := [row for row, content in contents.items() if content is None]:
-            raise DamagedImageError(missing[0], "holds no bytes, only a path")
-        return [contents[row] for row in rows.tolist()]
+        return [
+            DamagedImageError(row, "holds no bytes, only a path") if contents[row] is None else contents[row]
+            for row in rows.tolist()
+        ]
 
     def _row_group(self, group: int) -> Any:
         """Return the bytes of a row group's images as a ChunkedArray."""
