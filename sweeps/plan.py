@@ -22,6 +22,7 @@ from sweeps.store.image_failures import next_shard_id
 
 Value = int | float | str
 Axes = dict[str, tuple[Value, ...]]
+IMAGE_AXIS = "image_index"
 Kind = TypeVar("Kind", int, float, str)
 
 
@@ -105,9 +106,14 @@ class Plan:
 
     def shard_after(self, shard: Shard, failed_images: Container[int]) -> Shard:
         """Return the shard that tries again, alone, those cells of a committed one whose images failed there."""
-        image = self.kinds.cells.index("image_index")
+        image = self.kinds.cells.index(IMAGE_AXIS)
         cells = tuple(cell for cell in shard.cells if cell[image] in failed_images)
         return Shard(next_shard_id(shard.id), shard.axes, cells)
+
+    def image_indices(self, shard: Shard) -> frozenset[Value]:
+        """Return the images of a shard whose cells are images."""
+        image = self.kinds.cells.index(IMAGE_AXIS)
+        return frozenset(cell[image] for cell in shard.cells)
 
     def holds_requested(self, shard: Shard, requested: Sequence[Axes]) -> bool:
         """Return whether at least one cell of the shard is in the requested products."""

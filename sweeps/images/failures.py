@@ -1,7 +1,6 @@
-"""Images of a data set that a sweep could not use, and whether trying them again may help."""
+"""Images of a data set that a sweep could not use."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from attrib_core.datasets import Dataset, UnreadableImagesError, View
 from sweeps.store import ImageFailure
@@ -18,7 +17,7 @@ def image_failures(dataset: Dataset, reasons: Mapping[int, str]) -> list[ImageFa
             image_index=index,
             key=dataset.keys[index],
             reason=reason,
-            sha256=_sha256(dataset, index),
+            sha256=sha256_of(dataset, index),
             readable=index not in undecodable,
         )
         for index, reason in sorted(reasons.items())
@@ -44,21 +43,7 @@ def readable_images(dataset: Dataset, indices: Sequence[int]) -> list[int]:
     return [index for index in indices if index not in unreadable]
 
 
-@dataclass(frozen=True)
-class RepairCheck:
-    """Says of images that failed whether they have been repaired since; on the driver, which has read the data."""
-
-    dataset: Dataset
-
-    def repaired(self, failures: Collection[ImageFailure]) -> set[int]:
-        """Return the images whose bytes are others now, or that could not be decoded then and can be now."""
-        changed = {
-            each.image_index for each in failures if each.sha256 != _sha256(self.dataset, each.image_index)
-        }
-        doubtful = {each.image_index for each in failures if not each.readable} - changed
-        return changed | (doubtful - unreadable_images(self.dataset, doubtful))
-
-
-def _sha256(dataset: Dataset, index: int) -> str:
+def sha256_of(dataset: Dataset, index: int) -> str:
+    """Return the SHA-256 of an image's bytes, zeros if they could not be fetched."""
     digest: bytes = dataset.image_digests[index].tobytes()
     return digest.hex()

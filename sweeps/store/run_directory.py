@@ -20,6 +20,8 @@ from sweeps.store.cloud_files import PATIENT, QUICK, CloudFiles
 from sweeps.store.crash_points import crash_point
 from sweeps.store.errors import explained
 from sweeps.store.files import Content, Entry, Files
+from sweeps.store.image_digests import NAME as IMAGE_DIGESTS
+from sweeps.store.image_digests import ImageDigests
 from sweeps.store.image_failures import METADATA_KEY, ImageFailure, read_failures, write_failures
 from sweeps.store.local_files import LocalFiles
 from sweeps.store.tables import images_bytes, results_bytes
@@ -187,9 +189,29 @@ class RunDirectory:
             return ()
         return read_failures(metadata.get(METADATA_KEY, b"[]"))
 
-    def clear_failed_images(self, shard_id: str) -> None:
-        """Delete the list for people of a shard whose images have rows by now, if there is one."""
-        self.files.delete(f"failures/{_safe(shard_id)}{_OF_IMAGES}")
+    def clear_failed_images(self) -> None:
+        """Delete the lists for people, once all their images have rows."""
+        for entry in list(self.files.list("failures")):
+            if entry.name.endswith(_OF_IMAGES):
+                self.files.delete(entry.path)
+
+    def read_image_digests(self) -> ImageDigests | None:
+        """Return the digests of the images of the sweep's data set, None if they are not recorded."""
+        with explained(self.url, "read"):
+            content = self._quick_files.read_if_present(IMAGE_DIGESTS)
+        if content is None:
+            return None
+        try:
+            return ImageDigests.from_bytes(content)
+        except (pa.ArrowException, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.url}/{IMAGE_DIGESTS} is damaged: {error}; restore it from a copy, or delete it"
+            ) from error
+
+    def write_image_digests(self, digests: ImageDigests) -> None:
+        """Record the digests of all images of the sweep's data set, before rows are computed from them."""
+        with explained(self.url, "written"):
+            self.files.put(IMAGE_DIGESTS, digests.to_bytes())
 
     def write_progress(self, progress: dict[str, Any]) -> None:
         """Replace progress.json. No result depends on it, so a failure is only a warning, after seconds."""
