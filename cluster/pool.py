@@ -41,9 +41,9 @@ _logger = logging.getLogger(__name__)
 class PoolOptions(WorkerResources):
     """The workers of a pool, and its time limits.
 
-    A shard is quarantined after `max_attempts` tries, or after one that failed as all others would. A worker may take `shard_timeout` seconds to compute and
-    write one shard; None sets no limit. After `stall_timeout` seconds in which nothing happened, a `Stalled`
-    event says what the pool waits for.
+    A shard is quarantined after `max_attempts` tries, or after one that failed as all others would. A worker may
+    take `shard_timeout` seconds to compute and write one shard; None sets no limit. After `stall_timeout` seconds
+    in which nothing happened, a `Stalled` event says what the pool waits for.
     """
 
     max_attempts: int = 3
