@@ -16,6 +16,7 @@ from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
+from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
 from sweeps.ranges import parse_names
 
@@ -75,8 +76,12 @@ class ImageInputs:
         return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     def spread(self, count: int) -> list[int]:
-        """Return `count` indices spread evenly over the data set; a small set has some several times."""
-        return [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        """Return `count` indices spread evenly over the data set; a small set has some several times.
+
+        Images that cannot be decoded are left out.
+        """
+        spread = [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        return readable_images(self.dataset, spread)
 
 
 def read_inputs(
