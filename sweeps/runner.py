@@ -101,10 +101,10 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         return 0
     run.check_writable()
     work = Work(plan, sweep, run)
-    for note in sweep.notes:
-        work.progress.log(note)
     if work.is_done:  # no worker need be started to find that out
         return _close(sweep, work)
+    for note in sweep.notes:
+        work.progress.log(note)
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
         written = record(run, sweep, shard_size)

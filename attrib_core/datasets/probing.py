@@ -18,7 +18,7 @@ from attrib_core.datasets.view import View
 MOST_IMAGES = 100
 # The time of the first few decides how many others there are: reading and predicting may take so many seconds
 # each. A few others are looked at in any case.
-FIRST_IMAGES, FEWEST_IMAGES = 4, 28
+FIRST_IMAGES, FEWEST_IMAGES = 4, 12
 SECONDS = 1.5
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
