@@ -15,7 +15,15 @@ from attrib_core.classifiers import InputScaling
 from attrib_core.generation import RECIPES
 from attrib_core.generation.recipe_files import recipe_digest
 from sweeps.cli import SweepOptions, output_field, run_command
-from sweeps.generate.job import GenerateJob, GenerateSettings, Weights, build_generator, read_weights
+from sweeps.generate.job import (
+    DEFAULT_JUDGES,
+    GenerateJob,
+    GenerateSettings,
+    Weights,
+    build_generator,
+    read_weights,
+    try_recipes,
+)
 from sweeps.generate.recipe_sources import read_recipes
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
@@ -41,13 +49,14 @@ class GenerateOptions(SweepOptions):
     num_steps: int | None = Field(
         None, ge=1, description="Updates of an image; the recipe's own if not given."
     )
-    image_size: int | None = Field(None, ge=32, le=4096, description="Pixels; the model's own if not given.")
+    image_size: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own if not given.")
     input_scaling: InputScaling = Field(
         "model", description="`model` normalises as the model was trained; `none`."
     )
-    judges: str = Field(
-        "efficientnet_lite1,efficientnet_lite2",
-        description="Classifiers that judge the images, or `none`; they take no part in making them.",
+    judges: str | None = Field(
+        None,
+        description="Classifiers that judge the images and take no part in making them, or `none`; "
+        f"{','.join(DEFAULT_JUDGES)} if not given and the model has ImageNet's 1,000 classes.",
     )
     frames: str = Field("none", description="Classes of which frames are stored, with all logits.")
     frame_every: int = Field(10, ge=1, description="Steps between two frames.")
@@ -96,7 +105,12 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         shard_size=SHARD_SIZE,
         factory=partial(GenerateJob, settings),
         shared=weights,
-        bytes_per_cell=2 * image_size * image_size,  # a PNG of a generated image: about two thirds of raw RGB
+        bytes_per_cell=2
+        * classifier.channels
+        * image_size
+        * image_size
+        // 3,  # a PNG: two thirds of raw pixels
+        check=partial(try_recipes, settings, weights),
         warm_up=partial(_seconds_per_cell, settings, weights),
     )
 

@@ -17,7 +17,7 @@ from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
-from sweeps.modify.job import ModifyJob, ModifyJobSettings
+from sweeps.modify.job import ModifyJob, ModifyJobSettings, try_modification
 from sweeps.ranges import parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
@@ -79,6 +79,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         factory=partial(ModifyJob, settings),
         shared=inputs,
         bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
+        check=partial(try_modification, settings, inputs),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),
     )
 

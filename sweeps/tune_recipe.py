@@ -19,7 +19,7 @@ from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
 from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, SweepOptions, output_field, run_command
-from sweeps.generate.job import GenerateSettings, build_generator, read_weights
+from sweeps.generate.job import GenerateSettings, Weights, build_generator, read_weights, try_recipes
 from sweeps.generate.recipe_sources import is_file, read_settings_file
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
@@ -61,7 +61,7 @@ class TuneOptions(SweepOptions):
     num_samples: int = Field(32, ge=1, description="Configurations; the first is the base itself.")
     time_budget: float | None = Field(None, gt=0, description="Seconds after which the search stops.")
     num_steps: int | None = Field(None, ge=1, description="Steps of the base, which set the cost of all.")
-    image_size: int | None = Field(None, ge=32, le=4096, description="Pixels; the model's own if not given.")
+    image_size: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own if not given.")
     base: str = Field("default", description=f"Where to start: {', '.join(BASES)}, or a YAML file.")
     parameters: str = Field(
         ",".join(DEFAULT_PARAMETERS), description=f"Fields to search, of {', '.join(RANGES)}, or `all`."
@@ -123,7 +123,8 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         shard_size=1,  # cells of the plan are chunks
         factory=partial(TuneJob, search),
         shared=weights,
-        bytes_per_cell=2 * image_size * image_size * len(chunks[0]),
+        bytes_per_cell=2 * classifier.channels * image_size * image_size // 3 * len(chunks[0]),
+        check=partial(_try_base, settings, weights),
         warm_up=lambda: _seconds_per_chunk(TuneJob(search, weights), search),
     )
     return sweep, search
@@ -151,6 +152,12 @@ def _read_base(options: TuneOptions) -> PyramidSettings:
     return base if options.num_steps is None else replace(base, num_steps=options.num_steps)
 
 
+def _try_base(settings: GenerateSettings, weights: Weights) -> None:
+    """Try one step of the base, whose sizes are like those of all configurations; ValueError if it fails."""
+    name = next(iter(settings.recipes))
+    try_recipes(replace(settings, recipes={name: settings.recipes[name]}), weights)
+
+
 def _seconds_per_chunk(job: TuneJob, search: Search) -> dict[str, float]:
     """Measure seconds a chunk for the base; all configurations cost the same."""
     chunk_size = len(search.chunks[0])
@@ -175,6 +182,8 @@ def run_search(options: TuneOptions) -> int:
         record(run, sweep, sweep.shard_size)
         status = 0
     else:
+        if sweep.check is not None:
+            sweep.check()
         with connect(options.address, num_cpus=options.num_workers) as session:
             invocation = record(run, sweep, sweep.shard_size)["invocations"][-1]
             search = replace(search, invocation=invocation)

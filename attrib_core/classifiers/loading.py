@@ -14,6 +14,7 @@ from attrib_core.classifiers.checkpoint import (
 )
 from attrib_core.classifiers.classifier import Classifier
 from attrib_core.classifiers.identity import Identity
+from attrib_core.classifiers.outputs import classes_of
 from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
 from attrib_core.classifiers.weights_files import read_weights_file
 from attrib_core.seeding import derive_seed
@@ -64,7 +65,7 @@ def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | Non
         name=checkpoint.name,
         digest=checkpoint.digest,
         preprocessing=architecture.preprocessing(checkpoint.weights_name),
-        labels=architecture.labels(checkpoint.num_classes),
+        labels=architecture.labels(classes_of(checkpoint.num_classes)),
     )
     return Classifier(network, identity).to(device or "cpu")
 
