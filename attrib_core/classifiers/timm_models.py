@@ -1,5 +1,6 @@
 """Models of timm by name, with or without the tag of their weights (`resnet18.a1_in1k`)."""
 
+import math
 import urllib.error
 import urllib.request
 
@@ -51,14 +52,7 @@ class TimmModel(Architecture):
         return network.state_dict()
 
     def preprocessing(self, weights_name: str | None) -> Preprocessing:
-        configuration = self._configuration(weights_name)
-        return Preprocessing(
-            mean=configuration.mean,
-            std=configuration.std,
-            image_size=configuration.input_size[-1],
-            crop_fraction=configuration.crop_pct,
-            interpolation=configuration.interpolation,
-        )
+        return evaluation_preprocessing(self._configuration(weights_name))
 
     def labels(self, num_classes: int) -> Labels:
         return imagenet.labels(num_classes)
@@ -71,6 +65,27 @@ class TimmModel(Architecture):
         configuration = timm.get_pretrained_cfg(self._tagged(weights_name))
         assert configuration is not None, f"timm lists {self.name} without a configuration"
         return configuration
+
+
+def evaluation_preprocessing(configuration: PretrainedCfg) -> Preprocessing:
+    """Return what timm's own evaluation transform does (`timm.data.create_transform`).
+
+    Raises ValueError for images that are not square.
+    """
+    data = timm.data.resolve_data_config(pretrained_cfg=configuration.to_dict())
+    _, height, width = data["input_size"]
+    if height != width:
+        raise ValueError(
+            f"model={configuration.architecture!r}: its images are {height}×{width}; accepted are square ones"
+        )
+    return Preprocessing(
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        image_size=height,
+        resize_size=math.floor(height / data["crop_pct"]),
+        crop_mode=data["crop_mode"],
+        interpolation=data["interpolation"],
+    )
 
 
 def _check_reachable(configuration: PretrainedCfg) -> None:

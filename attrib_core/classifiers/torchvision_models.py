@@ -63,12 +63,11 @@ class TorchvisionModel(Architecture):
 
     def preprocessing(self, weights_name: str | None) -> Preprocessing:
         transforms = self._weights[weights_name or self.default_weights].transforms()
-        image_size = transforms.crop_size[0]
         return Preprocessing(
             mean=tuple(transforms.mean),
             std=tuple(transforms.std),
-            image_size=image_size,
-            crop_fraction=image_size / transforms.resize_size[0],
+            image_size=transforms.crop_size[0],
+            resize_size=transforms.resize_size[0],
             interpolation=transforms.interpolation.value,
         )
 
