@@ -3,6 +3,7 @@
 import math
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 
 import huggingface_hub
 import timm
@@ -72,7 +73,7 @@ def evaluation_preprocessing(configuration: PretrainedCfg) -> Preprocessing:
 
     Raises ValueError for images that are not square.
     """
-    data = timm.data.resolve_data_config(pretrained_cfg=configuration.to_dict())
+    data = timm.data.resolve_data_config(pretrained_cfg=asdict(configuration))  # type: ignore[no-untyped-call]
     _, height, width = data["input_size"]
     if height != width:
         raise ValueError(

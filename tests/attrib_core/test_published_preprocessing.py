@@ -1,7 +1,6 @@
 """Photographs are prepared as timm and torchvision prepare them, for all of their published weights."""
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ def photograph(name: str) -> Image.Image:
     return Image.fromarray((127 + 100 * np.stack(waves, -1) + noise).clip(0, 255).astype(np.uint8))
 
 
-@functools.cache
 def seen(preprocessing: Preprocessing, name: str) -> NDArray[np.uint8]:
     return View.of_preprocessing(preprocessing).apply(photograph(name)).copy()
 
@@ -89,20 +87,20 @@ def test_images_that_are_not_square_are_refused() -> None:
         find_architecture("vit_base_patch16_sapiens2").preprocessing(None)
 
 
-def torchvision_weights() -> Iterator[tuple[str, Any]]:
+@functools.cache
+def torchvision_weights() -> dict[tuple[str, Preprocessing], Any]:
+    """Return one of the weights for each pair of torchvision's transform and our preprocessing."""
+    pairs: dict[tuple[str, Preprocessing], Any] = {}
     for name in torchvision.models.list_models(module=torchvision.models):
-        for member in torchvision.models.get_model_weights(name):
-            yield name, member
+        architecture = find_architecture(name)
+        for weights in torchvision.models.get_model_weights(name):
+            pairs[repr(weights.transforms()), architecture.preprocessing(str(weights))] = weights
+    return pairs
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_photographs_are_seen_as_torchvision_shows_them_for_all_of_its_weights(name: str) -> None:
-    expected: dict[str, torch.Tensor] = {}
-    for model, weights in torchvision_weights():
-        transforms = weights.transforms()
-        preprocessing = find_architecture(model).preprocessing(str(weights))
+    for (_, preprocessing), weights in torchvision_weights().items():
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (preprocessing.mean, preprocessing.std))
-        if repr(transforms) not in expected:
-            expected[repr(transforms)] = transforms(photograph(name))
         pixels = torch.from_numpy(seen(preprocessing, name)).float() / 255
-        assert torch.equal((pixels - mean) / std, expected[repr(transforms)]), weights
+        assert torch.equal((pixels - mean) / std, weights.transforms()(photograph(name))), weights
