@@ -45,7 +45,8 @@ class ModifyOptions(ImageOptions):
 def modify_sweep(options: ModifyOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(dataset, options.model, options.weights, labels=options.label_choice())
+    model = options.model_choice()
+    inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
     settings = ModifyJobSettings(
@@ -63,6 +64,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         requested=({"target": targets, "image_index": images},),
         settings={
             "model": options.model,
+            **model.settings(),
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
@@ -76,7 +78,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         definitions={"weights": inputs.checkpoint.digest},
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.labelling.notes,
+        notes=inputs.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
