@@ -110,6 +110,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         * image_size
         * image_size
         // 3,  # a PNG: two thirds of raw pixels
+        notes=weights.model.notes,
         check=partial(try_recipes, settings, weights),
         warm_up=partial(_seconds_per_cell, settings, weights),
     )
