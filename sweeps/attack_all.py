@@ -68,10 +68,8 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
-    dataset = load_images(options)
-    inputs = read_inputs(
-        dataset, options.model, options.weights, options.checkpoints, labels=options.label_choice()
-    )
+    dataset, model = load_images(options), options.model_choice()
+    inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
         actor=ActorSettings(
@@ -90,6 +88,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
         settings={
             "model": options.model,
+            **model.settings(),
             **SweepData(dataset).settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
             "clip": not options.no_clip,
@@ -99,7 +98,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         definitions=_definitions(inputs, methods, settings.attack),
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.labelling.notes,
+        notes=inputs.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,

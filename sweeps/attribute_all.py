@@ -52,8 +52,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
-    dataset = load_images(options)
-    inputs = read_inputs(dataset, options.model, options.weights, labels=options.label_choice())
+    dataset, model = load_images(options), options.model_choice()
+    inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
         actor=ActorSettings(
@@ -73,6 +73,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         requested=tuple(product | {"image_index": images} for product in products),
         settings={
             "model": options.model,
+            **model.settings(),
             **SweepData(dataset).settings(RunDirectory(options.output), "attribute", KINDS),
             **inputs.labelling.settings,
             "seed": options.seed,
@@ -81,7 +82,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         definitions=_definitions(inputs, methods, settings.attribution),
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.labelling.notes,
+        notes=inputs.notes,
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,

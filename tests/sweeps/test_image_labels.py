@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attrib_core.classifiers.wrapping import Description
 from attrib_core.datasets import Dataset, View, load_dataset
 from sweeps.attack_all import AttackOptions, attack_sweep
 from sweeps.attribute_all import AttributeOptions, attribute_sweep
@@ -16,6 +17,7 @@ from sweeps.cli import parse_options
 from sweeps.images.columns import identity_columns
 from sweeps.images.inputs import read_inputs
 from sweeps.images.labels import LabelChoice
+from sweeps.model_options import ModelChoice
 from sweeps.modify_all import ModifyOptions, modify_sweep
 from sweeps.runner import Sweep, record
 from sweeps.store import RunDirectory
@@ -129,7 +131,9 @@ def test_numbered_classes_take_the_names_of_their_folders(
     network = find_architecture("fashion_deep").network(3, None, untrained=True)
     safetensors.torch.save_file(network.state_dict(), tmp_path / "three.safetensors")
     dataset = load_dataset(f"imagefolder:{folder(cat=BAG, dog=BOOT, emu=SHIRT)}")
-    inputs = read_inputs(dataset, "fashion_deep", str(tmp_path / "three.safetensors"), labels=LabelChoice())
+    weights = str(tmp_path / "three.safetensors")
+    model = ModelChoice(name="fashion_deep", weights=weights, description=Description())
+    inputs = read_inputs(dataset, model, labels=LabelChoice())
     assert inputs.class_names == ("cat", "dog", "emu")
     columns = identity_columns(dataset, [0, EACH], inputs.labels, inputs.class_names)
     assert columns["label_name"].tolist() == ["cat", "dog"]
