@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from attrib_core.datasets.dataset import DamagedImageError, Dataset
-from attrib_core.datasets.encoded_images import EncodedImages, encoded_dataset
+from attrib_core.datasets.dataset import Dataset
+from attrib_core.datasets.encoded_images import Content, EncodedImages, encoded_dataset
 from attrib_core.datasets.registry import Request
+from attrib_core.datasets.unreadable import DamagedImageError
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -17,19 +18,22 @@ EXTENSIONS = frozenset(
 
 
 class ImageFiles(EncodedImages):
-    """Image files below a folder that has the same path on every machine; `keys` are relative to it."""
+    """Image files below a folder that has the same path on every machine; `keys` are relative to it.
+
+    Their EXIF orientation is ignored, as torchvision's ImageFolder does, with which such folders are trained on.
+    """
 
     def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
         self.folder, self.keys = folder, keys
 
-    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[bytes]:
+    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[Content]:
         return list(pool.map(self._content, indices))
 
-    def _content(self, index: int) -> bytes:
+    def _content(self, index: int) -> Content:
         try:
             return (self.folder / self.keys[index]).read_bytes()
         except OSError as error:
-            raise DamagedImageError(index, f"cannot be read: {error}") from error
+            return DamagedImageError(index, f"cannot be read: {error}")
 
 
 def folder_dataset(
@@ -73,23 +77,22 @@ def class_folders(folder: Path) -> list[str]:
 
 def _keys(folder: Path, class_name: str) -> list[str]:
     """Return the sorted paths of a class's images, relative to the folder, without hidden files."""
-    paths = _files(folder / class_name, frozenset())
-    keys = sorted(path.relative_to(folder).as_posix() for path in paths)
+    keys = sorted(path.relative_to(folder).as_posix() for path in image_paths(folder / class_name))
     for key in keys:
         if not key.isprintable():
             raise ValueError(f"{str(folder)!r}: file name {key!r} is not UTF-8, or has control characters")
     return keys
 
 
-def _files(folder: Path, parents: frozenset[str]) -> Iterator[Path]:
-    """Yield image files; follows links as torchvision does, but stops at circles."""
+def image_paths(folder: Path, parents: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the image files below a folder; follows links as torchvision does, but stops at circles."""
     place = os.path.realpath(folder)
     if place in parents:
         return
     for entry in _entries(folder):
         path = folder / entry.name
         if entry.is_dir():
-            yield from _files(path, parents | {place})
+            yield from image_paths(path, parents | {place})
         elif path.suffix.lower() in EXTENSIONS:
             yield path
 

@@ -1,23 +1,29 @@
 """What a sweep over images works on: a data set, and one network under one or several sets of weights."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attrib_core.classifiers import Checkpoint, Classifier, build_classifier, read_checkpoint
+from attrib_core.classifiers import Checkpoint, Classifier, build_classifier
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
-from attrib_core.datasets import Dataset, View, labels_for
+from attrib_core.datasets import Dataset, View
+from attrib_core.datasets.probing import probe, probe_images
+from attrib_core.datasets.view import MeasuringView
+from sweeps.images.failures import readable_images
+from sweeps.images.labels import LabelChoice, Labelling, label_images
+from sweeps.model_options import ModelChoice
 from sweeps.ranges import parse_names
 
 TRAINED = "trained"
-# Images on which each set of weights is tried before any work starts.
+# Images on which each set of weights is tried before any work starts; one of them sees more, for its accuracy.
 NUM_PROBES = 4
 # The side of an image up to which it counts as small: its shards hold more of them.
 SMALL_IMAGE = 64
@@ -32,11 +38,24 @@ class ImageInputs:
     labels: NDArray[np.int64]  # as the classifier counts classes
     view: View
     class_names: tuple[str, ...]
+    labelling: Labelling
+    model_notes: tuple[str, ...]  # on the weights, and on images that are enlarged
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The weights of a sweep that has one set of them, else the first."""
         return next(iter(self.checkpoints.values()))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what an invocation records of its images."""
+        names = {"class_names": list(self.class_names), "num_images": len(self.dataset)}
+        notes = {"notes": list(self.model_notes)} if self.model_notes else {}
+        return names | notes | self.labelling.provenance
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user to read before work starts."""
+        return *self.model_notes, *self.labelling.notes
 
     @property
     def num_classes(self) -> int:
@@ -66,35 +85,71 @@ class ImageInputs:
         return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     def spread(self, count: int) -> list[int]:
-        """Return `count` indices spread evenly over the data set; a small set has some several times."""
-        return [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        """Return `count` indices spread evenly over the data set; a small set has some several times.
+
+        Images that cannot be decoded are left out.
+        """
+        spread = [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        return readable_images(self.dataset, spread)
 
 
-def read_inputs(dataset: Dataset, model: str, weights: str | None, checkpoints: str = TRAINED) -> ImageInputs:
+def read_inputs(
+    dataset: Dataset,
+    model: ModelChoice,
+    checkpoints: str = TRAINED,
+    *,
+    labels: LabelChoice,
+) -> ImageInputs:
     """Read all weights and try them on a few images. Raises ValueError for what does not fit."""
-    read = _read_checkpoints(model, weights, checkpoints)
+    read = _read_checkpoints(model, checkpoints)
     classifiers = {name: build_classifier(checkpoint) for name, checkpoint in read.items()}
     first = next(iter(classifiers.values()))
+    view = MeasuringView.of(first)
+    indices, images = probe_images(dataset, view)
     for name, classifier in classifiers.items():
-        _check(dataset, name, classifier, first)
+        _check(name, classifier, first, images[:NUM_PROBES])
+    # Of checkpoints along a training the last one has learned the most.
+    name = TRAINED if TRAINED in classifiers else next(reversed(classifiers))
+    tried = probe(classifiers[name], indices, images)
+    labelling = label_images(dataset, classifiers[name], labels, tried, is_trained=name != UNTRAINED)
     return ImageInputs(
         checkpoints=read,
         dataset=dataset,
-        labels=labels_for(dataset, first),
+        labels=labelling.match.labels(dataset),
         view=View.of(first),
-        class_names=first.class_names,
+        class_names=labelling.class_names,
+        labelling=labelling,
+        model_notes=(*_notes(read.values()), *_enlargement(dataset, view)),
     )
 
 
-def _read_checkpoints(model: str, weights: str | None, text: str) -> dict[str, Checkpoint]:
+def _notes(checkpoints: Iterable[Checkpoint]) -> tuple[str, ...]:
+    """Return the notes of all checkpoints; those of a folder's files differ only in the file's name."""
+    found = {note.replace(each.weights, ""): note for each in checkpoints for note in each.notes}
+    return tuple(found.values())
+
+
+def _enlargement(dataset: Dataset, view: MeasuringView) -> tuple[str, ...]:
+    """Return a line about images that the classifier sees enlarged, if there are any among those seen."""
+    small = [size for size in view.sizes if view.enlarges(size)]
+    if not small:
+        return ()
+    (width, height), (wider, higher) = small[0], view.resized(small[0])
+    return (
+        f"{dataset.name}: {len(small)} of {len(view.sizes)} images looked at are enlarged, "
+        f"such as one of {width}×{height} to {wider}×{higher}",
+    )
+
+
+def _read_checkpoints(model: ModelChoice, text: str) -> dict[str, Checkpoint]:
     checkpoints: dict[str, Checkpoint] = {}
     for element in parse_names("checkpoints", text):
-        for name, source in _sources(element, weights).items():
+        for name, source in _sources(element, model.weights).items():
             if name in checkpoints:
                 raise ValueError(
                     f"checkpoints: two are called {name!r}; accepted are weights and files that differ in name"
                 )
-            checkpoints[name] = read_checkpoint(model, weights=source)
+            checkpoints[name] = model.read(source)
     return checkpoints
 
 
@@ -131,11 +186,18 @@ def _name(name: str) -> str:
     raise ValueError(f"checkpoints: {name!r}; accepted are names of letters, digits and the signs _ . = -")
 
 
-def _check(dataset: Dataset, name: str, classifier: Classifier, first: Classifier) -> None:
+def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor) -> None:
     if classifier.num_classes != first.num_classes:
         raise ValueError(
             f"checkpoints: {name!r} has {classifier.num_classes} classes, another one {first.num_classes}"
         )
-    probes = dataset.images(range(min(NUM_PROBES, len(dataset))), View.of(classifier))
-    with torch.inference_mode():
-        check_logits(classifier(torch.from_numpy(probes).float() / 255), f"checkpoint {name!r}")
+    try:
+        with torch.inference_mode():
+            logits = classifier(images)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise ValueError(
+            f"image_size={classifier.image_size}: {classifier.name} cannot take images of this size ({reason}); "
+            "accepted are those that it takes"
+        ) from error
+    check_logits(logits, f"checkpoint {name!r}")

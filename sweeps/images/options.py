@@ -4,21 +4,46 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sweeps.cli import SweepOptions
+from attrib_core.datasets import LabelOrder
+from sweeps.images.labels import LabelChoice
+from sweeps.model_options import ModelOptions
 from sweeps.ranges import parse_integers
 
 
-class ImageOptions(SweepOptions):
+class ImageOptions(ModelOptions):
     """Which classifier, and which images it looks at."""
 
     model: str = Field("fashion_deep", description="The classifier.")
-    weights: str | None = Field(None, description="Local weights file, or named weights.")
+    image_size: int | None = Field(
+        None, ge=1, description="Side to which the classifier's images are resized; its own if not given."
+    )
     dataset: str = Field(
         "fashion_mnist", description="fashion_mnist, flowers, imagenet, imagefolder:PATH or parquet:URL."
     )
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str | None = Field(None, description="Part of the data set; the test set if not given.")
+    image_column: str | None = Field(
+        None, description="Parquet column of the images, where it cannot be found without doubt."
+    )
+    label_column: str | None = Field(
+        None, description="Parquet column of the labels, where it cannot be found without doubt."
+    )
     images: str = Field("all", description="Images by index: `0-999` or `all`.")
+    labels: Path | None = Field(
+        None, description="File that says which class each folder or label is: JSON, or CSV with two columns."
+    )
+    label_order: LabelOrder | None = Field(
+        None,
+        description="How folders or labels are read: `names` of classes, class `index`, or their place when "
+        "`sorted`; found out if not given.",
+    )
+
+    def described_size(self) -> int | None:
+        return self.image_size
+
+    def label_choice(self) -> LabelChoice:
+        """Return what is said about labels."""
+        return LabelChoice(file=self.labels, order=self.label_order)
 
 
 def parse_saved(field: str, text: str, num_images: int) -> frozenset[int]:
