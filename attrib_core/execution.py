@@ -139,6 +139,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
+def is_device_failure(error: BaseException) -> bool:
+    """Return whether a failure is the machine's, and not that of a network that does not fit its images."""
+    return is_out_of_memory(error) or any(word in str(error) for word in ("CUDA", "cuDNN", "CUBLAS"))
+
+
 def release_memory() -> None:
     """Give cached memory back to the device."""
     if torch.cuda.is_available():

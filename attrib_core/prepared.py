@@ -24,6 +24,7 @@ from attrib_core.execution import (
     Execution,
     choose_execution,
     half_batch,
+    is_device_failure,
     is_out_of_memory,
     release_memory,
 )
@@ -39,6 +40,10 @@ Result = TypeVar("Result")
 Objective = Callable[[Tensor], Tensor]
 
 
+class RefusedSizeError(ValueError):
+    """Images of a size that the network does not take."""
+
+
 class PreparedModel:
     """A classifier, how it runs, and the number of images that its network sees in every pass.
 
@@ -49,6 +54,7 @@ class PreparedModel:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: accepted are 1 and more")
         self.classifier, self.execution, self.batch_size = classifier, execution, batch_size
+        self._tried: dict[int, bool] = {}  # by the side of square images, whether the network takes them
 
     @property
     def device(self) -> torch.device:
@@ -56,18 +62,59 @@ class PreparedModel:
 
     def in_float32(self) -> "PreparedModel":
         """Return this model in float32, whatever its precision is."""
-        return PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
+        model = PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
+        model._tried = self._tried
+        return model
 
     def images(self, images: Tensor) -> Tensor:
         """Return images `[N, C, H, W]` on the device, in the memory format."""
         return self.execution.images(images)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 logits `[N, K]` of at most `batch_size` images, in one pass; gradients flow through."""
+        """Return float32 logits `[N, K]` of at most `batch_size` images, in one pass; gradients flow through.
+
+        Raises RefusedSizeError where the network fails on images of another size than its own.
+        """
         batch = self._padded(self.execution.images(images))
-        with self.execution.autocast():
-            logits: Tensor = self.classifier(batch)
+        try:
+            with self.execution.autocast():
+                logits: Tensor = self.classifier(batch)
+        except Exception as error:  # a user's network may raise anything
+            own = self.classifier.image_size
+            if tuple(images.shape[-2:]) == (own, own) or is_device_failure(error):
+                raise
+            raise RefusedSizeError(
+                f"images: {images.shape[-2]} x {images.shape[-1]} pixels, on which {self.classifier.name} fails; "
+                f"accepted is its image_size, {own} x {own} ({type(error).__name__}: {_first_line(error)})"
+            ) from error
         return logits[: len(images)].float()
+
+    def view_size(self, side: int) -> int:
+        """Return the side at which the network is shown square views of this side: the same if it takes it.
+
+        It is found by trying, once for each size, with images of grey. Views that a network refuses are enlarged to
+        the first of twice, four times ... their side that it takes, or else are brought to its own image size. A
+        network that refuses half its own size, such as a ViT, is one of a fixed size: it may take some other size,
+        but was not trained to. Its smaller views all get its own size.
+        """
+        own = self.classifier.image_size
+        if side == own or (side < own and not self._takes(own // 2)):
+            return own
+        candidates = [side]
+        while 2 * candidates[-1] < own:
+            candidates.append(2 * candidates[-1])
+        return next((each for each in candidates if self._takes(each)), own)
+
+    def _takes(self, side: int) -> bool:
+        """Return True if the network answers images of this size with finite logits."""
+        if side not in self._tried:
+            try:
+                with torch.no_grad():
+                    logits = self(torch.full((1, self.classifier.channels, side, side), 0.5))
+                self._tried[side] = bool(logits.isfinite().all())
+            except RefusedSizeError:
+                self._tried[side] = False
+        return self._tried[side]
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits `[N, K]` of any number of images, in as many passes as they need."""
@@ -177,6 +224,10 @@ def default_batch_size(
     fitting = (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // pixels
     size = min(LARGEST_BATCH, max(SMALLEST_BATCH, fitting - fitting % BATCH_MULTIPLE))
     return size if num_images is None else min(size, whole_batch(num_images))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def whole_batch(count: int) -> int:

@@ -69,7 +69,9 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(dataset, options.model, options.weights, options.checkpoints)
+    inputs = read_inputs(
+        dataset, options.model, options.weights, options.checkpoints, labels=options.label_choice()
+    )
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
         actor=ActorSettings(
@@ -91,13 +93,15 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
+            **inputs.labelling.settings,
             "clip": not options.no_clip,
             "seed": options.seed,
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.attack),
         batch_size=settings.actor.batch_size,
-        provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
+        provenance=inputs.provenance(),
+        notes=inputs.labelling.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,

@@ -53,7 +53,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     methods = parse_names("methods", options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(dataset, options.model, options.weights)
+    inputs = read_inputs(dataset, options.model, options.weights, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
         actor=ActorSettings(
@@ -76,12 +76,14 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
+            **inputs.labelling.settings,
             "seed": options.seed,
             "precision": options.precision,
         },
         definitions=_definitions(inputs, methods, settings.attribution),
         batch_size=settings.actor.batch_size,
-        provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
+        provenance=inputs.provenance(),
+        notes=inputs.labelling.notes,
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,

@@ -45,7 +45,7 @@ class ModifyOptions(ImageOptions):
 def modify_sweep(options: ModifyOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(dataset, options.model, options.weights)
+    inputs = read_inputs(dataset, options.model, options.weights, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
     settings = ModifyJobSettings(
@@ -66,6 +66,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
+            **inputs.labelling.settings,
             "num_steps": options.num_steps,
             "step_size": options.step_size,
             "clip": not options.no_clip,
@@ -74,7 +75,8 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         },
         definitions={"weights": inputs.checkpoint.digest},
         batch_size=settings.actor.batch_size,
-        provenance={"class_names": list(inputs.class_names), "num_images": len(dataset)},
+        provenance=inputs.provenance(),
+        notes=inputs.labelling.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,

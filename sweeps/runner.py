@@ -53,7 +53,8 @@ class Sweep:
     refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
     name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
     this machine by the value of the first group axis; `--plan` calls it. `batch_size` is `chosen_batch_size`.
-    `prepare` makes what the shards read before the pool starts, and may commit some of them on the way.
+    `prepare` makes what the shards read before the pool starts, and may commit some of them on the way. `notes`
+    are lines for the user to read before work starts.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Sweep:
     definitions: dict[str, str] = field(default_factory=dict)
     batch_size: int | None = None
     prepare: Callable[[Preparation], None] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def chosen_batch_size(options: SweepOptions) -> int | None:
@@ -96,6 +98,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         return 0
     run.check_writable()
     work = _Work(plan, sweep, run)
+    for note in sweep.notes:
+        work.progress.log(note)
     if work.is_done:  # no worker need be started to find that out
         _finish(sweep, run, work.progress)
         return 0
@@ -271,6 +275,8 @@ def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirector
         print(f"{name}: {value}")
     for name, value in sweep.settings.items():
         print(f"settings.{name}: {value}")
+    for note in sweep.notes:
+        print(note)
     committed = set(run.committed())
     num_cells, remaining = 0, [0, 0]
     seconds, per_cell = 0.0, sweep.warm_up()

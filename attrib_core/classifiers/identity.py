@@ -1,23 +1,31 @@
 """What a classifier is, apart from its weights: its name, its preprocessing and its labels."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
+
+CropMode = Literal["center", "squash", "border"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """The images that a model expects; `mean` and `std` have one number a channel, for pixels in [0, 1]."""
+    """The images that a model expects; `mean` and `std` have one number a channel, for pixels in [0, 1].
+
+    A photograph is resized, then the centre of `image_size` is cut out; where it is smaller, a border is added.
+    `crop_mode` says which of its sides becomes `resize_size`: the shorter one ("center"), both ("squash", which
+    changes the aspect ratio), or the longer one ("border", in the colour of `mean`).
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int
-    crop_fraction: float = 1.0  # of the resized photograph's shorter side, as the model was evaluated
+    resize_size: int | None = None  # `image_size` if None
+    crop_mode: CropMode = "center"
     interpolation: str = "bicubic"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Names of the classes; `wnids` (WordNet ids) is empty unless they are the 1,000 of ImageNet."""
+    """Names of the classes; `wnids` (WordNet ids) is empty unless they are those of ImageNet or a part of it."""
 
     class_names: tuple[str, ...]
     wnids: tuple[str, ...] = ()

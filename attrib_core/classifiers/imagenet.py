@@ -1,12 +1,22 @@
-"""The 1,000 classes of ImageNet-1k, in the order that all models use."""
+"""The classes of ImageNet: the 1,000 that all models know in one order, and those of larger sets."""
 
 from attrib_core.classifiers.identity import Labels
 
 NUM_CLASSES = 1000
+# timm's names of the larger sets, by their number of classes.
+LARGER_SETS = {
+    11_221: "imagenet-21k-miil",
+    11_821: "imagenet-12k",
+    21_841: "imagenet-22k",
+    21_842: "imagenet-22k-ms",
+    21_843: "imagenet-21k-goog",
+}
 
 
 def labels(num_classes: int) -> Labels:
-    """Return ImageNet's names and WordNet ids for 1,000 classes, numbers for any other count."""
+    """Return names and WordNet ids of the ImageNet set of that many classes, numbers for any other count."""
+    if num_classes in LARGER_SETS:
+        return _larger_labels(num_classes)
     if num_classes != NUM_CLASSES:
         return Labels.numbered(num_classes)
     from torchvision.models import ResNet18_Weights  # here, because the import is slow and not always needed
@@ -21,3 +31,13 @@ def _wnids() -> tuple[str, ...]:
 
     information = ImageNetInfo("imagenet-1k")
     return tuple(information.index_to_label_name(index) for index in range(NUM_CLASSES))
+
+
+def _larger_labels(num_classes: int) -> Labels:
+    from timm.data.imagenet_info import ImageNetInfo
+
+    information = ImageNetInfo(LARGER_SETS[num_classes])
+    return Labels(
+        class_names=tuple(information.index_to_description(index) for index in range(num_classes)),
+        wnids=tuple(information.index_to_label_name(index) for index in range(num_classes)),
+    )

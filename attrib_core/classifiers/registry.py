@@ -7,6 +7,7 @@ import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -47,6 +48,29 @@ class Architecture(ABC):
     def labels(self, num_classes: int) -> Labels:
         """Return the names of the classes."""
 
+    def with_settings(self, settings: Mapping[str, str]) -> "Architecture":
+        """Return the architecture with the settings of a name; ValueError names one that it does not have."""
+        name, value = next(iter(settings.items()))
+        raise ValueError(f"model={self.name!r}: {name}={value} is no setting of it; it has none")
+
+    def for_images(self, preprocessing: Preprocessing) -> "Architecture":
+        """Return the architecture whose network takes such images; ValueError if their channels cannot be.
+
+        Only networks that are built for one size of images need to look at their size.
+        """
+        channels, accepted = len(preprocessing.mean), len(self.preprocessing(None).mean)
+        if channels != accepted:
+            raise ValueError(f"channels={channels}: {self.name} takes {accepted}")
+        return self
+
+    def published(self, file: Path) -> str | None:
+        """Return the named weights whose published file this is, None for any other file."""
+        return None
+
+    def notes(self, weights_name: str | None) -> tuple[str, ...]:
+        """Return what is assumed about a weights file; `weights_name` if it is the published file of those."""
+        return ()
+
     def adapt(self, state: StateDict) -> StateDict:
         """Rename the tensors of a state dict that uses another project's names; return any other unchanged."""
         return state
@@ -84,7 +108,17 @@ def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], A
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return the architecture of a name or `family:name`; ValueError with near matches if there is none."""
+    """Return the architecture of a name or `family:name`; ValueError with near matches if there is none.
+
+    A name may end in settings of its own: `googlenet:transform_input=true`.
+    """
+    parts = name.split(":")
+    settings = dict(part.split("=", 1) for part in parts if "=" in part)
+    architecture = _named(":".join(part for part in parts if "=" not in part))
+    return architecture.with_settings(settings) if settings else architecture
+
+
+def _named(name: str) -> Architecture:
     prefix, separator, bare = name.partition(":")
     if separator and prefix not in _FAMILIES:
         raise ValueError(

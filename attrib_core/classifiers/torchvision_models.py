@@ -1,7 +1,10 @@
 """Classification models of torchvision, with named weights; `DEFAULT` is not used, since it may change."""
 
+import copy
 import pickle
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torchvision
@@ -10,15 +13,17 @@ from torch import nn
 from attrib_core.classifiers import imagenet
 from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict
+from attrib_core.classifiers.weights_files import file_digest
 
 FIRST = "IMAGENET1K_V1"
 UNAVAILABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError)  # no network, or a broken copy
 AUXILIARY_HEADS = ("AuxLogits.", "aux1.", "aux2.")
-# Arguments with which a constructor builds the network that the published weights were trained in.
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    name: {"transform_input": True, "aux_logits": False} for name in ("inception_v3", "googlenet")
-}
+# Networks that can turn torchvision's normalisation into another before their first layer. The published weights
+# were trained so, with `transform_input`. A file holds no trace of it.
+TRANSFORMING = ("inception_v3", "googlenet")
+SWITCH = {"true": True, "false": False}
 # DenseNet's published files predate the rule that a module's name has no dot.
+PUBLISHED_DIGEST = re.compile(r"-([0-9a-f]{8,})\.")  # the beginning of a file's SHA-256, in its name
 DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")
 
 
@@ -26,6 +31,8 @@ class TorchvisionModel(Architecture):
     """A model of torchvision (`torchvision.models.get_model(name)`) that returns only logits."""
 
     default_weights: str
+    transform_input: bool | None = None  # as the published weights have it, and as no other weights have it
+    image_size: int | None = None  # of a network that is built for one size; that of the weights if None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,11 +44,15 @@ class TorchvisionModel(Architecture):
         self.default_weights = first if first in self._weights else self.weights_names[0]
 
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
-        arguments = dict(ARGUMENTS.get(self.name, {}))
-        if arguments:  # initialising Inception's weights takes seconds
-            arguments["init_weights"] = untrained
+        arguments: dict[str, Any] = {}
+        if self.name in TRANSFORMING:  # initialising Inception's weights takes seconds
+            arguments = {
+                "transform_input": self._transforms_input(weights_name),
+                "aux_logits": False,
+                "init_weights": untrained,
+            }
         if self.name.startswith("vit_"):  # the image's size decides the number of position embeddings
-            arguments["image_size"] = self.preprocessing(weights_name).image_size
+            arguments["image_size"] = self.image_size or self.preprocessing(weights_name).image_size
         network: nn.Module = torchvision.models.get_model(
             self.name, weights=None, num_classes=num_classes, **arguments
         )
@@ -63,21 +74,67 @@ class TorchvisionModel(Architecture):
 
     def preprocessing(self, weights_name: str | None) -> Preprocessing:
         transforms = self._weights[weights_name or self.default_weights].transforms()
-        image_size = transforms.crop_size[0]
         return Preprocessing(
             mean=tuple(transforms.mean),
             std=tuple(transforms.std),
-            image_size=image_size,
-            crop_fraction=image_size / transforms.resize_size[0],
+            image_size=transforms.crop_size[0],
+            resize_size=transforms.resize_size[0],
             interpolation=transforms.interpolation.value,
         )
 
     def labels(self, num_classes: int) -> Labels:
         return imagenet.labels(num_classes)
 
+    def with_settings(self, settings: Mapping[str, str]) -> Architecture:
+        accepted = ("transform_input",) if self.name in TRANSFORMING else ()
+        for name, value in settings.items():
+            if name not in accepted:
+                raise ValueError(
+                    f"model={self.name!r}: {name}={value} is no setting of it; "
+                    f"accepted are {', '.join(accepted) or 'none'}"
+                )
+            if value.lower() not in SWITCH:
+                raise ValueError(
+                    f"model={self.name!r}: {name}={value!r}; accepted are {' and '.join(SWITCH)}"
+                )
+        changed = copy.copy(self)
+        changed.transform_input = SWITCH[settings["transform_input"].lower()]
+        return changed
+
+    def for_images(self, preprocessing: Preprocessing) -> Architecture:
+        changed = copy.copy(self)
+        changed.image_size = preprocessing.image_size
+        return Architecture.for_images(changed, preprocessing)
+
+    def published(self, file: Path) -> str | None:
+        """Compare the file's digest with those that torchvision writes into the names of its own files."""
+        digest = file_digest(file)
+        for name, weights in self._weights.items():
+            found = PUBLISHED_DIGEST.search(weights.url)
+            if found and digest.startswith(found[1]):
+                return name
+        return None
+
+    def notes(self, weights_name: str | None) -> tuple[str, ...]:
+        """Say which `transform_input` is taken, since it changes every prediction."""
+        if self.name not in TRANSFORMING:
+            return ()
+        taken = f"transform_input={str(self._transforms_input(weights_name)).lower()}"
+        if self.transform_input is not None:
+            return (f"{taken}, as the model's name says",)
+        if weights_name is not None:
+            return (f"{taken}: it is the file of {weights_name}",)
+        return (
+            f"{taken}, as torchvision builds {self.name} for a training from scratch; "
+            f"if torchvision's own weights were trained further, give --model {self.name}:transform_input=true",
+        )
+
+    def _transforms_input(self, weights_name: str | None) -> bool:
+        return weights_name is not None if self.transform_input is None else self.transform_input
+
     def adapt(self, state: StateDict) -> StateDict:
         """Remove the auxiliary heads that are only used in training, and update DenseNet's old names."""
-        if self.name in ARGUMENTS:
+        if self.name in TRANSFORMING:
             return {name: tensor for name, tensor in state.items() if not name.startswith(AUXILIARY_HEADS)}
         if self.name.startswith("densenet"):
             return {DENSENET_NAME.sub(r"\1\2", name): tensor for name, tensor in state.items()}

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attrib_core.classifiers.checkpoint import state_digest, to_arrays
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
+from attrib_core.classifiers.outputs import WatchedPass, read_logits
 
 DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CHANNELS = 3
@@ -58,7 +59,7 @@ class Description:
         if self.mean is not None and self.std is not None:
             mean, std = _numbers("mean", self.mean), _numbers("std", self.std)
         else:
-            channels = self.channels or channels_of(network, self.image_size)
+            channels = self.channels or channels_of(network, self.image_size) or DEFAULT_CHANNELS
             mean, std = (0.0,) * channels, (1.0,) * channels
         return Preprocessing(mean=mean, std=std, image_size=image_size)
 
@@ -73,13 +74,14 @@ class Description:
             )
         return Labels(class_names=names)
 
-    def missing(self) -> list[str]:
-        """Return the names of the fields that decide an image's shape and are not given."""
-        is_missing = {
-            "image_size": self.image_size is None,
-            "channels": self.channels is None and self.mean is None,
-        }
-        return [field for field, missing in is_missing.items() if missing]
+    def remedy(self, network: nn.Module, channels: int) -> str:
+        """Return what to change where the network fails on images of the size and channels described or guessed."""
+        takes = channels_of(network, self.image_size) or channels
+        if self.mean is not None and takes != channels:
+            return f"mean={_numbers('mean', self.mean)}: accepted is one number for each of its {takes} channels"
+        missing = [] if self.image_size is not None else ["image_size"]
+        missing += [] if self.channels is not None or self.mean is not None else ["channels"]
+        return f"give {' and '.join(missing)}" if missing else "accepted are those that it takes"
 
 
 def copied_network(network: object) -> nn.Module:
@@ -104,17 +106,17 @@ def identify(network: nn.Module, description: Description) -> Identity:
     """Return the identity of a network in eval mode; runs it once, on an image of zeros."""
     preprocessing = description.preprocessing(network)
     digest = _digest(network)  # before the forward pass, which may fill caches
-    output = _output_for_zeros(network, preprocessing, description.missing())
+    num_classes = _num_classes(network, preprocessing, description)
     return Identity(
         name=description.name or type(network).__name__,
         digest=digest,
         preprocessing=preprocessing,
-        labels=description.labels(_num_classes(output)),
+        labels=description.labels(num_classes),
     )
 
 
-def channels_of(network: nn.Module, image_size: int | None) -> int:
-    """Return the number of channels that the first layer takes, or 3 if it does not say.
+def channels_of(network: nn.Module, image_size: int | None) -> int | None:
+    """Return the number of channels that the first layer takes, or None if it does not say.
 
     A convolution has the number as an attribute. A linear layer takes channels × height × width numbers, from
     which it follows if the size of the images is known.
@@ -125,7 +127,7 @@ def channels_of(network: nn.Module, image_size: int | None) -> int:
         return first.in_channels
     if isinstance(first, nn.Linear) and image_size and first.in_features % image_size**2 == 0:
         return first.in_features // image_size**2
-    return DEFAULT_CHANNELS
+    return None
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -135,34 +137,28 @@ def device_of(network: nn.Module) -> torch.device:
     )
 
 
-def _output_for_zeros(network: nn.Module, preprocessing: Preprocessing, missing: list[str]) -> object:
-    """Return the network's output for one image of zeros; `missing` names the fields that were guessed."""
+def _num_classes(network: nn.Module, preprocessing: Preprocessing, description: Description) -> int:
+    """Return the number of classes, counted in the network's answer to one image of zeros."""
     size, channels = preprocessing.image_size, len(preprocessing.mean)
     image = torch.zeros(1, channels, size, size)
     mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (preprocessing.mean, preprocessing.std))
+    watched = WatchedPass()
     try:
         # Not inference mode: a network may keep a tensor of this pass, and a gradient pass could not use it.
-        with torch.no_grad():
-            return network(((image - mean) / std).to(device_of(network)))
+        with torch.no_grad(), watched:
+            output = network(((image - mean) / std).to(device_of(network)))
     except Exception as error:  # a user's network may raise anything
-        remedy = f"give {' and '.join(missing)}" if missing else "accepted are those that it takes"
         raise ValueError(
             f"network: it fails on an image of zeros with image_size={size} and channels={channels}; "
-            f"{remedy} ({_reason(error)})"
+            f"{description.remedy(network, channels)} ({_reason(error)})"
         ) from error
-
-
-def _num_classes(output: object) -> int:
-    """Return the number of logits for one image; ValueError where the output is not `[1, K]` floating logits."""
-    if not isinstance(output, Tensor):
+    logits = read_logits(output, 1)
+    if watched.gave_probabilities(output):
         raise ValueError(
-            f"network: one image gives {type(output).__name__}; accepted are float logits [1, K]"
+            "network: its last operation is a sigmoid or softmax, so its outputs are probabilities; "
+            "accepted are logits, before it"
         )
-    if output.ndim != 2 or len(output) != 1 or not output.shape[1] or not output.is_floating_point():
-        raise ValueError(
-            f"network: one image gives {output.dtype} {list(output.shape)}; accepted are float logits [1, K]"
-        )
-    return output.shape[1]
+    return logits.shape[1]
 
 
 def _digest(network: nn.Module) -> str:

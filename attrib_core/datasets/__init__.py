@@ -2,8 +2,22 @@
 
 # Imported because they register data sets.
 from attrib_core.datasets import fashion_mnist, flowers, image_folder, imagenet, parquet  # noqa: F401
-from attrib_core.datasets.dataset import Dataset, labels_for, subset
+from attrib_core.datasets.dataset import Dataset, subset
+from attrib_core.datasets.label_files import read_label_file
+from attrib_core.datasets.label_matching import LabelMatch, LabelOrder, labels_for, match_labels
 from attrib_core.datasets.registry import Request, load_dataset, register
 from attrib_core.datasets.view import View
 
-__all__ = ["Dataset", "Request", "View", "labels_for", "load_dataset", "register", "subset"]
+__all__ = [
+    "Dataset",
+    "LabelMatch",
+    "LabelOrder",
+    "Request",
+    "View",
+    "labels_for",
+    "load_dataset",
+    "match_labels",
+    "read_label_file",
+    "register",
+    "subset",
+]

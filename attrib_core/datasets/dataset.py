@@ -1,15 +1,16 @@
 """A data set: labels, keys and digests are in memory, images are read when needed."""
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attrib_core.classifiers import Classifier
 from attrib_core.datasets.view import View
 
 
@@ -40,6 +41,7 @@ class Dataset:
     keys: Sequence[str]  # [N], unique and stable: a relative path, or a number
     image_digests: NDArray[np.uint8]  # [N, 32], SHA-256 of each image's bytes
     source: ImageSource
+    notes: tuple[str, ...] = ()  # lines for the user: how the set was read, if it could be read otherwise
     digest: str = field(init=False)  # SHA-256 over class names, keys, labels and images, as hexadecimal
 
     def __post_init__(self) -> None:
@@ -62,6 +64,12 @@ class Dataset:
             return self.source.read(positions, preprocessing)
         except DamagedImageError as error:
             raise ValueError(f"{self.name}: image {self.keys[error.index]!r}: {error.reason}") from error
+
+    def with_notes(self, *notes: str) -> Self:
+        """Return the same data set with further lines for the user."""
+        noted = copy.copy(self)  # not `replace`, which would compute the digest again
+        object.__setattr__(noted, "notes", (*self.notes, *notes))
+        return noted
 
     def _content_digest(self) -> str:
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
@@ -108,36 +116,6 @@ def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
         image_digests=dataset.image_digests[rows],
         source=SelectedImages(dataset.source, rows),
     )
-
-
-def labels_for(dataset: Dataset, classifier: Classifier) -> NDArray[np.int64]:
-    """Return the data set's labels `[N]` as indices of a classifier's classes.
-
-    If all class names are WordNet ids or names of the classifier's classes, labels are matched by name; otherwise
-    they are used unchanged. The result is always a copy, because labels that came through Ray are read-only.
-    Raises ValueError for a label that the classifier does not have.
-    """
-    _check_range(dataset)
-    for known in (classifier.wnids, classifier.class_names):
-        if set(dataset.class_names) <= set(known) and len(set(known)) == len(known):
-            table = np.array([known.index(name) for name in dataset.class_names], dtype=np.int64)
-            return table[dataset.labels]
-    if len(dataset.class_names) > classifier.num_classes:
-        raise ValueError(
-            f"{dataset.name} has {len(dataset.class_names)} classes, "
-            f"{classifier.name} only {classifier.num_classes}"
-        )
-    return dataset.labels.copy()
-
-
-def _check_range(dataset: Dataset) -> None:
-    num_classes = len(dataset.class_names)
-    wrong = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= num_classes)).tolist()
-    if wrong:
-        raise ValueError(
-            f"{dataset.name}: image {wrong[0]} ({dataset.keys[wrong[0]]!r}) has label "
-            f"{dataset.labels[wrong[0]]}, accepted are 0 to {num_classes - 1}"
-        )
 
 
 def _shortened(names: Sequence[str], count: int = 10) -> str:

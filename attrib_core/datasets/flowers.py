@@ -26,9 +26,9 @@ def flowers(request: Request) -> Dataset:
     for root in (request.root, request.root / "flowers"):
         if _has_classes(root):
             return _split_by_paths(request, root)
-        if splits := [each for each in split_folders(root) if _has_classes(root / each)]:
-            split = choose_split(request.name, splits, request.split)
-            return folder_dataset(request, root / split, split, CLASS_NAMES)
+        if folders := {each: path for each, path in split_folders(root).items() if _has_classes(path)}:
+            split = choose_split(request.name, folders, request.split)
+            return folder_dataset(request, folders[split], split, CLASS_NAMES)
     raise ValueError(
         f"data_root={str(request.root)!r}: lacks the folders {', '.join(CLASS_NAMES)}; {HOW_TO_GET}"
     )

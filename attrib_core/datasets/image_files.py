@@ -73,23 +73,22 @@ def class_folders(folder: Path) -> list[str]:
 
 def _keys(folder: Path, class_name: str) -> list[str]:
     """Return the sorted paths of a class's images, relative to the folder, without hidden files."""
-    paths = _files(folder / class_name, frozenset())
-    keys = sorted(path.relative_to(folder).as_posix() for path in paths)
+    keys = sorted(path.relative_to(folder).as_posix() for path in image_paths(folder / class_name))
     for key in keys:
         if not key.isprintable():
             raise ValueError(f"{str(folder)!r}: file name {key!r} is not UTF-8, or has control characters")
     return keys
 
 
-def _files(folder: Path, parents: frozenset[str]) -> Iterator[Path]:
-    """Yield image files; follows links as torchvision does, but stops at circles."""
+def image_paths(folder: Path, parents: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the image files below a folder; follows links as torchvision does, but stops at circles."""
     place = os.path.realpath(folder)
     if place in parents:
         return
     for entry in _entries(folder):
         path = folder / entry.name
         if entry.is_dir():
-            yield from _files(path, parents | {place})
+            yield from image_paths(path, parents | {place})
         elif path.suffix.lower() in EXTENSIONS:
             yield path
 

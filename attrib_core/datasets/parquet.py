@@ -1,7 +1,6 @@
 """Data sets in Parquet files as Hugging Face writes them, in a folder or an object store."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,28 +10,32 @@ from numpy.typing import NDArray
 
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.encoded_images import encoded_dataset
-from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, open_url
+from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, num_rows, open_url
 from attrib_core.datasets.parquet_shards import Shard, read_shard
 from attrib_core.datasets.registry import Request, register
-from attrib_core.datasets.splits import SPLITS, choose_split
+from attrib_core.datasets.splits import choose_files, describe_splits
 
 MAX_NUMBERED_CLASSES = 100_000  # more are a sign that `label` is something else
+MAX_COUNTED = 32  # shards of a split whose rows are counted for the list of splits
 
 
 @register("parquet", location="URL")
 def parquet(request: Request) -> Dataset:
     """Return the rows of a split's shards, in the order of the shards' names.
 
-    The split of a shard is the name of a folder above it, or its name's beginning: `test-00000-of-00005.parquet`.
+    The split of a shard is in the name of a folder above it, or in its own: `test-00000-of-00005.parquet`.
     """
     try:
         filesystem, base = open_url(request.location)
-        split, paths = _choose(request, base, _shard_paths(filesystem, base))
+        paths = _shard_paths(filesystem, base)
+        split, files = choose_files(request.name, [_parts(base, path) for path in paths], request.split)
+        by_split = {each: [paths[row] for row in rows] for each, rows in files.items()}
+        paths = by_split[split]
         shards = [read_shard(filesystem, path) for path in paths]
     except FAILURES as error:
         raise ValueError(f"dataset={request.name!r}: {error}") from error
     labels = np.concatenate([shard.labels for shard in shards])
-    return encoded_dataset(
+    dataset = encoded_dataset(
         request,
         split=split,
         class_names=_class_names(request, shards, labels),
@@ -40,6 +43,9 @@ def parquet(request: Request) -> Dataset:
         keys=_keys([path for shard in shards for path in shard.paths]),
         source=_source(_absolute(request.location, base), shards),
     )
+    if len(by_split) == 1:
+        return dataset
+    return dataset.with_notes(describe_splits(_sizes(filesystem, by_split), split))
 
 
 def _shard_paths(filesystem: Any, base: str) -> list[str]:
@@ -60,21 +66,20 @@ def _parts(base: str, path: str) -> tuple[str, ...]:
     return PurePosixPath(path).relative_to(base).parts or (PurePosixPath(path).name,)
 
 
-def _choose(request: Request, base: str, paths: list[str]) -> tuple[str, list[str]]:
-    """Return the split and its shards."""
-    by_split: dict[str | None, list[str]] = {}
-    for path in paths:
-        by_split.setdefault(_split(_parts(base, path)), []).append(path)
-    if None in by_split:  # not all shards belong to splits, so the others' names are no splits either
-        return choose_split(request.name, (), request.split), paths
-    split = choose_split(request.name, [split for split in by_split if split], request.split)
-    return split, by_split[split]
+def _sizes(filesystem: Any, files: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return how many images each split has, as text.
 
-
-def _split(parts: Sequence[str]) -> str | None:
-    *folders, name = parts
-    begins = re.split(r"[-.]", name)[0]
-    return next((part for part in (*folders, begins) if part in SPLITS), None)
+    Other splits' shards are opened only for their number of rows, and not where there are many.
+    """
+    sizes: dict[str, str] = {}
+    for each, paths in files.items():
+        sizes[each] = f"{len(paths):,} files" if len(paths) > 1 else "1 file"
+        if len(paths) <= MAX_COUNTED:
+            try:
+                sizes[each] = f"{sum(num_rows(filesystem, path) for path in paths):,} images"
+            except FAILURES:  # a damaged shard of a split that is not asked for
+                continue
+    return sizes
 
 
 def _class_names(request: Request, shards: Sequence[Shard], labels: NDArray[np.int64]) -> tuple[str, ...]:
@@ -85,6 +90,11 @@ def _class_names(request: Request, shards: Sequence[Shard], labels: NDArray[np.i
             raise ValueError(f"{request.name}: {shards[0].path} and {shard.path} name different classes")
     if not len(labels):
         raise ValueError(f"{request.name}: no rows")
+    if labels.max() < 0:
+        raise ValueError(
+            f"{request.name}: none of its {len(labels)} images has a label, all are {labels.max()}; "
+            "accepted is a split with labels, by --split"
+        )
     if names:
         return names
     if labels.max() >= MAX_NUMBERED_CLASSES:

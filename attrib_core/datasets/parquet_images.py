@@ -81,3 +81,9 @@ def open_shard(filesystem: Any, path: str) -> Iterator[Any]:
     """Open a `pyarrow.parquet.ParquetFile` and close its source too, which it does not do itself."""
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as shard:
         yield shard
+
+
+def num_rows(filesystem: Any, path: str) -> int:
+    """Return the number of rows of a Parquet file, from its footer."""
+    with open_shard(filesystem, path) as shard:
+        return int(shard.metadata.num_rows)

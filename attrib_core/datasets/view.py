@@ -1,41 +1,44 @@
 """How an image is prepared for a classifier: size, number of channels, resizing and cropping."""
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from attrib_core.classifiers import Classifier, Preprocessing
+from attrib_core.classifiers.identity import CropMode
 
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+CROP_MODES = get_args(CropMode)
 MODES = {1: "L", 3: "RGB"}  # PIL's, by number of channels
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The form in which a classifier sees an image; `crop_fraction` as in `Preprocessing`.
+    """The form in which a classifier sees an image; `resize_size` and `crop_mode` as in `Preprocessing`.
 
     Raises ValueError for settings that cannot be applied to an image.
     """
 
     image_size: int
     channels: int
-    crop_fraction: float = 1.0
+    resize_size: int | None = None
+    crop_mode: str = "center"
     interpolation: str = "bicubic"
+    fill: tuple[int, ...] = (0, 0, 0)  # of a border, one 8-bit number a channel
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
             raise ValueError(f"image_size={self.image_size}: accepted are 1 and more")
         if self.channels not in MODES:
             raise ValueError(f"channels={self.channels}: accepted are 1 and 3")
-        if not 0 < self.crop_fraction <= 1:
-            raise ValueError(f"crop_fraction={self.crop_fraction}: accepted are fractions in (0, 1]")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation={self.interpolation!r}: accepted are {', '.join(INTERPOLATIONS)}"
-            )
+        if self.resize_size is not None and self.resize_size < 1:
+            raise ValueError(f"resize_size={self.resize_size}: accepted are 1 and more")
+        for name, accepted in (("crop_mode", CROP_MODES), ("interpolation", tuple(INTERPOLATIONS))):
+            if (value := getattr(self, name)) not in accepted:
+                raise ValueError(f"{name}={value!r}: accepted are {', '.join(accepted)}")
 
     @classmethod
     def of(cls, classifier: Classifier) -> Self:
@@ -45,11 +48,14 @@ class View:
     @classmethod
     def of_preprocessing(cls, preprocessing: Preprocessing) -> Self:
         """Return the view of a preprocessing."""
+        is_bordered = preprocessing.crop_mode == "border"
         return cls(
             image_size=preprocessing.image_size,
             channels=len(preprocessing.mean),
-            crop_fraction=preprocessing.crop_fraction,
+            resize_size=preprocessing.resize_size,
+            crop_mode=preprocessing.crop_mode,
             interpolation=preprocessing.interpolation,
+            fill=tuple(round(255 * mean) if is_bordered else 0 for mean in preprocessing.mean),
         )
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -59,21 +65,55 @@ class View:
         """
         converted = _with_mode(image, MODES[self.channels])
         if converted.size != (self.image_size, self.image_size):
-            converted = self._crop(self._resize(converted))
+            resized = converted.resize(self.resized(converted.size), INTERPOLATIONS[self.interpolation])
+            converted = self._crop(resized)
         pixels = np.asarray(converted).reshape(self.image_size, self.image_size, self.channels)
         return pixels.transpose(2, 0, 1)
 
-    def _resize(self, image: Image.Image) -> Image.Image:
-        """Resize so that the crop is `crop_fraction` of the shorter side; rounds as torchvision does."""
-        shorter = round(self.image_size / self.crop_fraction)
-        longer = int(shorter * max(image.size) / min(image.size))
-        size = (shorter, longer) if image.width <= image.height else (longer, shorter)
-        return image.resize(size, INTERPOLATIONS[self.interpolation])
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the width and height to which an image of that size is resized before the crop."""
+        width, height = size
+        side = self.image_size if self.resize_size is None else self.resize_size
+        if self.crop_mode == "squash":
+            return side, side
+        if self.crop_mode == "border":  # rounds as timm does
+            ratio = max(width, height) / side
+            return max(1, round(width / ratio)), max(1, round(height / ratio))
+        longer = int(side * max(size) / min(size))  # rounds as torchvision does
+        return (side, longer) if width <= height else (longer, side)
+
+    def enlarges(self, size: tuple[int, int]) -> bool:
+        """Return True if an image of that size has fewer pixels on a side than it is resized to."""
+        if size == (self.image_size, self.image_size):
+            return False
+        return any(after > before for after, before in zip(self.resized(size), size, strict=True))
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        left = round((image.width - self.image_size) / 2)
-        top = round((image.height - self.image_size) / 2)
-        return image.crop((left, top, left + self.image_size, top + self.image_size))
+        left, top = (_margin(side - self.image_size) for side in image.size)
+        if min(image.size) >= self.image_size:
+            return image.crop((left, top, left + self.image_size, top + self.image_size))
+        canvas = Image.new(image.mode, (self.image_size, self.image_size), self._fill(image.mode))
+        canvas.paste(image, (-left, -top))
+        return canvas
+
+    def _fill(self, mode: str) -> int | tuple[int, ...]:
+        return self.fill[0] if mode == "L" else self.fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringView(View):
+    """A view that keeps the width and height of each image that it is applied to."""
+
+    sizes: list[tuple[int, int]] = field(default_factory=list, compare=False)
+
+    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
+        self.sizes.append(image.size)
+        return super().apply(image)
+
+
+def _margin(excess: int) -> int:
+    """Return the pixels to cut off on the left or on top, negative for a border; rounds as torchvision does."""
+    return round(excess / 2) if excess >= 0 else -(-excess // 2)
 
 
 def _with_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
-from attrib_core.execution import is_out_of_memory
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
 from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipes import find_recipe
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
+from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, check_model, prepare
 from attrib_core.seeding import Randomness
 
@@ -68,20 +68,10 @@ def generate(
     if isinstance(model, Classifier):
         model = prepare(with_folded_batch_norms(model), image_size=size, num_images=len(cells))
     step = model.batch_size
-    try:
-        batches = [
-            generate_batch(model, chosen, cells[start : start + step], sweep_seed=sweep_seed, image_size=size)
-            for start in range(0, len(cells), step)
-        ]
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        # Most recipes show the network views of several sizes, which one that ends in a fixed layer refuses.
-        raise ValueError(
-            f"recipe: {classifier.name} fails on a view of this recipe at image_size={size} ({error}); "
-            "accepted are networks of any image size, such as those with global pooling, or recipes at one "
-            "size: plain, blur, sign"
-        ) from error
+    batches = [
+        generate_batch(model, chosen, cells[start : start + step], sweep_seed=sweep_seed, image_size=size)
+        for start in range(0, len(cells), step)
+    ]
     names = [field.name for field in fields(Generated)]
     return Generated(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
@@ -122,10 +112,6 @@ def generate_batch(
 
 
 def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
-    if classifier.channels != 3:
-        raise ValueError(
-            f"model: {classifier.name!r} takes {classifier.channels} channels; generation needs 3"
-        )
     if not cells:
         raise ValueError("classes, seeds: there are none; at least one of each is needed")
     for cell in cells:
@@ -155,7 +141,8 @@ class _Batch:
         self.cells = [*cells, *[cells[-1]] * (model.batch_size - len(cells))]
         self.sweep_seed, self.image_size = sweep_seed, image_size
         self.targets = torch.tensor([cell.class_index for cell in self.cells], device=model.device)
-        initial = recipe.parameterization.initial(self._randomness(START), image_size)
+        channels = model.classifier.channels
+        initial = recipe.parameterization.initial(self._randomness(START), image_size, channels)
         self.parameters = [each.requires_grad_() for each in initial]
         self.optimizer = recipe.optimizer(self.parameters)
         self.num_updates = 0
@@ -200,7 +187,7 @@ class _Batch:
         for transform in stage.transforms:
             views = transform(views, randomness)
         with scaled_residual_gradients(self.model.classifier.network, self.recipe.residual_gradient):
-            logits = self.model(views)
+            logits = self.model(fitted(self.model, views))
         return self.recipe.objective(logits, self.targets, images), logits
 
     @torch.no_grad()

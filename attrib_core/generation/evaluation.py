@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.generation.objectives import target_logits, total_variation
+from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel
 
 
@@ -41,11 +42,11 @@ def evaluate(
 ) -> Evaluation:
     """Judge uint8 images `[B, C, H, W]` against their target classes `[B]`.
 
-    The generating model sees the images at the size at which they were made, a judge at its own; always in
-    float32, whatever precision made the images.
+    The generating model sees the images at the size at which they were made, or at its own if it takes no other; a
+    judge at its own; always in float32, whatever precision made the images.
     """
     images = model.images(images_u8.float() / 255)
-    own = _verdict(model, images, targets)
+    own = _verdict(model, fitted(model, images), targets)
     return Evaluation(
         model=own,
         judges={

@@ -1,6 +1,6 @@
 """The numbers that the optimiser changes to make an image: pixels, Fourier coefficients, or a pyramid.
 
-`initial` draws the parameters `[B, ...]` of a batch, `render` turns them into images `[B, 3, size, size]`.
+`initial` draws the parameters `[B, ...]` of a batch, `render` turns them into images `[B, C, size, size]`.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from attrib_core.seeding import Randomness
 class Parameterization(Protocol):
     """A differentiable map from parameters to images."""
 
-    def initial(self, randomness: Randomness, size: int) -> list[Tensor]:
+    def initial(self, randomness: Randomness, size: int, channels: int = 3) -> list[Tensor]:
         """Draw the starting parameters, each `[B, ...]`."""
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
-        """Return images `[B, 3, size, size]`."""
+        """Return images `[B, C, size, size]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class Pixels:
     divisor: float = 25.0
     offset: float = 0.5
 
-    def initial(self, randomness: Randomness, size: int) -> list[Tensor]:
-        return [randomness.uniform(0, 1, 3, size, size) / self.divisor + self.offset]
+    def initial(self, randomness: Randomness, size: int, channels: int = 3) -> list[Tensor]:
+        return [randomness.uniform(0, 1, channels, size, size) / self.divisor + self.offset]
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
         """Return the pixels unchanged; after a prior their size may not be `size`."""
@@ -42,10 +42,18 @@ class Pixels:
 # Multiplying independent channels by it gives colours that are correlated as in photographs, so that equal
 # steps of the optimiser do not produce unnatural colours.
 _COLOUR_CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+# The matrix, scaled as below, gives each colour this standard deviation where the channels before it have 1. Channels
+# that are no colours get it too, so that a step changes the contrast as much in grey images as in coloured ones.
+_CHANNEL_SCALE = 0.6
 
 
 def correlate_colours(images: Tensor) -> Tensor:
-    """Map decorrelated colour channels `[B, 3, H, W]` to RGB channels, as lucid does."""
+    """Map decorrelated channels `[B, C, H, W]` to an image's: for three to RGB, as lucid does.
+
+    Other numbers of channels have no known correlation: each is only scaled.
+    """
+    if images.shape[1] != 3:
+        return _CHANNEL_SCALE * images
     matrix = torch.tensor(_COLOUR_CORRELATION, device=images.device, dtype=images.dtype)
     matrix = matrix / matrix.norm(dim=0).max()
     return torch.einsum("dc,bchw->bdhw", matrix, images)
@@ -62,8 +70,8 @@ class Fourier:
     standard_deviation: float = 0.01
     decay_power: float = 1.0
 
-    def initial(self, randomness: Randomness, size: int) -> list[Tensor]:
-        return [self.standard_deviation * randomness.normal(3, size, size // 2 + 1, 2)]
+    def initial(self, randomness: Randomness, size: int, channels: int = 3) -> list[Tensor]:
+        return [self.standard_deviation * randomness.normal(channels, size, size // 2 + 1, 2)]
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
         coefficients = parameters[0]
@@ -94,11 +102,11 @@ class Pyramid:
     weights: tuple[float, ...] = (1.0,) * 6
     noise: float = 0.1
 
-    def initial(self, randomness: Randomness, size: int) -> list[Tensor]:
-        return [self.noise * randomness.normal(3, side, side) for side in self.level_sizes(size)]
+    def initial(self, randomness: Randomness, size: int, channels: int = 3) -> list[Tensor]:
+        return [self.noise * randomness.normal(channels, side, side) for side in self.level_sizes(size)]
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
-        """Return images `[B, 3, size, size]`; levels that are larger than `size` are left out."""
+        """Return images `[B, C, size, size]`; levels that are larger than `size` are left out."""
         pixels = self.weights[0] * parameters[0]
         for weight, level in zip(self.weights[1:], parameters[1:], strict=True):
             if level.shape[-1] > size:

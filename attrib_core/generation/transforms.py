@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attrib_core.generation.priors import resize
+from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
 
@@ -76,3 +78,8 @@ class ColorShift:
         brightness = randomness.uniform(-self.brightness, self.brightness, 1, 1, 1)
         color = randomness.uniform(-self.color, self.color, images.shape[1], 1, 1)
         return (images - 0.5) * factor + 0.5 + brightness + color
+
+
+def fitted(model: PreparedModel, views: Tensor) -> Tensor:
+    """Return square views `[B, C, H, H]` as they are if the model's network takes their size, else resized."""
+    return resize(views, model.view_size(views.shape[-1]))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 from attrib_core.classifiers import Checkpoint, Classifier, build_classifier, read_checkpoint
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
-from attrib_core.datasets import Dataset, View, labels_for
+from attrib_core.datasets import Dataset, View
+from attrib_core.datasets.probing import probe, probe_images
+from sweeps.images.labels import LabelChoice, Labelling, label_images
 from sweeps.ranges import parse_names
 
 TRAINED = "trained"
-# Images on which each set of weights is tried before any work starts.
+# Images on which each set of weights is tried before any work starts; one of them sees more, for its accuracy.
 NUM_PROBES = 4
 # The side of an image up to which it counts as small: its shards hold more of them.
 SMALL_IMAGE = 64
@@ -32,11 +35,17 @@ class ImageInputs:
     labels: NDArray[np.int64]  # as the classifier counts classes
     view: View
     class_names: tuple[str, ...]
+    labelling: Labelling
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The weights of a sweep that has one set of them, else the first."""
         return next(iter(self.checkpoints.values()))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what an invocation records of its images."""
+        names = {"class_names": list(self.class_names), "num_images": len(self.dataset)}
+        return names | self.labelling.provenance
 
     @property
     def num_classes(self) -> int:
@@ -70,19 +79,31 @@ class ImageInputs:
         return [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
 
 
-def read_inputs(dataset: Dataset, model: str, weights: str | None, checkpoints: str = TRAINED) -> ImageInputs:
+def read_inputs(
+    dataset: Dataset,
+    model: str,
+    weights: str | None,
+    checkpoints: str = TRAINED,
+    labels: LabelChoice = LabelChoice(),
+) -> ImageInputs:
     """Read all weights and try them on a few images. Raises ValueError for what does not fit."""
     read = _read_checkpoints(model, weights, checkpoints)
     classifiers = {name: build_classifier(checkpoint) for name, checkpoint in read.items()}
     first = next(iter(classifiers.values()))
+    indices, images = probe_images(dataset, View.of(first))
     for name, classifier in classifiers.items():
-        _check(dataset, name, classifier, first)
+        _check(name, classifier, first, images[:NUM_PROBES])
+    # Of checkpoints along a training the last one has learned the most.
+    name = TRAINED if TRAINED in classifiers else next(reversed(classifiers))
+    tried = probe(classifiers[name], indices, images, len(dataset))
+    labelling = label_images(dataset, classifiers[name], labels, tried, is_trained=name != UNTRAINED)
     return ImageInputs(
         checkpoints=read,
         dataset=dataset,
-        labels=labels_for(dataset, first),
+        labels=labelling.match.labels(dataset),
         view=View.of(first),
-        class_names=first.class_names,
+        class_names=labelling.class_names,
+        labelling=labelling,
     )
 
 
@@ -131,11 +152,10 @@ def _name(name: str) -> str:
     raise ValueError(f"checkpoints: {name!r}; accepted are names of letters, digits and the signs _ . = -")
 
 
-def _check(dataset: Dataset, name: str, classifier: Classifier, first: Classifier) -> None:
+def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor) -> None:
     if classifier.num_classes != first.num_classes:
         raise ValueError(
             f"checkpoints: {name!r} has {classifier.num_classes} classes, another one {first.num_classes}"
         )
-    probes = dataset.images(range(min(NUM_PROBES, len(dataset))), View.of(classifier))
     with torch.inference_mode():
-        check_logits(classifier(torch.from_numpy(probes).float() / 255), f"checkpoint {name!r}")
+        check_logits(classifier(images), f"checkpoint {name!r}")

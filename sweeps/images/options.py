@@ -4,7 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from attrib_core.datasets import LabelOrder
 from sweeps.cli import SweepOptions
+from sweeps.images.labels import LabelChoice
 from sweeps.ranges import parse_integers
 
 
@@ -19,6 +21,18 @@ class ImageOptions(SweepOptions):
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str | None = Field(None, description="Part of the data set; the test set if not given.")
     images: str = Field("all", description="Images by index: `0-999` or `all`.")
+    labels: Path | None = Field(
+        None, description="File that says which class each folder or label is: JSON, or CSV with two columns."
+    )
+    label_order: LabelOrder | None = Field(
+        None,
+        description="How folders or labels are read: `names` of classes, class `index`, or their place when "
+        "`sorted`; found out if not given.",
+    )
+
+    def label_choice(self) -> LabelChoice:
+        """Return what is said about labels."""
+        return LabelChoice(file=self.labels, order=self.label_order)
 
 
 def parse_saved(field: str, text: str, num_images: int) -> frozenset[int]:

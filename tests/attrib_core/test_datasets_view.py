@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from torchvision.transforms import v2
 
-from attrib_core.classifiers import Classifier
+from attrib_core.classifiers import Classifier, Preprocessing
 from attrib_core.datasets import View
+from attrib_core.datasets.view import MeasuringView
 
 INTERPOLATIONS = {"bicubic": v2.InterpolationMode.BICUBIC, "bilinear": v2.InterpolationMode.BILINEAR}
 
@@ -20,20 +21,20 @@ def photograph(width: int, height: int, channels: int = 3) -> Image.Image:
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize(("crop_fraction", "shorter"), [(0.875, 73), (0.85, 75), (1.0, 64)])
+@pytest.mark.parametrize("shorter", [73, 75, 64, 55, None])
 @pytest.mark.parametrize("size", [(300, 200), (200, 301), (45, 40), (223, 225), (1000, 20)])
 def test_other_sizes_are_resized_and_cropped_as_torchvision_does(
-    size: tuple[int, int], crop_fraction: float, shorter: int, interpolation: str
+    size: tuple[int, int], shorter: int | None, interpolation: str
 ) -> None:
     image = photograph(*size)
-    view = View(image_size=64, channels=3, crop_fraction=crop_fraction, interpolation=interpolation)
-    expected = v2.CenterCrop(64)(v2.Resize(shorter, INTERPOLATIONS[interpolation])(image))
+    view = View(image_size=64, channels=3, resize_size=shorter, interpolation=interpolation)
+    expected = v2.CenterCrop(64)(v2.Resize(shorter or 64, INTERPOLATIONS[interpolation])(image))
     np.testing.assert_array_equal(view.apply(image), np.asarray(expected).transpose(2, 0, 1))
 
 
 def test_an_image_of_the_right_size_comes_as_it_is_whatever_the_crop() -> None:
     image = photograph(64, 64)
-    view = View(image_size=64, channels=3, crop_fraction=0.875)
+    view = View(image_size=64, channels=3, resize_size=73)
     np.testing.assert_array_equal(view.apply(image), np.asarray(image).transpose(2, 0, 1))
 
 
@@ -94,7 +95,8 @@ def test_pixels_without_an_eight_bit_meaning_are_refused(
     [
         ({"image_size": 0, "channels": 3}, "image_size=0"),
         ({"image_size": 8, "channels": 4}, "channels=4.*1 and 3"),
-        ({"image_size": 8, "channels": 3, "crop_fraction": 1.5}, r"crop_fraction=1\.5"),
+        ({"image_size": 8, "channels": 3, "resize_size": 0}, "resize_size=0"),
+        ({"image_size": 8, "channels": 3, "crop_mode": "top"}, "crop_mode='top'.*center, squash, border"),
         ({"image_size": 8, "channels": 3, "interpolation": "lanczos"}, "lanczos.*bicubic, bilinear"),
     ],
 )
@@ -104,5 +106,38 @@ def test_impossible_settings_are_named(settings: dict[str, float], message: str)
 
 
 def test_a_classifier_says_how_it_wants_its_images(lite0: Classifier) -> None:
-    expected = View(image_size=224, channels=3, crop_fraction=0.875, interpolation="bicubic")
+    expected = View(image_size=224, channels=3, resize_size=256, interpolation="bicubic")
     assert View.of(lite0) == expected
+
+
+@pytest.mark.parametrize(
+    ("crop_mode", "resized"), [("center", (80, 40)), ("squash", (40, 40)), ("border", (40, 20))]
+)
+def test_the_crop_mode_says_which_side_gets_the_size(crop_mode: str, resized: tuple[int, int]) -> None:
+    view = View(image_size=32, channels=3, resize_size=40, crop_mode=crop_mode)
+    assert view.resized((200, 100)) == resized
+    assert view.apply(photograph(200, 100)).shape == (3, 32, 32)
+
+
+def test_a_border_has_the_colour_of_the_mean_and_other_padding_is_black() -> None:
+    mean = (0.2, 0.4, 0.6)
+    bordered = Preprocessing(mean=mean, std=(1, 1, 1), image_size=8, crop_mode="border")
+    pixels = View.of_preprocessing(bordered).apply(photograph(80, 40))
+    np.testing.assert_array_equal(pixels[:, 0, 0], [51, 102, 153])
+    smaller = Preprocessing(mean=mean, std=(1, 1, 1), image_size=8, resize_size=6)
+    np.testing.assert_array_equal(View.of_preprocessing(smaller).apply(photograph(9, 9))[:, 0, 0], [0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("size", "enlarges"), [((39, 50), True), ((40, 40), False), ((32, 32), False), ((300, 200), False)]
+)
+def test_an_image_is_enlarged_where_it_has_fewer_pixels_than_it_is_resized_to(
+    size: tuple[int, int], enlarges: bool
+) -> None:
+    assert View(image_size=32, channels=3, resize_size=40).enlarges(size) is enlarges
+
+
+def test_a_measuring_view_keeps_the_sizes_that_it_saw() -> None:
+    view = MeasuringView(image_size=32, channels=3)
+    assert view.apply(photograph(40, 30)).shape == (3, 32, 32)
+    assert view.sizes == [(40, 30)]

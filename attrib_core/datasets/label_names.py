@@ -1,0 +1,98 @@
+"""The names under which a classifier's classes are found in other people's data sets."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from attrib_core.classifiers import Classifier, Labels
+
+_SEPARATORS = re.compile(r"[\s_,./'\u2019()\u2010-\u2015-]+")
+# Between two digits a separator says something: `1-5` is not `15`.
+_MEANINGLESS = re.compile(r"(?<!\d)_|_(?!\d)")
+_WNID = re.compile(r"(n\d{8})(?:[-_ .].*)?")  # alone, or before a name: `n02085620-Chihuahua`
+
+Candidates = frozenset[int]
+
+
+def normalised(name: str) -> str:
+    """Return a name without case, spaces, underscores, hyphens and other separators."""
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return _MEANINGLESS.sub("", _SEPARATORS.sub("_", text))
+
+
+def wnid_of(name: str) -> str | None:
+    """Return the WordNet id at the beginning of a name; None if there is none."""
+    found = _WNID.fullmatch(name)
+    return found[1] if found else None
+
+
+def is_numbered(labels: Labels) -> bool:
+    """Return True for classes without names of their own, which are called "0", "1" and so on."""
+    return labels.class_names == Labels.numbered(len(labels.class_names)).class_names
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All names of a classifier's classes: each class's own, and synonyms.
+
+    ImageNet's classes have several: torchvision's, WordNet's list of synonyms, and the first one of that list.
+    """
+
+    classifier: Classifier
+    own: dict[str, Candidates] = field(init=False, repr=False)
+    synonyms: dict[str, Candidates] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        own: list[tuple[str, int]] = []
+        synonyms: list[tuple[str, int]] = []
+        for index, texts in enumerate(zip(self.classifier.class_names, *self._lemmas, strict=True)):
+            for text in texts:
+                first, *others = text.split(",")
+                own += [(text, index), (first, index)]
+                synonyms += [(other, index) for other in others]
+        object.__setattr__(self, "own", _by_name(own))
+        object.__setattr__(self, "synonyms", _by_name(synonyms))
+
+    @cached_property
+    def _lemmas(self) -> Sequence[Sequence[str]]:
+        """WordNet's synonyms of each class, if the classifier has WordNet ids."""
+        if not self.classifier.wnids:
+            return []
+        from timm.data.imagenet_info import ImageNetInfo  # here, because the import is slow
+
+        information = ImageNetInfo("imagenet-1k")
+        known = dict(zip(information.label_names(), information.label_descriptions(), strict=True))
+        names = self.classifier.class_names
+        return [[known.get(wnid, name) for wnid, name in zip(self.classifier.wnids, names, strict=True)]]
+
+    def candidates(self, name: str) -> Candidates:
+        """Return the classes that a name may mean. A class's own name comes before another one's synonym."""
+        whole = normalised(name)
+        found = self.own.get(whole) or self.synonyms.get(whole)
+        if found or "," not in name:
+            return found or frozenset()
+        parts = [normalised(part) for part in name.split(",")]
+        return frozenset().union(
+            *(self.own.get(part) or self.synonyms.get(part) or frozenset() for part in parts)
+        )
+
+    def resolve(self, names: Sequence[str]) -> list[Candidates]:
+        """Return the candidates of each name, fewer where the other names decide."""
+        found = [self.candidates(name) for name in names]
+        spelled, present = self.classifier.class_names, set(names)
+        for row, classes in enumerate(found):
+            # `cardigan` and `Cardigan` are told apart where the data set has both.
+            if len(classes) > 1 and {spelled[each] for each in classes} <= present:
+                found[row] = frozenset(each for each in classes if spelled[each] == names[row]) or classes
+        certain = {each for classes in found if len(classes) == 1 for each in classes}
+        return [classes - certain if len(classes) > 1 else classes for classes in found]
+
+
+def _by_name(pairs: Iterable[tuple[str, int]]) -> dict[str, Candidates]:
+    classes: dict[str, set[int]] = {}
+    for name, index in pairs:
+        if key := normalised(name):  # punctuation alone is no name
+            classes.setdefault(key, set()).add(index)
+    return {key: frozenset(found) for key, found in classes.items()}
