@@ -13,11 +13,13 @@ from attrib_core.classifiers.folding import with_folded_batch_norms
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.loading import build_classifier, load_classifier, read_checkpoint
 from attrib_core.classifiers.registry import Architecture, register
+from attrib_core.classifiers.wrapping import Description
 
 __all__ = [
     "Architecture",
     "Checkpoint",
     "Classifier",
+    "Description",
     "Identity",
     "InputScaling",
     "Labels",

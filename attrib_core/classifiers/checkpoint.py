@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import StateDict
 
 NUM_NAMED = 3  # tensors that a message names before it counts the rest
@@ -23,10 +24,13 @@ class Checkpoint:
 
     name: str  # as given to `read_checkpoint`
     weights: str  # where they came from: the named weights, a file, or "untrained"
-    weights_name: str | None  # the named weights whose network and preprocessing apply; None: the default
+    weights_name: str | None  # the named weights whose network applies; None: the default
     num_classes: int
+    preprocessing: Preprocessing
+    labels: Labels
     state: dict[str, NDArray[np.generic]]
     digest: str  # SHA-256 of the state, the same whatever file it was read from
+    notes: tuple[str, ...] = ()  # lines for the user to read before any work starts
 
 
 def state_digest(state: Mapping[str, NDArray[np.generic]]) -> str:

@@ -14,57 +14,80 @@ from attrib_core.classifiers.checkpoint import (
 )
 from attrib_core.classifiers.classifier import Classifier
 from attrib_core.classifiers.identity import Identity
+from attrib_core.classifiers.outputs import classes_of
+from attrib_core.classifiers.overriding import doubt_about_classes, overridden
 from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
 from attrib_core.classifiers.weights_files import read_weights_file
+from attrib_core.classifiers.wrapping import Description
 from attrib_core.seeding import derive_seed
 
 UNTRAINED = "untrained"
+AS_PUBLISHED = Description()
 
 
 def load_classifier(
-    name: str, *, weights: str | None = None, device: torch.device | str | None = None
+    name: str,
+    *,
+    weights: str | None = None,
+    device: torch.device | str | None = None,
+    description: Description = AS_PUBLISHED,
 ) -> Classifier:
     """Return the classifier of that name, on `device` (the CPU if None).
 
     `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`.
     `weights` is the name of weights that exist for it (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a
     timm tag), a file (safetensors or a torch state dict), "untrained", or None for the default ones.
-    Raises ValueError if there is no such model or the weights do not fit it.
+    `description` says what is otherwise taken from the published weights: size and scaling of the images, their
+    channels, the names of the classes. Raises ValueError if there is no such model or the weights do not fit it.
     """
-    return build_classifier(read_checkpoint(name, weights=weights), device=device)
+    return build_classifier(read_checkpoint(name, weights=weights, description=description), device=device)
 
 
-def read_checkpoint(name: str, *, weights: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    name: str, *, weights: str | None = None, description: Description = AS_PUBLISHED
+) -> Checkpoint:
     """Read and verify the weights that `load_classifier` would use; takes the same names."""
     architecture = find_architecture(name)
     weights_name = _weights_name(architecture, weights)
+    is_file = weights_name is None and weights != UNTRAINED
+    published = architecture.published(Path(str(weights))) if is_file else weights_name
+    preprocessing = overridden(architecture.preprocessing(published), description, architecture.name)
+    architecture = architecture.for_images(preprocessing)
     if weights == UNTRAINED:
         network = _untrained(architecture)
     elif weights_name is not None:
         network = _loaded(architecture, architecture.fetch(weights_name), weights_name)
     else:
-        network = _loaded_from_file(architecture, str(weights))
+        network = _loaded_from_file(architecture, str(weights), published)
     state = to_arrays(network)
+    num_classes = _num_classes(network.state_dict(), network)
+    notes = architecture.notes(published) if is_file else ()
+    if is_file:
+        notes += doubt_about_classes(architecture, num_classes, preprocessing, description)
+    is_named = description.class_names is not None
     return Checkpoint(
         name=name,
         weights=weights_name or str(weights),
-        weights_name=weights_name,
-        num_classes=_num_classes(network.state_dict(), network),
+        weights_name=published,
+        num_classes=num_classes,
+        preprocessing=preprocessing,
+        labels=(description if is_named else architecture).labels(classes_of(num_classes)),
         state=state,
         digest=state_digest(state),
+        notes=tuple(f"weights={weights!r}: {note}" for note in notes),
     )
 
 
 def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> Classifier:
     """Return the classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
-    architecture = find_architecture(checkpoint.name)
+    architecture = find_architecture(checkpoint.name).for_images(checkpoint.preprocessing)
     network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
     assign_arrays(network, checkpoint.state)
     identity = Identity(
         name=checkpoint.name,
         digest=checkpoint.digest,
-        preprocessing=architecture.preprocessing(checkpoint.weights_name),
-        labels=architecture.labels(checkpoint.num_classes),
+        preprocessing=checkpoint.preprocessing,
+        labels=checkpoint.labels,
     )
     return Classifier(network, identity).to(device or "cpu")
 
@@ -91,10 +114,10 @@ def _weights_name(architecture: Architecture, weights: str | None) -> str | None
     return None
 
 
-def _loaded_from_file(architecture: Architecture, weights: str) -> nn.Module:
+def _loaded_from_file(architecture: Architecture, weights: str, published: str | None) -> nn.Module:
     state = read_weights_file(Path(weights))
     try:
-        return _loaded(architecture, state, None)
+        return _loaded(architecture, state, published)
     except ValueError as error:
         raise ValueError(f"weights={weights!r}: not for {architecture.name}: {error}") from error
 

@@ -67,7 +67,9 @@ class WatchedPass(TorchDispatchMode):
     def gave_probabilities(self, output: object) -> bool:
         """Return True if the output's memory is that of a sigmoid's or softmax's result, whatever its shape."""
         logits = _main(output)
-        return isinstance(logits, Tensor) and any(_start(logits) == _start(each) for each in self._probabilities)
+        return isinstance(logits, Tensor) and any(
+            _start(logits) == _start(each) for each in self._probabilities
+        )
 
 
 def _main(output: object) -> object:

@@ -108,6 +108,8 @@ class TorchvisionModel(Architecture):
 
     def published(self, file: Path) -> str | None:
         """Compare the file's digest with those that torchvision writes into the names of its own files."""
+        if not file.is_file():
+            return None
         digest = file_digest(file)
         for name, weights in self._weights.items():
             found = PUBLISHED_DIGEST.search(weights.url)

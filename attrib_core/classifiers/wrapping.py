@@ -78,7 +78,9 @@ class Description:
         """Return what to change where the network fails on images of the size and channels described or guessed."""
         takes = channels_of(network, self.image_size) or channels
         if self.mean is not None and takes != channels:
-            return f"mean={_numbers('mean', self.mean)}: accepted is one number for each of its {takes} channels"
+            return (
+                f"mean={_numbers('mean', self.mean)}: accepted is one number for each of its {takes} channels"
+            )
         missing = [] if self.image_size is not None else ["image_size"]
         missing += [] if self.channels is not None or self.mean is not None else ["channels"]
         return f"give {' and '.join(missing)}" if missing else "accepted are those that it takes"
