@@ -185,7 +185,7 @@ class _Way:
         modules = {name.partition(".")[0] for name in self.own}
         is_own = self._is_own()
         for part, below in self.contents.parts(self.prefix).items():
-            if part not in modules and (is_own or not has_tensors(below)):
+            if part not in modules and (is_own or not has_tensors(below) or self._is_training(part)):
                 self._set_aside(part, below)
 
     def _is_training(self, part: str) -> bool:

@@ -1,8 +1,8 @@
-"""Heads that a training script put in the place of an architecture's own, as the names and shapes in a file show them.
+"""Heads that a training script put in the place of an architecture's own, as names and shapes in a file show them.
 
-A file holds the layers of an `nn.Sequential` that have weights, and their positions. A position before the first of
-them is taken for a dropout, which does nothing here. One between two of them may be an activation or a dropout, and
-the file does not say which, so such a head is refused.
+A file holds those layers of an `nn.Sequential` that have weights, and their positions. A position before the first
+one is taken for a dropout, which does nothing here. A position between two of them may be an activation or a
+dropout; the file does not say which, so such a head is refused.
 """
 
 import re
@@ -20,7 +20,7 @@ INACTIVE = (nn.Dropout, nn.Identity)
 def set_heads(heads: Sequence[str], network: nn.Module, state: Shaped) -> tuple[str, ...]:
     """Give the network the heads of the state dict where they are not its own, and return notes on them.
 
-    `heads` are the names of the network's last layers. Raises ValueError for a head that the file does not show whole.
+    `heads` are the names of the network's last layers. Raises ValueError for a head that the file does not show.
     """
     notes = []
     for head in heads:
@@ -59,7 +59,7 @@ def _rows(head: str, network: nn.Module, state: Shaped) -> int:
         return [layer.out_features for layer in found[1].modules() if isinstance(layer, nn.Linear)][-1]
     own = network.get_submodule(head).weight
     assert isinstance(own, Tensor)
-    return int(state.get(f"{head}.weight", own).shape[0])  # type: ignore[union-attr]
+    return int(state.get(f"{head}.weight", own).shape[0])
 
 
 def _stored_head(head: str, network: nn.Module, state: Shaped) -> tuple[str, nn.Module] | None:
@@ -87,15 +87,17 @@ def _dropout_and_linear(head: str, network: nn.Module) -> tuple[str, ...]:
     parent = head.rpartition(".")[0]
     module = network.get_submodule(parent)
     others = [each for each in module.children() if each is not network.get_submodule(head)]
-    is_simple = parent and isinstance(module, nn.Sequential) and all(isinstance(each, INACTIVE) for each in others)
+    is_simple = (
+        parent and isinstance(module, nn.Sequential) and all(isinstance(each, INACTIVE) for each in others)
+    )
     return (parent,) if is_simple else ()
 
 
 def _sequential(place: str, shapes: Mapping[str, tuple[int, ...]], width: int) -> nn.Sequential:
     by_position: dict[int, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
-        position, _, own_name = name.partition(".")
-        by_position.setdefault(int(position), {})[own_name] = shape
+        number, _, own_name = name.partition(".")
+        by_position.setdefault(int(number), {})[own_name] = shape
     first, last = min(by_position), max(by_position)
     if sorted(by_position) != list(range(first, last + 1)):
         raise ValueError(_refusal(place, shapes, "which layers lie between them is not in the file"))
@@ -115,13 +117,17 @@ def _layer(
         return nn.BatchNorm1d(width, affine="weight" in shapes)
     if shapes.keys() <= {"weight", "bias"} and len(shapes.get("weight", ())) == 2:
         return _linear(place, shapes, width)
-    raise ValueError(_refusal(place, every, "not all of them are linear layers or batch norms that fit together"))
+    raise ValueError(
+        _refusal(place, every, "not all of them are linear layers or batch norms that fit together")
+    )
 
 
 def _linear(place: str, shapes: Mapping[str, tuple[int, ...]], width: int) -> nn.Linear:
     rows, columns = shapes["weight"]
     if columns != width:
-        raise ValueError(_refusal(place, shapes, f"a linear layer takes {columns} features instead of {width}"))
+        raise ValueError(
+            _refusal(place, shapes, f"a linear layer takes {columns} features instead of {width}")
+        )
     return nn.Linear(columns, rows, bias="bias" in shapes)
 
 

@@ -1,10 +1,12 @@
 """A normaliser's mean and std in a checkpoint: the network that was trained had them before its first layer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from attrib_core.classifiers.pickled_objects import LeftOut
@@ -22,6 +24,10 @@ class StoredScaling:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     paths: tuple[str, str]
+
+    def as_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the numbers under names of their own, as a part of what the weights' digest is of."""
+        return {"scaling mean": np.array(self.mean), "scaling std": np.array(self.std)}
 
     def for_channels(self, channels: int) -> "StoredScaling":
         """Return the scaling with one number a channel; ValueError if it is for another count of them."""
@@ -60,7 +66,8 @@ def read_scaling(found: Mapping[str, Any]) -> StoredScaling | None:
     mean, std = values[means[0]], values[stds[0]]
     if not (0 <= min(mean) <= max(mean) <= 1 and 0 < min(std) <= max(std) <= 1):
         raise ValueError(
-            f"{means[0]} {_text(mean)} and {stds[0]} {_text(std)}: not for pixels in [0, 1]; {ACCEPTED}"
+            f"{means[0]} {numbers_text(mean)} and {stds[0]} {numbers_text(std)}: not for pixels in [0, 1]; "
+            f"{ACCEPTED}"
         )
     return StoredScaling(mean=mean, std=std, paths=(means[0], stds[0]))
 
@@ -76,5 +83,6 @@ def _numbers(path: str, value: Any) -> tuple[float, ...]:
         raise ValueError(f"{path}: its numbers cannot be read; {ACCEPTED}") from error
 
 
-def _text(values: tuple[float, ...]) -> str:
+def numbers_text(values: Sequence[float]) -> str:
+    """Return numbers as `--mean` takes them."""
     return ",".join(f"{value:.4g}" for value in values)
