@@ -92,10 +92,10 @@ class PreparedModel:
     def view_size(self, side: int) -> int:
         """Return the side at which the network is shown square views of this side: the same if it takes it.
 
-        It is found by trying, once for each size, with images of grey. Views that a network refuses are enlarged to
-        the first of twice, four times ... their side that it takes, or else are brought to its own image size. A
-        network that refuses half its own size, such as a ViT, is one of a fixed size: it may take some other size,
-        but was not trained to. Its smaller views all get its own size.
+        It is found by trying, once for each size, with images of grey. Views that a network refuses are enlarged
+        to the first of twice, four times ... their side that it takes, or else brought to its own image size. A
+        network that refuses half its own size, such as a ViT, is one of a fixed size: it may take some other
+        size, but was not trained to. Its smaller views all get its own size.
         """
         own = self.classifier.image_size
         if side == own or (side < own and not self._takes(own // 2)):

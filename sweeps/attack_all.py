@@ -69,9 +69,8 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(
-        dataset, options.model, options.weights, options.checkpoints, labels=options.label_choice()
-    )
+    model = options.model_choice()
+    inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
         actor=ActorSettings(
@@ -90,6 +89,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
         settings={
             "model": options.model,
+            **model.settings(),
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
@@ -101,7 +101,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         definitions=_definitions(inputs, methods, settings.attack),
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.labelling.notes,
+        notes=inputs.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,

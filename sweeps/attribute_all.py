@@ -53,7 +53,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     methods = parse_names("methods", options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(dataset, options.model, options.weights, labels=options.label_choice())
+    model = options.model_choice()
+    inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
         actor=ActorSettings(
@@ -73,6 +74,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         requested=tuple(product | {"image_index": images} for product in products),
         settings={
             "model": options.model,
+            **model.settings(),
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
@@ -83,7 +85,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         definitions=_definitions(inputs, methods, settings.attribution),
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.labelling.notes,
+        notes=inputs.notes,
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,

@@ -17,7 +17,7 @@ from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
-from sweeps.modify.job import ModifyJob, ModifyJobSettings
+from sweeps.modify.job import ModifyJob, ModifyJobSettings, try_modification
 from sweeps.ranges import parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
@@ -45,7 +45,8 @@ class ModifyOptions(ImageOptions):
 def modify_sweep(options: ModifyOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
-    inputs = read_inputs(dataset, options.model, options.weights, labels=options.label_choice())
+    model = options.model_choice()
+    inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
     settings = ModifyJobSettings(
@@ -63,6 +64,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         requested=({"target": targets, "image_index": images},),
         settings={
             "model": options.model,
+            **model.settings(),
             "dataset": dataset.name,
             "split": dataset.split,
             "data_digest": dataset.digest,
@@ -76,11 +78,12 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         definitions={"weights": inputs.checkpoint.digest},
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.labelling.notes,
+        notes=inputs.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
         bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
+        check=partial(try_modification, settings, inputs),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),
     )
 

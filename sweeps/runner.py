@@ -53,8 +53,9 @@ class Sweep:
     refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
     name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
     this machine by the value of the first group axis; `--plan` calls it. `batch_size` is `chosen_batch_size`.
-    `prepare` makes what the shards read before the pool starts, and may commit some of them on the way. `notes`
-    are lines for the user to read before work starts.
+    `check` tries the work on one cell, before it starts, and raises ValueError if it cannot work. `prepare` makes
+    what the shards read before the pool starts, and may commit some of them on the way. `notes` are lines for the
+    user to read before work starts.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Sweep:
     warm_up: Callable[[], dict[str, float]]
     definitions: dict[str, str] = field(default_factory=dict)
     batch_size: int | None = None
+    check: Callable[[], None] | None = None
     prepare: Callable[[Preparation], None] | None = None
     notes: tuple[str, ...] = ()
 
@@ -94,6 +96,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     existing = run.read_sweep()
     plan = plan_of(merge(existing, sweep, shard_size), sweep.kinds)
     if options.plan:
+        if sweep.check is not None:
+            sweep.check()
         print_plan(sweep, plan, options, run)
         return 0
     run.check_writable()
@@ -103,6 +107,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     if work.is_done:  # no worker need be started to find that out
         _finish(sweep, run, work.progress)
         return 0
+    if sweep.check is not None:
+        sweep.check()
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
         written = record(run, sweep, shard_size)

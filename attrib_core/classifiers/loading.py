@@ -26,6 +26,7 @@ from attrib_core.classifiers.wrapping import Description
 from attrib_core.seeding import derive_seed
 
 UNTRAINED = "untrained"
+ONE_LOGIT = ("a head of one logit z is read as two classes, with logits (0, z)",)
 AS_PUBLISHED = Description()
 
 
@@ -151,11 +152,12 @@ def _loaded_from_file(architecture: Architecture, weights: str, description: Des
     doubt = (
         () if stored.scaling else doubt_about_classes(architecture, num_classes, preprocessing, description)
     )
+    one_logit = ONE_LOGIT if num_classes == 1 else ()
     return _Loaded(
         network=network,
         weights_name=published,
         preprocessing=preprocessing,
-        notes=(*stored.notes, *image_notes, *head_notes, *architecture.notes(published), *doubt),
+        notes=(*stored.notes, *image_notes, *head_notes, *architecture.notes(published), *doubt, *one_logit),
         scaling=stored.scaling.as_arrays() if stored.scaling else {},
     )
 

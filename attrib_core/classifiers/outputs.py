@@ -15,8 +15,8 @@ _PROBABILITIES = (aten.sigmoid, aten.sigmoid_, aten._softmax)
 def read_logits(output: object, num_images: int) -> Tensor:
     """Return the logits `[B, K]` in a network's output for B images.
 
-    The output is a tensor, a tuple or list whose first element is one, or an object or mapping with `logits`; other
-    elements, such as auxiliary heads, are ignored. One logit z an image, `[B, 1]` or `[B]`, stands for the two
+    The output is a tensor, a tuple or list whose first element is one, or an object or mapping with `logits`;
+    other elements, such as auxiliary heads, are ignored. One logit z an image, `[B, 1]` or `[B]`, is read as the two
     classes of a binary head: its logits are (0, z), whose cross-entropy is the binary one of z.
     """
     logits = _main(output)
@@ -41,10 +41,13 @@ def classes_of(num_outputs: int) -> int:
 
 
 class WatchedPass(TorchDispatchMode):
-    """The context of a forward pass; `gave_probabilities` says whether an output is that of a sigmoid or softmax."""
+    """The context of a forward pass, which notes the results of sigmoid and softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._probabilities: list[Tensor] = []  # kept alive: freed memory could be reused by another tensor
 
     def __enter__(self) -> Self:
-        self._probabilities: list[Tensor] = []  # kept alive: freed memory could be reused by another tensor
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 

@@ -75,7 +75,7 @@ class Description:
         return Labels(class_names=names)
 
     def remedy(self, network: nn.Module, channels: int) -> str:
-        """Return what to change where the network fails on images of the size and channels described or guessed."""
+        """Return what to change where the network fails on images of the described or guessed shape."""
         takes = channels_of(network, self.image_size) or channels
         if self.mean is not None and takes != channels:
             return (

@@ -22,6 +22,7 @@ from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, check_model, prepare
 from attrib_core.seeding import Randomness
 
+SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
 START = -1  # the key of the draws that make the first image, before step 0
 
 
@@ -57,14 +58,18 @@ def generate(
 ) -> Generated:
     """Generate an image for each class and seed, class by class, in the classifier's own size if none is given.
 
-    `recipe` is one of `RECIPES` by name, or a recipe. Raises ValueError for a name, class or seed that is none.
+    `recipe` is one of `RECIPES` by name, or a recipe. Views of a size that the network does not take are
+    resized to one that it takes. Raises ValueError for a name, class or seed that is none, and for images that are
+    too small.
     """
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     check_model(model)
     classifier = model if isinstance(model, Classifier) else model.classifier
     cells = [Cell(class_index, seed) for class_index, seed in itertools.product(classes, seeds)]
     _check_cells(cells, classifier)
-    size = image_size or classifier.image_size
+    size = classifier.image_size if image_size is None else image_size
+    if not size >= SMALLEST_IMAGE:
+        raise ValueError(f"image_size={size}: accepted are whole numbers from {SMALLEST_IMAGE}")
     if isinstance(model, Classifier):
         model = prepare(with_folded_batch_norms(model), image_size=size, num_images=len(cells))
     step = model.batch_size

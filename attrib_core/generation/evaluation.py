@@ -10,6 +10,12 @@ from attrib_core.generation.objectives import target_logits, total_variation
 from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel
 
+_LUMA = (
+    0.299,
+    0.587,
+    0.114,
+)  # how bright red, green and blue look (ITU-R 601-2), as Pillow makes grey images
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -43,18 +49,38 @@ def evaluate(
     """Judge uint8 images `[B, C, H, W]` against their target classes `[B]`.
 
     The generating model sees the images at the size at which they were made, or at its own if it takes no other; a
-    judge at its own; always in float32, whatever precision made the images.
+    judge at its own size and channels; always in float32, whatever precision made the images.
     """
     images = model.images(images_u8.float() / 255)
     own = _verdict(model, fitted(model, images), targets)
     return Evaluation(
         model=own,
         judges={
-            name: _verdict(judge, judge.classifier.resize(images), targets) for name, judge in judges.items()
+            name: _verdict(judge, judge.classifier.resize(_in_channels(name, judge, images)), targets)
+            for name, judge in judges.items()
         },
         logit=target_logits(own.logits, targets),
         probability=target_logits(own.logits.softmax(1), targets),
         total_variation=total_variation(images).cpu(),
+    )
+
+
+def _in_channels(name: str, judge: PreparedModel, images: Tensor) -> Tensor:
+    """Return images `[B, C, H, W]` with the judge's channels: grey becomes colour, and colour grey.
+
+    Raises ValueError for other numbers of channels, which have no such meaning.
+    """
+    given, wanted = images.shape[1], judge.classifier.channels
+    if given == wanted:
+        return images
+    if (given, wanted) == (1, 3):
+        return images.expand(-1, 3, -1, -1)
+    if (given, wanted) == (3, 1):
+        weights = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
+        return (weights * images).sum(1, keepdim=True)
+    raise ValueError(
+        f"judges: {name!r} takes {wanted} channels, the images have {given}; accepted are judges of the same "
+        "number, or of 1 and 3"
     )
 
 

@@ -42,8 +42,8 @@ class Pixels:
 # Multiplying independent channels by it gives colours that are correlated as in photographs, so that equal
 # steps of the optimiser do not produce unnatural colours.
 _COLOUR_CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
-# The matrix, scaled as below, gives each colour this standard deviation where the channels before it have 1. Channels
-# that are no colours get it too, so that a step changes the contrast as much in grey images as in coloured ones.
+# The matrix, scaled as below, gives each colour this standard deviation where the channels before it have 1.
+# Channels that are no colours get it too, so that a step changes the contrast of grey and coloured images alike.
 _CHANNEL_SCALE = 0.6
 
 

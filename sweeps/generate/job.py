@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,8 +18,10 @@ from attrib_core.classifiers import (
     read_checkpoint,
     with_folded_batch_norms,
 )
+from attrib_core.execution import is_out_of_memory
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, to_8_bits
 from attrib_core.generation.ascent import Observer, generate_batch
+from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from sweeps.columns import Columns
 from sweeps.commit import commit_shard
@@ -31,10 +33,15 @@ from sweeps.generate.rows import (
     image_table,
     result_columns,
 )
+from sweeps.model_options import ModelChoice
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
 from sweeps.schemas import generate_results
 from sweeps.store import RunDirectory, columns_table
+
+NUM_IMAGENET_CLASSES = 1000
+DEFAULT_JUDGES = ("efficientnet_lite1", "efficientnet_lite2")  # of models with ImageNet's classes
+STORED_CHANNELS = (1, 3)  # of a PNG whose every channel is a colour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,31 +69,66 @@ class Weights:
     judges: Mapping[str, Checkpoint]
 
 
-def read_weights(model: str, weights: str | None, judges: str) -> Weights:
-    """Read the model and its judges, a list of names or `none`. Raises ValueError if it is one of them."""
-    names = () if judges == "none" else parse_names("judges", judges)
-    if model in names:
-        raise ValueError(f"judges: {model!r} makes the images; a judge takes no part in making them")
-    return Weights(
-        model=read_checkpoint(model, weights=weights), judges={name: _read_judge(name) for name in names}
-    )
+def read_weights(model: ModelChoice, judges: str | None) -> Weights:
+    """Read the model and its judges: a list of names, `none`, or None for the default ones.
+
+    Raises ValueError if the model is one of its judges, and for a judge of other classes.
+    """
+    names = () if judges in (None, "none") else parse_names("judges", judges)
+    if model.name in names:
+        raise ValueError(f"judges: {model.name!r} makes the images; a judge takes no part in making them")
+    checkpoint = model.read()
+    if judges is None and checkpoint.num_classes == NUM_IMAGENET_CLASSES:
+        names = tuple(name for name in DEFAULT_JUDGES if name != model.name)
+    return Weights(model=checkpoint, judges={name: _read_judge(name, checkpoint) for name in names})
 
 
-def _read_judge(name: str) -> Checkpoint:
+def _read_judge(name: str, model: Checkpoint) -> Checkpoint:
     try:
-        return read_checkpoint(name)
+        judge = read_checkpoint(name)
     except ValueError as error:
         raise ValueError(f"judges: {error}") from None
+    if judge.num_classes != model.num_classes:
+        raise ValueError(
+            f"judges: {name!r} has {judge.num_classes} classes, the model {model.name!r} {model.num_classes}; "
+            "accepted are judges of the model's classes, or none"
+        )
+    return judge
 
 
 def build_generator(checkpoint: Checkpoint) -> Classifier:
-    """Return the classifier of the checkpoint. Raises ValueError unless it takes images of three colours."""
+    """Return the classifier of the checkpoint. Raises ValueError if its images cannot be stored."""
     classifier = build_classifier(checkpoint)
-    if classifier.channels != 3:
+    if classifier.channels not in STORED_CHANNELS:
         raise ValueError(
-            f"model: {checkpoint.name!r} takes {classifier.channels} channels; generation needs 3"
+            f"model: {checkpoint.name!r} takes {classifier.channels} channels; accepted are 1 and 3, which a "
+            "stored image can have"
         )
     return classifier
+
+
+def try_recipes(settings: GenerateSettings, weights: Weights) -> None:
+    """Try one step of each stage of each recipe, and the judges, on this machine's CPU.
+
+    Raises ValueError for a recipe that cannot work. Larger images than the model's own are tried at its own size:
+    a size can be too small for a recipe, but not too large, and the driver's machine may be a small one.
+    """
+    own = build_classifier(weights.model).image_size
+    small = replace(
+        settings, image_size=min(settings.image_size, own), batch_size=1, precision="float32", device="cpu"
+    )
+    job = GenerateJob(small, weights)
+    for name in settings.recipes:
+        try:
+            job.try_recipe(name)
+        except Exception as error:  # a user's network may raise anything
+            if is_out_of_memory(error):
+                return  # the workers may have more
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"recipes: {name!r} fails at image_size={settings.image_size} on {weights.model.name!r}; accepted "
+                f"are recipes and sizes of which one step works ({reason.partition(chr(10))[0]})"
+            ) from error
 
 
 class GenerateJob:
@@ -138,6 +180,12 @@ class GenerateJob:
         """Return the named recipe with the number of steps that the sweep wants."""
         recipe, num_steps = self.settings.recipes[name], self.settings.num_steps
         return recipe if num_steps is None else recipe.with_num_steps(num_steps)
+
+    def try_recipe(self, recipe_name: str) -> None:
+        """Take one step of each stage for one image and show it to the judges; keeps nothing."""
+        recipe = self.settings.recipes[recipe_name]
+        short = replace(recipe, stages=tuple(replace(stage, num_steps=1) for stage in recipe.stages))
+        self._judged_batch(short, [Cell(class_index=0, seed=0)])
 
     def seconds_per_cell(self, recipe_name: str) -> float:
         """Measure the seconds that an image takes on this device, from a few steps."""
@@ -198,7 +246,7 @@ class GenerateJob:
             if step % self.settings.frame_every == 0:
                 pixels = to_8_bits(images[chosen]).cpu()
                 exact = self._model.in_float32()
-                logits = exact.exact_logits(exact.images(pixels.float() / 255)).cpu().numpy()
+                logits = exact.exact_logits(fitted(exact, exact.images(pixels.float() / 255))).cpu().numpy()
                 for row, image, row_logits in zip(chosen, pixels, logits, strict=True):
                     frames.append(Frame(cell=cells[row], step=step, image=image, logits=row_logits))
 

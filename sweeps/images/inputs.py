@@ -1,7 +1,7 @@
 """What a sweep over images works on: a data set, and one network under one or several sets of weights."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attrib_core.classifiers import Checkpoint, Classifier, build_classifier, read_checkpoint
+from attrib_core.classifiers import Checkpoint, Classifier, build_classifier
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
+from attrib_core.classifiers.weights_files import SUFFIXES, weights_files, weights_name
 from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
+from attrib_core.datasets.view import MeasuringView
 from sweeps.images.labels import LabelChoice, Labelling, label_images
+from sweeps.model_options import ModelChoice
 from sweeps.ranges import parse_names
 
 TRAINED = "trained"
@@ -36,6 +39,7 @@ class ImageInputs:
     view: View
     class_names: tuple[str, ...]
     labelling: Labelling
+    model_notes: tuple[str, ...]  # on the weights, and on images that are enlarged
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -45,7 +49,13 @@ class ImageInputs:
     def provenance(self) -> dict[str, Any]:
         """Return what an invocation records of its images."""
         names = {"class_names": list(self.class_names), "num_images": len(self.dataset)}
-        return names | self.labelling.provenance
+        notes = {"notes": list(self.model_notes)} if self.model_notes else {}
+        return names | notes | self.labelling.provenance
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user to read before work starts."""
+        return *self.model_notes, *self.labelling.notes
 
     @property
     def num_classes(self) -> int:
@@ -81,16 +91,17 @@ class ImageInputs:
 
 def read_inputs(
     dataset: Dataset,
-    model: str,
-    weights: str | None,
+    model: ModelChoice,
     checkpoints: str = TRAINED,
-    labels: LabelChoice = LabelChoice(),
+    *,
+    labels: LabelChoice,
 ) -> ImageInputs:
     """Read all weights and try them on a few images. Raises ValueError for what does not fit."""
-    read = _read_checkpoints(model, weights, checkpoints)
+    read = _read_checkpoints(model, checkpoints)
     classifiers = {name: build_classifier(checkpoint) for name, checkpoint in read.items()}
     first = next(iter(classifiers.values()))
-    indices, images = probe_images(dataset, View.of(first))
+    view = MeasuringView.of(first)
+    indices, images = probe_images(dataset, view)
     for name, classifier in classifiers.items():
         _check(name, classifier, first, images[:NUM_PROBES])
     # Of checkpoints along a training the last one has learned the most.
@@ -104,18 +115,37 @@ def read_inputs(
         view=View.of(first),
         class_names=labelling.class_names,
         labelling=labelling,
+        model_notes=(*_notes(read.values()), *_enlargement(dataset, view)),
     )
 
 
-def _read_checkpoints(model: str, weights: str | None, text: str) -> dict[str, Checkpoint]:
+def _notes(checkpoints: Iterable[Checkpoint]) -> tuple[str, ...]:
+    """Return the notes of all checkpoints; those of a folder's files differ only in the file's name."""
+    found = {note.replace(each.weights, ""): note for each in checkpoints for note in each.notes}
+    return tuple(found.values())
+
+
+def _enlargement(dataset: Dataset, view: MeasuringView) -> tuple[str, ...]:
+    """Return a line about images that the classifier sees enlarged, if there are any among those seen."""
+    small = [size for size in view.sizes if view.enlarges(size)]
+    if not small:
+        return ()
+    (width, height), (wider, higher) = small[0], view.resized(small[0])
+    return (
+        f"{dataset.name}: {len(small)} of {len(view.sizes)} images looked at are enlarged, "
+        f"such as one of {width}×{height} to {wider}×{higher}",
+    )
+
+
+def _read_checkpoints(model: ModelChoice, text: str) -> dict[str, Checkpoint]:
     checkpoints: dict[str, Checkpoint] = {}
     for element in parse_names("checkpoints", text):
-        for name, source in _sources(element, weights).items():
+        for name, source in _sources(element, model.weights).items():
             if name in checkpoints:
                 raise ValueError(
                     f"checkpoints: two are called {name!r}; accepted are weights and files that differ in name"
                 )
-            checkpoints[name] = read_checkpoint(model, weights=source)
+            checkpoints[name] = model.read(source)
     return checkpoints
 
 
@@ -126,16 +156,32 @@ def _sources(element: str, weights: str | None) -> dict[str, str | None]:
     if element == UNTRAINED:
         return {UNTRAINED: UNTRAINED}
     folder = Path(element)
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("checkpoints/*.safetensors"))
+    files = weights_files(folder) or weights_files(folder / "checkpoints")
     if files:
-        return {_name(file.stem): str(file) for file in files}
+        _check_names(element, files)
+        return {_name(weights_name(file)): str(file) for file in files}
     if taped := sorted(folder.glob("tapes/*/checkpoints/*.safetensors")):
         return _taped(taped)
     raise ValueError(
-        f"checkpoints: {element!r} is no folder with *.safetensors files; accepted: {TRAINED}, {UNTRAINED}, "
-        "folders that sweeps/train_classifier.py --checkpoints writes, and run directories of "
-        "sweeps/attribute_training.py"
+        f"checkpoints: {element!r} is no folder with *.safetensors files, nor with {_others()} files; accepted: "
+        f"{TRAINED}, {UNTRAINED}, folders that sweeps/train_classifier.py --checkpoints or another script writes, "
+        "and run directories of sweeps/attribute_training.py"
     )
+
+
+def _others() -> str:
+    return ", ".join(f"*{suffix}" for suffix in SUFFIXES[1:])
+
+
+def _check_names(folder: str, files: Sequence[Path]) -> None:
+    """Raise ValueError for files that differ in their suffixes alone."""
+    first: dict[str, Path] = {}
+    for file in files:
+        other = first.setdefault(weights_name(file), file)
+        if other is not file:
+            raise ValueError(
+                f"checkpoints: {folder!r} has {other.name} and {file.name}; accepted are files that differ in name"
+            )
 
 
 def _taped(files: Sequence[Path]) -> dict[str, str | None]:
@@ -157,5 +203,18 @@ def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor)
         raise ValueError(
             f"checkpoints: {name!r} has {classifier.num_classes} classes, another one {first.num_classes}"
         )
-    with torch.inference_mode():
-        check_logits(classifier(images), f"checkpoint {name!r}")
+    if View.of(classifier) != View.of(first):
+        raise ValueError(
+            f"checkpoints: {name!r} takes images as {View.of(classifier)}, another one as {View.of(first)}; "
+            "accepted are those that take the same"
+        )
+    try:
+        with torch.inference_mode():
+            logits = classifier(images)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise ValueError(
+            f"image_size={classifier.image_size}: {classifier.name} cannot take images of this size ({reason}); "
+            "accepted are those that it takes"
+        ) from error
+    check_logits(logits, f"checkpoint {name!r}")

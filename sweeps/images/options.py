@@ -5,16 +5,18 @@ from pathlib import Path
 from pydantic import Field
 
 from attrib_core.datasets import LabelOrder
-from sweeps.cli import SweepOptions
 from sweeps.images.labels import LabelChoice
+from sweeps.model_options import ModelOptions
 from sweeps.ranges import parse_integers
 
 
-class ImageOptions(SweepOptions):
+class ImageOptions(ModelOptions):
     """Which classifier, and which images it looks at."""
 
     model: str = Field("fashion_deep", description="The classifier.")
-    weights: str | None = Field(None, description="Local weights file, or named weights.")
+    image_size: int | None = Field(
+        None, ge=1, description="Side to which the classifier's images are resized; its own if not given."
+    )
     dataset: str = Field(
         "fashion_mnist", description="fashion_mnist, flowers, imagenet, imagefolder:PATH or parquet:URL."
     )
@@ -29,6 +31,9 @@ class ImageOptions(SweepOptions):
         description="How folders or labels are read: `names` of classes, class `index`, or their place when "
         "`sorted`; found out if not given.",
     )
+
+    def described_size(self) -> int | None:
+        return self.image_size
 
     def label_choice(self) -> LabelChoice:
         """Return what is said about labels."""

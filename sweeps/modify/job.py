@@ -1,13 +1,14 @@
 """The actor's side of the sweep that modifies real images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attrib_core.execution import is_out_of_memory
 from attrib_core.generation.modification import ModificationSettings, Modified, modify
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
@@ -25,6 +26,20 @@ class ModifyJobSettings:
 
     actor: ActorSettings
     modification: ModificationSettings
+
+
+def try_modification(settings: ModifyJobSettings, inputs: ImageInputs) -> None:
+    """Try one step on one image, on this machine's CPU. Raises ValueError if it fails."""
+    actor = replace(settings.actor, batch_size=1, precision="float32", device="cpu")
+    try:
+        ModifyJob(replace(settings, actor=actor), inputs).try_one_step()
+    except Exception as error:  # a user's network may raise anything
+        if is_out_of_memory(error):
+            return  # the workers may have more
+        raise ValueError(
+            f"model: one step fails at image_size={inputs.image_size} on {inputs.checkpoint.name!r}; accepted are "
+            f"models that have a gradient ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        ) from error
 
 
 class ModifyJob:
@@ -52,6 +67,10 @@ class ModifyJob:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, modified, self.inputs, attempt)
         return commit_shard(self._actor.run, modified.shard, attempt, partial(image_table, modified), rows)
+
+    def try_one_step(self) -> None:
+        """Take one step of the first image towards class 0; keeps nothing."""
+        self._modify(0, self._actor.images([0], self._model.device), ModificationSettings(num_steps=1))
 
     def seconds_per_image(self) -> float:
         """Measure the seconds that an image takes on this device towards one target, from a few steps."""

@@ -78,8 +78,10 @@ ARGUMENTS = argparse.Namespace(
 READ: dict[str, tuple[Any, str]] = {
     "plain": (STATE, "^$"),
     "plain dict": (dict(STATE), "^$"),
-    "net beside acc and epoch": ({"net": STATE, "acc": 91.2, "epoch": 3}, "read from net; ignored acc, epoch"),
-    "model_state_dict": ({"model_state_dict": STATE, "optimizer_state_dict": OPTIMIZER}, "from model_state_dict; ig"),
+    "net beside acc and epoch": ({"net": STATE, "acc": 91.2, "epoch": 3}, "from net; ignored acc, epoch"),
+    "model_state_dict": (
+        {"model_state_dict": STATE, "optimizer_state_dict": OPTIMIZER}, "read from model_state_dict; ignored"
+    ),
     "network": ({"network": STATE}, "read from network"),
     "a key of their own": ({"my_weights": STATE, "epoch": 3}, "read from my_weights; ignored epoch"),
     "data parallel": (prefixed("module.", STATE), "read from module"),
@@ -163,7 +165,7 @@ def images(size: int = 64, channels: int = 3) -> Tensor:
 
 
 def normalized(pixels: Tensor, mean: Any, std: Any) -> Tensor:
-    return (pixels - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(std).view(1, -1, 1, 1)
+    return (pixels - torch.as_tensor(mean).view(1, -1, 1, 1)) / torch.as_tensor(std).view(1, -1, 1, 1)
 
 
 def noted(checkpoint: Any) -> str:
@@ -241,7 +243,7 @@ def test_two_sets_of_weights_are_named_and_each_can_be_chosen(kind: str, saved) 
 
 
 def test_a_key_that_is_not_there_is_answered_with_those_that_are(saved) -> None:
-    with pytest.raises(ValueError, match="no weights under 'ema'; accepted are state_dict, state_dict_ema$"):
+    with pytest.raises(ValueError, match=r"no weights under 'ema'; accepted are state_dict, state_dict_ema$"):
         read_checkpoint(MODEL, weights=f"{saved(BOTH)}#ema")
     with pytest.raises(ValueError, match="no weights under 'args'; accepted are"):
         read_checkpoint(MODEL, weights=f"{saved(BOTH)}#args")

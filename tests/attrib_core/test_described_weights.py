@@ -84,8 +84,8 @@ def test_weights_of_other_classes_come_with_a_warning(tmp_path: Path) -> None:
     [note] = read_checkpoint("resnet18", weights=weights).notes
     assert note == (
         f"weights={weights!r}: 10 classes, not the 1000 of resnet18; images are resized to 224 and normalised "
-        "with mean 0.485,0.456,0.406 and std 0.229,0.224,0.225 as for its published weights: give --image-size, --mean "
-        "and --std if it was trained otherwise"
+        "with mean 0.485,0.456,0.406 and std 0.229,0.224,0.225 as for its published weights: give --image-size, "
+        "--mean and --std if it was trained otherwise"
     )
     for said in (Description(image_size=224), Description(class_names=list("abcdefghij"))):
         assert read_checkpoint("resnet18", weights=weights, description=said).notes == ()

@@ -1,0 +1,105 @@
+"""Options that say which classifier a sweep uses and, for weights of one's own, how they were trained."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from attrib_core.classifiers import Checkpoint, Description, read_checkpoint
+from sweeps.cli import SweepOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A classifier's name, its weights, and what the user says in place of what is known of published weights."""
+
+    name: str
+    weights: str | None
+    description: Description
+
+    def read(self, weights: str | None = None) -> Checkpoint:
+        """Read the weights, or other ones of the same classifier."""
+        return read_checkpoint(self.name, weights=weights or self.weights, description=self.description)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what sweep.json records, so that a run directory refuses another description; {} without one."""
+        said = self.description
+        recorded = {
+            "mean": None if said.mean is None else list(said.mean),
+            "std": None if said.std is None else list(said.std),
+            "image_size": said.image_size,
+            "channels": said.channels,
+            "class_names": None if said.class_names is None else _names_in_short(said.class_names),
+        }
+        return {name: value for name, value in recorded.items() if value is not None}
+
+
+class ModelOptions(SweepOptions):
+    """Which classifier, and how its images and classes differ from those of the published weights."""
+
+    model: str = Field(description="The classifier.")
+    weights: str | None = Field(None, description="Local weights file, or named weights.")
+    mean: str | None = Field(
+        None, description="By channel, as in training: `0.485,0.456,0.406`; the model's own if not given."
+    )
+    std: str | None = Field(None, description="By channel, as --mean.")
+    channels: int | None = Field(None, ge=1, description="Of the images; as many as --mean has numbers.")
+    class_names: Path | None = Field(None, description="File of the classes' names: one a line, or JSON.")
+
+    def model_choice(self) -> ModelChoice:
+        """Return the classifier that is asked for. Raises ValueError for a description that cannot be."""
+        return ModelChoice(
+            name=self.model,
+            weights=self.weights,
+            description=Description(
+                mean=_numbers("mean", self.mean),
+                std=_numbers("std", self.std),
+                image_size=self.described_size(),
+                channels=self.channels,
+                class_names=None if self.class_names is None else read_class_names(self.class_names),
+            ),
+        )
+
+    def described_size(self) -> int | None:
+        """Return the side of the images in training where the user says it."""
+        return None
+
+
+def read_class_names(file: Path) -> tuple[str, ...]:
+    """Return the names in a file: one a line, or a JSON list. Raises ValueError that names the file."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"class_names={str(file)!r}: cannot be read: {error}") from None
+    is_json = text.lstrip().startswith(("[", "{"))
+    names = _json_names(text) if is_json else tuple(line.strip() for line in text.rstrip().splitlines())
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(
+            f"class_names={str(file)!r}: accepted are one name a line without empty lines, or a JSON list of names"
+        )
+    return names
+
+
+def _json_names(text: str) -> tuple[str, ...]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return ()
+    return tuple(content) if isinstance(content, list) else ()
+
+
+def _numbers(field: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(element) for element in text.split(","))
+    except ValueError:
+        raise ValueError(f"{field}={text!r}: accepted are numbers such as 0.485,0.456,0.406") from None
+
+
+def _names_in_short(names: Any) -> str:
+    digest = hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
+    return f"{len(names)} names, SHA-256 {digest[:16]}"
