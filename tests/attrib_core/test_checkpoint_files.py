@@ -5,6 +5,7 @@ import datetime
 import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -372,7 +373,6 @@ def test_channels_are_those_of_the_file_if_their_scaling_is_known(saved) -> None
     [
         ("test_vit", {"img_size": 96}, 96),
         ("test_vit", {"img_size": 32, "num_classes": 3}, 32),
-        ("deit_tiny_distilled_patch16_224", {"img_size": 48}, 48),
     ],
 )
 def test_the_size_of_images_is_that_of_the_position_embeddings(
@@ -389,19 +389,25 @@ def test_the_size_of_images_is_that_of_the_position_embeddings(
         read_checkpoint(name, weights=file, description=Description(image_size=64))
 
 
-def test_torchvisions_vit_too() -> None:
-    architecture = find_architecture("vit_b_32")
+@pytest.mark.parametrize(
+    ("name", "difference"),
+    [
+        ("vit_b_32", "encoder.pos_embedding [1, 5, 768] instead of [1, 50, 768]"),
+        ("deit_tiny_distilled_patch16_224", "pos_embed [1, 18, 192] instead of [1, 198, 192]"),  # two tokens
+    ],
+)
+def test_the_tokens_of_classes_are_no_positions_of_the_image(name: str, difference: str) -> None:
+    architecture = find_architecture(name)
+    published = architecture.preprocessing(None)
     with torch.device("meta"):
-        source = torchvision.models.vit_b_32(image_size=64)
-        expected = Expected(
-            architecture=architecture,
-            network=architecture.network(1000, None),
-            preprocessing=architecture.preprocessing(None),
-            description=Description(),
-        )
-    preprocessing, (said,) = images_of_file(source.state_dict(), expected, None)
+        source = architecture.for_images(replace(published, image_size=64)).network(7, None)
+        built = architecture.network(7, None)
+    expected = Expected(
+        architecture=architecture, network=built, preprocessing=published, description=Description()
+    )
+    preprocessing, said = images_of_file(source.state_dict(), expected, None)
     assert (preprocessing.image_size, preprocessing.resize_size) == (64, None)
-    assert said == "image_size 64: encoder.pos_embedding [1, 5, 768] instead of [1, 50, 768]"
+    assert said == (f"image_size 64: {difference}",)
 
 
 FAMILIES = [
