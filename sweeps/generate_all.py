@@ -14,7 +14,7 @@ from pydantic import Field
 from attrib_core.classifiers import InputScaling
 from attrib_core.generation import RECIPES
 from attrib_core.generation.recipe_files import recipe_digest
-from sweeps.cli import SweepOptions, output_field, run_command
+from sweeps.cli import output_field, run_command
 from sweeps.generate.job import (
     DEFAULT_JUDGES,
     GenerateJob,
@@ -25,6 +25,7 @@ from sweeps.generate.job import (
     try_recipes,
 )
 from sweeps.generate.recipe_sources import read_recipes
+from sweeps.model_options import ModelOptions
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
@@ -34,12 +35,11 @@ SHARD_SIZE = 16
 KINDS = AXIS_KINDS["generate"]
 
 
-class GenerateOptions(SweepOptions):
+class GenerateOptions(ModelOptions):
     """Options of the generation sweep."""
 
     output: str = output_field("generate")
     model: str = Field("efficientnet_lite0", description="The generating classifier.")
-    weights: str | None = Field(None, description="Local weights file, or a torchvision weights enum.")
     classes: str = Field("all", description="Target classes: `0-31,291` or `all`.")
     seeds: str = Field("0", description="Seeds: `0-15`.")
     recipes: str = Field(
@@ -66,7 +66,8 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     """Resolve the options against the model. Raises ValueError for whatever cannot work."""
     recipes = read_recipes(options.recipes)
     seeds = parse_integers("seeds", options.seeds)
-    weights = read_weights(options.model, options.weights, options.judges)
+    model = options.model_choice()
+    weights = read_weights(model, options.judges)
     classifier = build_generator(weights.model)
     classes = parse_integers("classes", options.classes, limit=classifier.num_classes)
     frames = _optional_integers("frames", options.frames, classifier.num_classes)
@@ -89,6 +90,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         requested=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
         settings={
             "model": options.model,
+            **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
             "num_steps": options.num_steps,
@@ -101,7 +103,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         },
         definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
         batch_size=settings.batch_size,
-        provenance={"num_classes": classifier.num_classes},
+        provenance={"num_classes": classifier.num_classes, "notes": list(weights.model.notes)},
         shard_size=SHARD_SIZE,
         factory=partial(GenerateJob, settings),
         shared=weights,

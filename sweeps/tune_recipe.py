@@ -18,9 +18,10 @@ from attrib_core.generation.recipe_files import recipe_digest, settings_digest
 from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
 from cluster.session import Session, connect
-from sweeps.cli import INTERRUPTED, SweepOptions, output_field, run_command
+from sweeps.cli import INTERRUPTED, output_field, run_command
 from sweeps.generate.job import GenerateSettings, Weights, build_generator, read_weights, try_recipes
 from sweeps.generate.recipe_sources import is_file, read_settings_file
+from sweeps.model_options import ModelOptions
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
 from sweeps.record import merge, plan_of
@@ -46,12 +47,11 @@ KINDS = AXIS_KINDS["tune_recipe"]
 BASES = {"default": DEFAULT, "fast": FAST}
 
 
-class TuneOptions(SweepOptions):
+class TuneOptions(ModelOptions):
     """Options of the recipe search."""
 
     output: str = output_field("tune_recipe")
     model: str = Field("efficientnet_lite0", description="The generating classifier.")
-    weights: str | None = Field(None, description="Local weights file, or a torchvision weights enum.")
     judges: str = Field(
         "efficientnet_lite1", description="The first judge's accuracy is the objective; others are recorded."
     )
@@ -74,7 +74,8 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     base = _read_base(options)
     if options.judges == "none":
         raise ValueError("judges: 'none' leaves no objective; accepted: names separated by commas")
-    weights = read_weights(options.model, options.weights, options.judges)
+    model = options.model_choice()
+    weights = read_weights(model, options.judges)
     classifier = build_generator(weights.model)
     classes = _parse_classes(options.classes, classifier.num_classes)
     chunks = shuffled_chunks(classes, options.shard_size or CHUNK_SIZE, options.seed)
@@ -106,6 +107,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         requested=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
         settings={
             "model": options.model,
+            **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
             "seed": options.seed,
@@ -123,6 +125,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         shard_size=1,  # cells of the plan are chunks
         factory=partial(TuneJob, search),
         shared=weights,
+        notes=weights.model.notes,
         bytes_per_cell=2 * classifier.channels * image_size * image_size // 3 * len(chunks[0]),
         check=partial(_try_base, settings, weights),
         warm_up=lambda: _seconds_per_chunk(TuneJob(search, weights), search),
@@ -201,6 +204,8 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
         f"{sweep.name}: {len(search.shards)} configurations, at most {len(search.chunks)} chunks of classes"
         f" each, in {run.url} on {workers.num_workers} workers x {workers.threads_per_worker} threads"
     )
+    for note in sweep.notes:
+        progress.log(note)
     run.clear_success()
     try:
         with progress:
@@ -229,7 +234,8 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
     print(table(ranked, search))
     file = write_best(run, ranked[0], search)
     print(f"Written to {file}; generate with it:")
-    print(f"  {usage(file, options.model, options.weights, options.image_size)}")
+    repeated = ("model", "weights", "mean", "std", "channels", "class_names", "image_size")
+    print(f"  {usage(file, options.model_dump(include=set(repeated)))}")
 
 
 def main() -> int:

@@ -174,7 +174,7 @@ class _Readings:
     def _all_or_none(self, found: Sequence[frozenset[int]], reading: str) -> LabelMatch | None:
         """Return a match of names that mean one class each, and each another one."""
         if unknown := [name for name, classes in zip(self.names, found, strict=True) if not classes]:
-            self._fail(unknown, f"match nothing as {reading}")
+            self._fail(unknown, f"match nothing as {reading}", len(unknown))
             return None
         if several := [row for row, classes in enumerate(found) if len(classes) > 1]:
             name, classes = self.names[several[0]], sorted(found[several[0]])
@@ -211,14 +211,16 @@ class _Readings:
         in_place = all(row in classes for row, classes in enumerate(self.found) if classes)
         return in_place and len(matching) >= ENOUGH_MATCHES * len(self.names)
 
-    def _fail(self, names: Sequence[str], problem: str) -> None:
-        """Remember why a reading does not fit."""
+    def _fail(self, names: Sequence[str], problem: str, num_unknown: int = 0) -> None:
+        """Remember why a reading does not fit, and how many names it does not know at all."""
         of_all = f"{len(names)} of {len(self.names)} class names"
-        self.failures.append((len(names), f"{of_all}, {shortened(names)}, {problem}"))
+        self.failures.append((num_unknown, f"{of_all}, {shortened(names)}, {problem}"))
 
     def _refusal(self) -> str:
-        """Return the message about the reading that understands the most names."""
-        problem = min(self.failures, key=lambda failure: failure[0])[1]
+        """Return the message about the reading that knows the most names."""
+        num_unknown, problem = min(self.failures, key=lambda failure: failure[0])
+        if num_unknown == len(self.names):
+            problem = f"none of {len(self.names)} class names, {shortened(self.names)}, matches anything"
         return (
             f"{self.dataset.name}: {problem}; accepted are {self._accepted()}, "
             "or --labels FILE, or --label-order sorted for the order in which they stand"
@@ -248,7 +250,7 @@ class _Readings:
             for order, match in readings.items()
         )
         raise ValueError(
-            f"{self.dataset.name}: its classes have numbers for names, which can be read in two ways: {described}; "
+            f"{self.dataset.name}: its classes are called by numbers, which can be read in two ways: {described}; "
             "accepted are these two, or --labels FILE"
         )
 

@@ -63,7 +63,10 @@ class Vocabulary:
         from timm.data.imagenet_info import ImageNetInfo  # here, because the import is slow
 
         information = ImageNetInfo("imagenet-1k")
-        known = dict(zip(information.label_names(), information.label_descriptions(), strict=True))
+        indices = range(information.num_classes())
+        known = {
+            information.index_to_label_name(row): information.index_to_description(row) for row in indices
+        }
         names = self.classifier.class_names
         return [[known.get(wnid, name) for wnid, name in zip(self.classifier.wnids, names, strict=True)]]
 

@@ -33,6 +33,7 @@ from sweeps.generate.rows import (
     image_table,
     result_columns,
 )
+from sweeps.model_options import ModelChoice
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
 from sweeps.schemas import generate_results
@@ -68,17 +69,17 @@ class Weights:
     judges: Mapping[str, Checkpoint]
 
 
-def read_weights(model: str, weights: str | None, judges: str | None) -> Weights:
+def read_weights(model: ModelChoice, judges: str | None) -> Weights:
     """Read the model and its judges: a list of names, `none`, or None for the default ones.
 
     Raises ValueError if the model is one of its judges, and for a judge of other classes.
     """
     names = () if judges in (None, "none") else parse_names("judges", judges)
-    if model in names:
-        raise ValueError(f"judges: {model!r} makes the images; a judge takes no part in making them")
-    checkpoint = read_checkpoint(model, weights=weights)
+    if model.name in names:
+        raise ValueError(f"judges: {model.name!r} makes the images; a judge takes no part in making them")
+    checkpoint = model.read()
     if judges is None and checkpoint.num_classes == NUM_IMAGENET_CLASSES:
-        names = tuple(name for name in DEFAULT_JUDGES if name != model)
+        names = tuple(name for name in DEFAULT_JUDGES if name != model.name)
     return Weights(model=checkpoint, judges={name: _read_judge(name, checkpoint) for name in names})
 
 

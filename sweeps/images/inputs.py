@@ -92,7 +92,8 @@ def read_inputs(
     dataset: Dataset,
     model: ModelChoice,
     checkpoints: str = TRAINED,
-    labels: LabelChoice = LabelChoice(),
+    *,
+    labels: LabelChoice,
 ) -> ImageInputs:
     """Read all weights and try them on a few images. Raises ValueError for what does not fit."""
     read = _read_checkpoints(model, checkpoints)

@@ -1,4 +1,4 @@
-"""Which class each image belongs to: how labels are read, whether that can be right, and what is recorded of it."""
+"""Which class each image belongs to: how labels are read, if that can be right, and what is recorded of it."""
 
 from dataclasses import dataclass
 from pathlib import Path

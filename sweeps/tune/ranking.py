@@ -1,7 +1,7 @@
 """The end of a recipe search: which configurations were best, and the best one as a file."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from attrib_core.generation import PyramidSettings
@@ -62,8 +62,8 @@ def table(ranked: Sequence[Ranked], search: Search) -> str:
     return "\n".join(lines)
 
 
-def usage(file: str, model: str, weights: str | None, image_size: int | None) -> str:
-    """Return the command that generates with the file, on the model and at the size of the search."""
-    options = {"--recipes": file, "--model": model, "--weights": weights, "--image-size": image_size}
-    words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+def usage(file: str, options: Mapping[str, object]) -> str:
+    """Return the command that generates with the file, under those of the search's options that are given."""
+    given = {"recipes": file} | {name: value for name, value in options.items() if value is not None}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     return shlex.join(["python", "sweeps/generate_all.py", *words])

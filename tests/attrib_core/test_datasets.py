@@ -38,13 +38,12 @@ WITH_WNIDS = Labels(class_names=("tench", "crane", "crane"), wnids=("n01", "n02"
 @pytest.mark.parametrize(
     ("class_names", "known", "expected"),
     [
-        (("Dress", "Coat", "Bag"), NUMBERED, [1, 0, 2]),  # the names say nothing: as they are
+        (("Dress", "Coat", "Bag"), NUMBERED, [1, 0, 2]),  # as many as classes without names: as they are
         (("daisy", "rose", "tulip"), FLOWERS, [1, 0, 2]),
         (("daisy", "tulip"), FLOWERS, [2, 0]),  # a pair, classified by a net of all
         (("n01", "n03"), WITH_WNIDS, [2, 0]),
         (("n03", "n01"), WITH_WNIDS, [0, 2]),
         (("0", "2"), NUMBERED, [2, 0]),
-        (("crane", "tench"), WITH_WNIDS, [1, 0]),  # two classes of one name: it says nothing
     ],
 )
 def test_labels_become_the_classifiers_indices(
@@ -52,6 +51,13 @@ def test_labels_become_the_classifiers_indices(
 ) -> None:
     dataset = dataset_of(class_names, [1, 0, 2][: len(expected)])
     assert labels_for(dataset, classifier_of(known)).tolist() == expected
+
+
+def test_a_name_of_two_classes_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"1 of 2 class names, 'crane', can be more than one class: .* 1, 2;"
+    ):
+        labels_for(dataset_of(("crane", "tench"), [0]), classifier_of(WITH_WNIDS))
 
 
 def test_more_classes_than_the_classifier_has_are_refused() -> None:
