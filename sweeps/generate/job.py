@@ -88,9 +88,10 @@ def _read_judge(name: str, model: Checkpoint) -> Checkpoint:
         judge = read_checkpoint(name)
     except ValueError as error:
         raise ValueError(f"judges: {error}") from None
-    if judge.num_classes != model.num_classes:
+    ours, theirs = len(model.labels.class_names), len(judge.labels.class_names)
+    if ours != theirs:
         raise ValueError(
-            f"judges: {name!r} has {judge.num_classes} classes, the model {model.name!r} {model.num_classes}; "
+            f"judges: {name!r} has {theirs} classes, the model {model.name!r} {ours}; "
             "accepted are judges of the model's classes, or none"
         )
     return judge

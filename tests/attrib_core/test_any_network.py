@@ -23,7 +23,6 @@ from attrib_core.generation import (
     find_recipe,
     generate,
     generate_batch,
-    to_8_bits,
 )
 from attrib_core.generation.modification import ModificationSettings, modify
 from attrib_core.generation.parameterizations import correlate_colours
