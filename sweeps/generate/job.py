@@ -114,7 +114,7 @@ def try_recipes(settings: GenerateSettings, weights: Weights) -> None:
     Raises ValueError for a recipe that cannot work. Larger images than the model's own are tried at its own size:
     a size can be too small for a recipe, but not too large, and the driver's machine may be a small one.
     """
-    own = build_classifier(weights.model).image_size
+    own = weights.model.preprocessing.image_size
     small = replace(
         settings, image_size=min(settings.image_size, own), batch_size=1, precision="float32", device="cpu"
     )

@@ -5,7 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -177,12 +177,16 @@ def test_a_model_of_other_classes_than_imagenets_has_no_judges_unless_they_are_g
     }
 
 
-def failing(_parameters: object, _randomness: object, _moment: object) -> object:
-    raise RuntimeError("Padding size should be less than the corresponding input dimension\nmore")
+@dataclass(frozen=True)
+class Failing:
+    """A prior that fails as torch does where a kernel is larger than the image."""
+
+    def __call__(self, images: object, randomness: object, moment: object) -> None:
+        raise RuntimeError("Padding size should be less than the corresponding input dimension\nmore")
 
 
 def test_a_recipe_that_cannot_work_is_refused_before_anything_starts(refusal, monkeypatch) -> None:
-    stage = replace(RECIPES["blur"].stages[0], priors=(failing,))
+    stage = replace(RECIPES["blur"].stages[0], priors=(Failing(),))
     monkeypatch.setitem(RECIPES, "blur", replace(RECIPES["blur"], stages=(stage,)))
     for more in ([], ["--plan"]):
         message = refusal("--model", "fashion_deep", "--recipes", "small,blur", *more)
