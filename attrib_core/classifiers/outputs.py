@@ -16,7 +16,7 @@ def read_logits(output: object, num_images: int) -> Tensor:
     """Return the logits `[B, K]` in a network's output for B images.
 
     The output is a tensor, a tuple or list whose first element is one, or an object or mapping with `logits`;
-    other elements, such as auxiliary heads, are ignored. One logit z an image, `[B, 1]` or `[B]`, is read as the two
+    other elements, such as auxiliary heads, are ignored. One logit z an image, `[B, 1]` or `[B]`, is read as two
     classes of a binary head: its logits are (0, z), whose cross-entropy is the binary one of z.
     """
     logits = _main(output)

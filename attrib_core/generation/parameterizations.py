@@ -112,11 +112,26 @@ class Pyramid:
             if level.shape[-1] > size:
                 break
             pixels = _upsample(pixels, level.shape[-1]) + weight * level
-        return correlate_colours(_upsample(pixels, size)).sigmoid()
+        return self.squash(correlate_colours(_upsample(pixels, size)))
+
+    def squash(self, pixels: Tensor) -> Tensor:
+        """Return pixels in (0, 1), a mid grey where they are 0."""
+        return pixels.sigmoid()
 
     def level_sizes(self, size: int) -> list[int]:
         """Return the side lengths of the levels, coarsest first: 7, 14, ... 224 for six levels at 224."""
         return [-(-size // 2**halvings) for halvings in reversed(range(len(self.weights)))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DarkPyramid(Pyramid):
+    """A pyramid whose pixels of 0 are nearly black, as the surroundings of digits and garments are."""
+
+    darkness: float = 2.0  # a pixel of 0 has the brightness sigmoid(-darkness): 0.12
+
+    def squash(self, pixels: Tensor) -> Tensor:
+        """Return pixels in (0, 1), nearly black where they are 0."""
+        return (pixels - self.darkness).sigmoid()
 
 
 def _upsample(images: Tensor, size: int) -> Tensor:

@@ -58,8 +58,9 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
         step_size=schedule((border, 1.0)),
         transforms=_views(settings, size=settings.fine_size),
     )
+    weights = geometric_weights(settings.coarse_weight, settings.fine_weight, settings.num_levels)
     return Recipe(
-        parameterization=Pyramid(weights=_level_weights(settings), noise=settings.noise),
+        parameterization=Pyramid(weights=weights, noise=settings.noise),
         objective=Logit(),
         optimizer=partial(torch.optim.Adam, lr=0.0, betas=(settings.momentum, 0.99)),
         stages=tuple(stage for stage in (coarse, fine) if stage.num_steps),
@@ -67,10 +68,10 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
     )
 
 
-def _level_weights(settings: PyramidSettings) -> tuple[float, ...]:
+def geometric_weights(coarse: float, fine: float, num_levels: int) -> tuple[float, ...]:
     """Return weights that fall geometrically from the coarsest level to the finest."""
-    ratio = (settings.fine_weight / settings.coarse_weight) ** (1 / max(settings.num_levels - 1, 1))
-    return tuple(settings.coarse_weight * ratio**level for level in range(settings.num_levels))
+    ratio = (fine / coarse) ** (1 / max(num_levels - 1, 1))
+    return tuple(coarse * ratio**level for level in range(num_levels))
 
 
 def _views(settings: PyramidSettings, size: float) -> tuple[Transform, ...]:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from attrib_core.generation.objectives import CrossEntropy, L1Norm, Logit, LogitDistance, Objective
 from attrib_core.generation.optimizers import SignDescent
-from attrib_core.generation.parameterizations import Fourier, Pixels
+from attrib_core.generation.parameterizations import DarkPyramid, Fourier, Pixels
 from attrib_core.generation.priors import ColorJitter, MultiScaleResize, Prior, Smooth
-from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
-from attrib_core.generation.recipe import Recipe, Stage, constant
-from attrib_core.generation.transforms import RandomView, Transform
+from attrib_core.generation.pyramid_recipe import PyramidSettings, geometric_weights, pyramid_recipe
+from attrib_core.generation.recipe import Recipe, Schedule, Stage, constant
+from attrib_core.generation.transforms import ColorShift, RandomView, RandomViewOnBlack, Transform
 
 gradient_descent = partial(torch.optim.SGD, lr=0.0)
 adam = partial(torch.optim.Adam, lr=0.0)
@@ -82,6 +82,27 @@ def _lucid() -> Recipe:
     )
 
 
+def _small() -> Recipe:
+    """Return a recipe for small images of one object on black, such as those of Fashion-MNIST and MNIST.
+
+    A network of such images has seen no garment at half its size, turned far or from the other side, and no grey
+    surroundings. So the views stay close to the image, and it starts dark and lies on black. With the logit alone,
+    another network named 4 of 10 classes less often than with cross-entropy, which also says what not to draw.
+    """
+    view = RandomViewOnBlack(crop=(0.9, 1.1), rotation=8, aspect=0.05, translation=0.12)
+    stage = Stage(
+        num_steps=128,
+        step_size=Schedule(0.15, 0.02, "cosine"),
+        transforms=(view, ColorShift(contrast=0.1)),
+    )
+    return Recipe(
+        parameterization=DarkPyramid(weights=geometric_weights(3.0, 0.25, 4), noise=0.02),
+        objective=CrossEntropy(),
+        optimizer=partial(torch.optim.Adam, lr=0.0, betas=(0.3, 0.99)),
+        stages=(stage,),
+    )
+
+
 DEFAULT = PyramidSettings()
 FAST = PyramidSettings(
     num_steps=64, step_size=0.12, final_step_size=0.015, coarse_share=1.0, coarse_size=3 / 7
@@ -98,6 +119,7 @@ RECIPES: dict[str, Recipe] = {
     "sign": _from_noise(SignDescent, Stage(num_steps=100, step_size=constant(0.01))),
     "noise_long": _from_noise(gradient_descent, Stage(num_steps=1000, step_size=constant(10_000.0))),
     "lucid": _lucid(),
+    "small": _small(),
     "fast": pyramid_recipe(FAST),
     "default": pyramid_recipe(DEFAULT),
 }

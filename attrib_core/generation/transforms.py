@@ -6,7 +6,7 @@ of its own.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,7 @@ class RandomView:
     image lies a mid grey.
     """
 
+    outside: ClassVar[float] = 0.5
     crop: tuple[float, float] = (1.0, 1.0)
     rotation: float = 0.0
     aspect: float = 0.0
@@ -48,7 +49,7 @@ class RandomView:
         shape = [images.shape[0], images.shape[1], size, size]
         grid = F.affine_grid(self._matrices(randomness), shape, align_corners=False).to(images.dtype)
         # grid_sample pads with zeros, so grey is shifted to zero: outside the image lies grey.
-        return F.grid_sample(images - 0.5, grid, align_corners=False) + 0.5
+        return F.grid_sample(images - self.outside, grid, align_corners=False) + self.outside
 
     def _matrices(self, randomness: Randomness) -> Tensor:
         """Draw affine matrices `[B, 2, 3]` in grid_sample's coordinates, in which the image spans [-1, 1]."""
@@ -63,6 +64,13 @@ class RandomView:
         first = torch.stack([mirror * width * angle.cos(), -height * angle.sin(), shift[:, 0]], dim=1)
         second = torch.stack([mirror * width * angle.sin(), height * angle.cos(), shift[:, 1]], dim=1)
         return torch.stack([first, second], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomViewOnBlack(RandomView):
+    """A random view of an image that lies on black."""
+
+    outside: ClassVar[float] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,9 +88,10 @@ def _read_judge(name: str, model: Checkpoint) -> Checkpoint:
         judge = read_checkpoint(name)
     except ValueError as error:
         raise ValueError(f"judges: {error}") from None
-    if judge.num_classes != model.num_classes:
+    ours, theirs = len(model.labels.class_names), len(judge.labels.class_names)
+    if ours != theirs:
         raise ValueError(
-            f"judges: {name!r} has {judge.num_classes} classes, the model {model.name!r} {model.num_classes}; "
+            f"judges: {name!r} has {theirs} classes, the model {model.name!r} {ours}; "
             "accepted are judges of the model's classes, or none"
         )
     return judge
@@ -113,7 +114,7 @@ def try_recipes(settings: GenerateSettings, weights: Weights) -> None:
     Raises ValueError for a recipe that cannot work. Larger images than the model's own are tried at its own size:
     a size can be too small for a recipe, but not too large, and the driver's machine may be a small one.
     """
-    own = build_classifier(weights.model).image_size
+    own = weights.model.preprocessing.image_size
     small = replace(
         settings, image_size=min(settings.image_size, own), batch_size=1, precision="float32", device="cpu"
     )

@@ -10,7 +10,7 @@ from torch import nn
 from attrib_core.attacks import attack
 from attrib_core.attribution import attribute
 from attrib_core.classifiers import Classifier
-from attrib_core.generation import generate
+from attrib_core.generation import find_recipe, generate
 
 IMAGES, LABELS = torch.full((2, 3, 16, 16), 0.5), torch.tensor([0, 1])
 
@@ -43,10 +43,6 @@ def model(network: nn.Module) -> Classifier:
             lambda m: attribute(m, IMAGES, LABELS, "gradient"),
             r"methods: 'gradient' is text; accepted is a list",
         ),
-        (
-            lambda m: generate(m, classes=[1], recipe="default"),
-            r"recipe: Sequential fails on a view of this recipe at image_size=16 \(.*accepted are networks of any",
-        ),
     ],
 )
 def test_a_mistake_is_named(model: Classifier, run: Callable[[Classifier], Any], message: str) -> None:
@@ -65,6 +61,13 @@ def test_a_mistake_is_named(model: Classifier, run: Callable[[Classifier], Any],
 def test_a_network_that_is_not_wrapped_is_named(network: nn.Module, run: Callable[[nn.Module], Any]) -> None:
     with pytest.raises(ValueError, match=r"model: a Sequential; accepted is Classifier.wrap\(network, ...\)"):
         run(network)
+
+
+def test_a_network_of_one_size_generates_with_views_of_other_sizes(model: Classifier) -> None:
+    recipe = find_recipe("default").with_num_steps(16)
+    pictures = generate(model, classes=[1], recipe=recipe)
+    assert pictures.images.shape == (1, 3, 16, 16)
+    assert pictures.logit_by_step[0, -4:].mean() > pictures.logit_by_step[0, :4].mean()
 
 
 def test_images_in_float64_are_welcome(model: Classifier) -> None:

@@ -2,10 +2,12 @@
 
 import copy
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrib_core.classifiers import Classifier
@@ -146,6 +148,74 @@ def test_the_classifier_is_for_use_with_gradients_of_images_alone() -> None:
     assert gradient.abs().max() > 0
 
 
+# Outputs
+
+
+@dataclass
+class ModelOutput:
+    """As a library of transformers answers."""
+
+    logits: Tensor
+    hidden: Tensor
+
+
+OUTPUTS = {
+    "a tuple": lambda logits: (logits, logits - 1),
+    "a list": lambda logits: [logits, "auxiliary"],
+    "a dict": lambda logits: {"hidden": logits - 1, "logits": logits},
+    "an object": lambda logits: ModelOutput(logits, logits - 1),
+    "a tuple of a dict": lambda logits: ({"logits": logits},),
+}
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_logits_are_found_in_what_a_network_answers(form: str) -> None:
+    def network(images: Tensor) -> object:
+        return OUTPUTS[form](images.mean((2, 3)))
+
+    classifier, images = Classifier.wrap(Function(network)), some_images(5, 3, 8, 8)
+    assert classifier.num_classes == 3
+    assert torch.equal(classifier(images), images.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [lambda z: z, lambda z: z[:, 0], lambda z: z.squeeze(), lambda z: {"logits": z}, lambda z: (z, z)],
+    ids=["[B, 1]", "[B]", "squeeze", "a dict", "a tuple"],
+)
+def test_one_logit_is_two_classes(shaped) -> None:
+    network, images = convolutional(num_classes=1).eval(), some_images(5, 3, 8, 8)
+    classifier = Classifier.wrap(Function(lambda images: shaped(network(images))))
+    assert classifier.class_names == ("0", "1")
+    logits, z = classifier(images), network(images)[:, 0]
+    assert torch.equal(logits, torch.stack([torch.zeros(5), z], 1))
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    binary = F.binary_cross_entropy_with_logits(z, labels.float(), reduction="none")
+    torch.testing.assert_close(F.cross_entropy(logits, labels, reduction="none"), binary)
+    assert classifier(images[:1]).shape == (1, 2)
+
+
+def test_the_two_classes_of_one_logit_can_have_names() -> None:
+    network = convolutional(num_classes=1)
+    assert Classifier.wrap(network, class_names=["cat", "dog"]).class_names == ("cat", "dog")
+    with pytest.raises(ValueError, match=r"class_names=\('cat',\): accepted are 2 names"):
+        Classifier.wrap(network, class_names=["cat"])
+
+
+def test_log_probabilities_are_logits() -> None:
+    assert Classifier.wrap(nn.Sequential(convolutional(), nn.LogSoftmax(1))).num_classes == 4
+
+
+def test_a_network_that_cuts_a_large_image_into_several_is_refused_there() -> None:
+    """`view(-1, 48)`, as in many tutorials: an image of twice the side would silently count as four."""
+    classifier = Classifier.wrap(Function(lambda images: images.reshape(-1, 48)), image_size=4)
+    assert classifier(some_images(2, 3, 4, 4)).shape == (2, 48)
+    with pytest.raises(
+        ValueError, match=r"2 images give torch.float32 \[8, 48\]; accepted are float logits \[2"
+    ):
+        classifier(some_images(2, 3, 8, 8))
+
+
 # Mistakes
 
 
@@ -192,6 +262,10 @@ MISTAKES = {
         {"mean": MEAN, "std": STD, "channels": 1},
         "channels=1: mean and std are given for 3; accepted is that",
     ),
+    "mean of one channel for three": (
+        {"mean": (0.5,), "std": (0.2,), "image_size": 32},
+        r"channels=1; mean=\(0.5,\): accepted is one number for each of its 3 channels \(Run",
+    ),
     "channels of 0": ({"channels": 0}, "channels=0: accepted are whole numbers from 1"),
     "channels unlike the network's": (
         {"channels": 1, "image_size": 32},
@@ -228,9 +302,29 @@ WRONG_NETWORKS = {
     ),
     "an error": (raising(KeyError("head")), r"give image_size and channels \(KeyError: 'head'\)"),
     "an empty error": (raising(AssertionError()), r"give image_size and channels \(AssertionError: \)"),
-    "a tuple": (
+    "a tuple of an image": (
         Function(lambda images: (images,)),
+        r"gives torch.float32 \[1, 3, 224, 224\]; accepted",
+    ),
+    "an empty tuple": (
+        Function(lambda images: ()),
         r"one image gives tuple; accepted are float logits \[1, K\]",
+    ),
+    "a dict without logits": (
+        Function(lambda images: {"out": images.mean((2, 3))}),
+        r"one image gives dict; accepted are float logits \[1, K\]",
+    ),
+    "a sigmoid": (
+        nn.Sequential(convolutional(num_classes=1), nn.Sigmoid()),
+        r"a sigmoid or softmax, so its outputs are probabilities; accepted are logits",
+    ),
+    "a softmax": (
+        nn.Sequential(convolutional(), nn.Softmax(1)),
+        r"a sigmoid or softmax, so its outputs are probabilities; accepted are logits",
+    ),
+    "a sigmoid by a function, of which one column is left": (
+        Function(lambda images: torch.sigmoid(images.mean((2, 3)))[:, 0]),
+        r"a sigmoid or softmax, so its outputs are probabilities; accepted are logits",
     ),
     "an image": (
         Function(lambda images: images),

@@ -5,11 +5,13 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from attrib_core.generation import RECIPES
 from sweeps.cli import parse_options
 from sweeps.generate_all import GenerateOptions, generation_sweep, main
 from sweeps.runner import Sweep, record
@@ -56,6 +58,10 @@ MISTAKES = {
     "recipe file": (["--recipes", "/nowhere/recipe.yaml"], "/nowhere"),
     "judge": (["--judges", "lite9"], "judges: model='lite9'"),
     "own judge": (["--judges", "efficientnet_lite0"], "judges: 'efficientnet_lite0' makes the images"),
+    "judge of other classes": (
+        ["--judges", "fashion_deep"],
+        "judges: 'fashion_deep' has 10 classes, the model 'efficientnet_lite0' 1000; accepted are judges of the",
+    ),
     "frames": (["--frames", "2,1000"], "frames: '1000' is past the last, 999"),
     "workers": (["--num-workers", "0"], "num_workers: 0 is not accepted"),
     "image size": (["--image-size", "8"], "image_size: 8 is not accepted"),
@@ -157,6 +163,44 @@ def test_weights_that_cannot_be_loaded_are_refused_and_their_code_does_not_run(
     assert message.startswith("error: ")
     assert str(file) in message
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_of_other_classes_than_imagenets_has_no_judges_unless_they_are_given() -> None:
+    judges = {
+        model: list(generation_sweep(GenerateOptions(model=model)).settings["judges"])
+        for model in ("efficientnet_lite0", "efficientnet_lite1", "fashion_deep")
+    }
+    assert judges == {
+        "efficientnet_lite0": ["efficientnet_lite1", "efficientnet_lite2"],
+        "efficientnet_lite1": ["efficientnet_lite2"],
+        "fashion_deep": [],
+    }
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A prior that fails as torch does where a kernel is larger than the image."""
+
+    def __call__(self, images: object, randomness: object, moment: object) -> None:
+        raise RuntimeError("Padding size should be less than the corresponding input dimension\nmore")
+
+
+def test_a_recipe_that_cannot_work_is_refused_before_anything_starts(refusal, monkeypatch) -> None:
+    stage = replace(RECIPES["blur"].stages[0], priors=(Failing(),))
+    monkeypatch.setitem(RECIPES, "blur", replace(RECIPES["blur"], stages=(stage,)))
+    for more in ([], ["--plan"]):
+        message = refusal("--model", "fashion_deep", "--recipes", "small,blur", *more)
+        assert message == (
+            "error: recipes: 'blur' fails at image_size=28 on 'fashion_deep'; accepted are recipes and sizes of "
+            "which one step works (RuntimeError: Padding size should be less than the corresponding input "
+            "dimension)\n"
+        )
+
+
+def test_one_step_of_every_recipe_works_on_grey_images() -> None:
+    sweep = generation_sweep(GenerateOptions(model="fashion_deep", recipes="all", frames="0"))
+    assert sweep.check is not None
+    sweep.check()
 
 
 @pytest.fixture(scope="module")
