@@ -11,10 +11,10 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.datasets import load_dataset
 from attrib_core.generation.modification import ModificationSettings
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
+from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings
@@ -44,7 +44,7 @@ class ModifyOptions(ImageOptions):
 
 def modify_sweep(options: ModifyOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
-    dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
+    dataset = load_images(options)
     inputs = read_inputs(dataset, options.model, options.weights)
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
@@ -63,9 +63,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         requested=({"target": targets, "image_index": images},),
         settings={
             "model": options.model,
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "data_digest": dataset.digest,
+            **SweepData(dataset).settings(RunDirectory(options.output), "modify", KINDS),
             "num_steps": options.num_steps,
             "step_size": options.step_size,
             "clip": not options.no_clip,
@@ -78,6 +76,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
+        data=SweepData(dataset),
         bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),
     )

@@ -14,6 +14,7 @@ from attrib_core.classifiers import Checkpoint, Classifier, build_classifier, re
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.datasets import Dataset, View, labels_for
+from sweeps.images.failures import readable_images
 from sweeps.ranges import parse_names
 
 TRAINED = "trained"
@@ -66,8 +67,12 @@ class ImageInputs:
         return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     def spread(self, count: int) -> list[int]:
-        """Return `count` indices spread evenly over the data set; a small set has some several times."""
-        return [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        """Return `count` indices spread evenly over the data set; a small set has some several times.
+
+        Images that cannot be decoded are left out.
+        """
+        spread = [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        return readable_images(self.dataset, spread)
 
 
 def read_inputs(dataset: Dataset, model: str, weights: str | None, checkpoints: str = TRAINED) -> ImageInputs:
@@ -136,6 +141,7 @@ def _check(dataset: Dataset, name: str, classifier: Classifier, first: Classifie
         raise ValueError(
             f"checkpoints: {name!r} has {classifier.num_classes} classes, another one {first.num_classes}"
         )
-    probes = dataset.images(range(min(NUM_PROBES, len(dataset))), View.of(classifier))
+    readable = readable_images(dataset, range(min(NUM_PROBES, len(dataset))))
+    probes = dataset.images(readable, View.of(classifier))
     with torch.inference_mode():
         check_logits(classifier(torch.from_numpy(probes).float() / 255), f"checkpoint {name!r}")
