@@ -9,7 +9,8 @@ image that is not fooled yet and has a zero gradient follows the gradient of
 
 instead, where the class is the label, or the target of a targeted attack. It is the loss of Carlini & Wagner 2016
 (arXiv:1608.04644) without its bound, and its sign is that of cross-entropy: an attack climbs it away from the
-label, and descends it towards the target. A gradient that is small, but not exactly zero, is followed as it is.
+label, and descends it towards the target. A gradient that is small, but not exactly zero, is followed as it is,
+also where the label's probability is rounded to 1, so that its logit has no part in the gradient any more.
 
 A gradient or logits that hold NaN or infinite values are a failure of their image. It stays where it is, and
 `failures` says why, so that nobody takes it for a robust one.
