@@ -158,7 +158,11 @@ def failed_images(run: AnyRun) -> str:
     """Return in words how many images have no rows because they failed; nothing if there are none."""
     directory = opened(run).directory
     failures = unresolved(directory.failed_images(), set(directory.committed()))
-    reasons = {failure.image_index: failure.describe() for each in failures.values() for failure in each}
+    reasons = {
+        failure.image_index: f"{failure.key}: {failure.reason}"
+        for each in failures.values()
+        for failure in each
+    }
     if not reasons:
         return ""
     first = reasons[min(reasons)]
