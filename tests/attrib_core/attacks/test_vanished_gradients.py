@@ -135,7 +135,9 @@ class TestSaturated:
         assert high < 0.44, "nothing is clipped"
         found = attack_batch(model, batch_of(images, labels), method, [0.0, low, high])
         assert (found.adversarial.prediction == torch.tensor([0, 0, 1])).all()
-        assert (found.gradient_fallback == torch.tensor([False, True, True])).all()
+        assert (found.gradient_fallback[:, :2] == torch.tensor([False, True])).all()
+        # A random start at the large ε may be so near the other class that the softmax is not saturated there.
+        assert found.gradient_fallback[:, 2].double().mean() >= (0.9 if method == "pgd" else 1)
 
     @pytest.mark.parametrize("method", FOLLOWING)
     def test_a_fooled_image_with_a_zero_gradient_is_left_alone(self, method, images, model, batch_of) -> None:
