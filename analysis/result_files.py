@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
-from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
+from sweeps.schemas import DICTIONARY_COLUMNS, LATER_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
 
@@ -54,8 +54,13 @@ def column_names(directory: RunDirectory) -> list[str]:
 
 
 def _chosen(tables: Sequence[pa.Table], columns: Sequence[str] | None, directory: RunDirectory) -> pa.Table:
-    """Return the rows of several files, with these columns. Raises ValueError for an unknown column."""
+    """Return the rows of several files, with these columns. Raises ValueError for an unknown column.
+
+    A column that a later release added is null in rows that are older.
+    """
     table = one_table(tables)
+    for name in set(columns or ()) & LATER_COLUMNS.keys() - set(table.column_names):
+        table = table.append_column(name, pa.nulls(len(table), LATER_COLUMNS[name]))
     for column in columns or ():
         if column not in table.column_names:
             accepted = ", ".join(column_names(directory))

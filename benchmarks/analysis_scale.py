@@ -99,6 +99,7 @@ def drawn_columns(
         "prediction_u8": rounded.astype(np.int32),
         **{name: generator.normal(size=count).astype(np.float32) for name in MEASURED},
         "zero_gradient": generator.random(count) < 0.01,
+        "gradient_fallback": np.zeros(count, dtype=bool),
     }
 
 

@@ -26,7 +26,7 @@ from reporting import Finding, Row, command_line, publish
 from torch import Tensor
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
-from attrib_core.attacks.fast_gradient import loss_gradient
+from attrib_core.attacks.loss_gradient import loss_gradient
 from attrib_core.attacks.mixed_precision import AttackPrecision, attacked_model
 from attrib_core.classifiers import load_classifier
 from attrib_core.prepared import PreparedModel

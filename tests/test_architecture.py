@@ -58,6 +58,7 @@ def test_every_path_in_the_text_exists(path: str) -> None:
 NAMES = {
     "attrib_core.attacks.batch": ["AttackSettings", "Method"],
     "attrib_core.attacks.fast_gradient": ["AlongRay", "max_normed", "sign"],
+    "attrib_core.attacks.loss_gradient": ["gradient_at"],
     "attrib_core.attacks.methods": ["METHODS", "attack"],
     "attrib_core.attacks.minimum": ["MinimumAlongRay"],
     "attrib_core.attribution.methods": ["METHODS", "attribute"],

@@ -1,1 +1,1 @@
-"""How fragile a model is: success rates, curves, minimum ε, confusion and triptychs of attack sweeps."""
+"""How fragile a model is: success rates, curves, minimum ε, confusion, triptychs, masked gradients."""

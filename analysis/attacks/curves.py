@@ -5,12 +5,12 @@ python -m analysis.attacks.curves RUN --output DIR [--against label] [--rounded]
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import product
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.attacks.masked_gradients import Signs, as_notes
 from analysis.attacks.rows import attack_names, count_rows, in_asked_order, is_minimum, values_in_order
 from analysis.attacks.success_rates import (
     AGAINST,
@@ -181,11 +181,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     options = parser.parse_args(arguments)
-    count = partial(curve_counts, against=options.against, rounded=options.rounded)
-    run = open_run(options.run)
+    run, signs = open_run(options.run), Signs()
+
+    def count(rows: pd.DataFrame) -> pd.DataFrame:
+        signs.add(rows)
+        return curve_counts(rows, against=options.against, rounded=options.rounded)
+
     counts, subject = count_rows(run, count, BY)
     table = curve_rates(counts)
     notes = curve_notes(table, options.against, options.rounded)
+    notes = {measure: [*lines, *as_notes(signs.warnings())] for measure, lines in notes.items()}
     for path in save_table(table, options.output, "attack-curves"):
         print(path)
     for path in save_pages(figures(in_asked_order(table, run), subject, notes), options.output):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.attacks import curves, minimum_epsilon
+from analysis.attacks.masked_gradients import as_notes
 from analysis.attacks.tables import AttackTables
 from analysis.html.choices import evenly
 from analysis.html.site import Site
@@ -39,7 +40,12 @@ def _classes(tables: AttackTables, site: Site, folder: str) -> Iterator[tuple[st
 def _curves(tables: AttackTables, site: Site, folder: str) -> Iterator[tuple[str, str]]:
     if tables.curves.empty:
         return
-    notes = {"success": curves.curve_notes(tables.curves, "label", rounded=False)["success"]}
+    notes = {
+        "success": [
+            *curves.curve_notes(tables.curves, "label", rounded=False)["success"],
+            *as_notes(tables.warnings),
+        ]
+    }
     figures = curves.figures(tables.shown(tables.curves), tables.subject, notes)
     for number, (_, figure) in enumerate(figures):
         yield "figure as PNG", site.figure(f"{folder}/attack-curves-{number}.png", figure)
@@ -54,7 +60,7 @@ def _minimum(tables: AttackTables, site: Site, folder: str) -> Iterator[tuple[st
     figure = minimum_epsilon.figure(
         tables.shown(tables.distribution),
         title=f"{tables.subject}: minimum ε",
-        notes=["among all images; 0 where the clean image is misclassified"],
+        notes=["among all images; 0 where the clean image is misclassified", *as_notes(tables.warnings)],
     )
     yield "figure as PNG", site.figure(f"{folder}/minimum-epsilon.png", figure)
 

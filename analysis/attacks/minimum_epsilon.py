@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from analysis.attacks.masked_gradients import as_notes, gradient_table, vanished_warnings
 from analysis.attacks.rows import (
     attack_names,
     attack_stem,
@@ -50,7 +51,16 @@ QUARTILES = {"lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75}
 _BY = ("checkpoint", "attack")
 _BARS = "quartiles and median; a bar that leaves the axis: too few minima found"
 _NEEDED = ("checkpoint", "method", "target", "image_index", "epsilon", "label", "clean_prediction")
-_COLUMNS = (*_NEEDED, "sweep", "model", "dataset", "split", "label_name")
+_COLUMNS = (
+    *_NEEDED,
+    "sweep",
+    "model",
+    "dataset",
+    "split",
+    "label_name",
+    "zero_gradient",
+    "gradient_fallback",
+)
 
 
 def load_minimum_rows(run: AnyRun) -> pd.DataFrame:
@@ -249,7 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, table in tables.items():
         for path in save_table(table, options.output, name):
             print(path)
-    pages = figures(frame, run, denominator, notes=[f"among {among[denominator]}"])
+    notes = [f"among {among[denominator]}", *as_notes(vanished_warnings(gradient_table(frame)))]
+    pages = figures(frame, run, denominator, notes=notes)
     for path in save_pages(pages, options.output):
         print(path)
 

@@ -10,6 +10,7 @@ from analysis.html.choices import asked_for, in_order
 from analysis.naming import describe
 from analysis.result_files import concat_rows
 from analysis.run import AnyRun, Run, opened
+from sweeps.store.image_failures import unresolved
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
@@ -33,6 +34,7 @@ COLUMNS = (
     "adversarial_prediction",
     "prediction_u8",
     "zero_gradient",
+    "gradient_fallback",
 )
 
 # So many rows of counts take little memory.
@@ -150,6 +152,26 @@ def attack_stem(checkpoint: str, attack: str) -> str:
 def initially_correct(frame: pd.DataFrame) -> pd.Series:
     """Return which rows are of an image whose clean prediction is its label."""
     return frame["clean_prediction"] == frame["label"]
+
+
+def failed_images(run: AnyRun) -> str:
+    """Return in words how many images have no rows because they failed; nothing if there are none."""
+    directory = opened(run).directory
+    failures = unresolved(directory.failed_images(), set(directory.committed()))
+    reasons = {
+        failure.image_index: f"{failure.key}: {failure.reason}"
+        for each in failures.values()
+        for failure in each
+    }
+    if not reasons:
+        return ""
+    first = reasons[min(reasons)]
+    if len(reasons) == 1:
+        return f"1 image failed under some attack and is not among the images of its rates: {first}"
+    return (
+        f"{len(reasons)} images failed under some attack and are not among the images of its rates, the first is "
+        f"{first}; failures/ of the run lists them"
+    )
 
 
 def in_asked_order(table: pd.DataFrame, run: AnyRun) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from analysis.attacks import class_success, confusion, curves, minimum_epsilon, 
 from analysis.attacks.details import DetailRows, read_details
 from analysis.attacks.downloads import write_files
 from analysis.attacks.points import AttackPoint, telling_points
+from analysis.attacks.rows import failed_images
 from analysis.attacks.tables import AttackTables
 from analysis.html.heatmaps import Heatmap
 from analysis.html.pictures import Album, Triptych
@@ -47,6 +48,7 @@ def section(run: Run, site: Site) -> Section:
         "attack.html",
         run=run,
         tables=tables,
+        failed_images=failed_images(run),
         groups=list(_rate_groups(tables)),
         rate_charts=curves.html(tables.curves, tables.shown_checkpoints),
         minimum_charts=minimum_epsilon.html(tables.distribution, tables.shown_checkpoints),

@@ -5,7 +5,7 @@ python -m analysis.success_rates RUN [--by method,epsilon] [--denominator all] [
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Literal
 
@@ -16,6 +16,7 @@ from analysis.attacks.rows import (
     COLUMNS,
     add_up,
     count_rows,
+    failed_images,
     initially_correct,
     is_minimum,
     refuse_other_sweeps,
@@ -23,6 +24,7 @@ from analysis.attacks.rows import (
 from analysis.command_line import table_path, write_table
 from analysis.intervals import wilson_interval
 from analysis.naming import format_epsilon
+from analysis.run import open_run
 from sweeps.store.terminal_text import terminal_text
 
 Denominator = Literal["all", "initially_correct"]
@@ -60,7 +62,8 @@ def success_rate(
     An attack succeeds when the adversarial prediction is another one than `against`; a targeted attack when it
     is the target besides. Images whose label is the target are left out of targeted rates. `denominator`:
     all images, or those that were right to begin with. `rounded`: the prediction after rounding to 8 bits.
-    `zero_gradient_share`: of the images counted, those whose gradient was zero, so that nothing was tried.
+    `zero_gradient_share`: of the images counted, those whose gradient of cross-entropy was exactly zero; see
+    `masked_gradients` for what was followed instead. Images that failed have no rows and do not count.
 
     A group of which no image counts has `count` 0 and the rate NaN. Rows of the `minimum_*` methods, whose
     epsilon is a result, count only where `by` has `method` and no `epsilon`: there, the share of images for
@@ -152,10 +155,14 @@ def _countable(frame: pd.DataFrame, by: Sequence[str], denominator: Denominator)
     for column in by:
         if column not in frame:
             raise ValueError(f"by names {column!r}: choose from {', '.join(frame.columns)}")
-    by_found_minimum = "epsilon" not in by and not {"method", "attack"}.isdisjoint(by)
-    rows = frame if by_found_minimum else frame[~is_minimum(frame)]
+    rows = frame if _has_minimum(by) else frame[~is_minimum(frame)]
     # pandas read the nulls of an integer column as floats.
     return rows.assign(target=rows["target"].astype("Int32"))
+
+
+def _has_minimum(by: Sequence[str]) -> bool:
+    """Return whether a table by these columns counts the rows of `minimum_*` methods."""
+    return "epsilon" not in by and not {"method", "attack"}.isdisjoint(by)
 
 
 def _counts(
@@ -176,6 +183,16 @@ def _refuse_mixed(table: pd.DataFrame, by: Sequence[str]) -> None:
         raise ValueError(
             f"by is {', '.join(by) or 'empty'}, which pools targeted and untargeted attacks: add target to it"
         )
+
+
+def _left_out(methods: Collection[str], by: Sequence[str]) -> str:
+    """Return in words which methods a table by these columns leaves out; nothing if it has all."""
+    if not methods or _has_minimum(by):
+        return ""
+    return (
+        f"Left out: {', '.join(sorted(methods))}, whose ε is a result; see `--by method`, and "
+        "`python -m analysis.attacks.minimum_epsilon`."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -202,9 +219,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         against=options.against,
         rounded=options.rounded,
     )
-    counts, _ = count_rows(options.run, count, count.keywords["by"], [*COLUMNS, *(by or [])])
+    run, by_found_minimum = open_run(options.run), set()
+
+    def counted(rows: pd.DataFrame) -> pd.DataFrame:
+        by_found_minimum.update(rows.loc[is_minimum(rows), "method"].unique())
+        return count(rows)
+
+    counts, _ = count_rows(run, counted, count.keywords["by"], [*COLUMNS, *(by or [])])
     table = rates(counts, [*axes_that_vary(counts), "epsilon"] if by is None else by)
     formats = {"epsilon": format_epsilon} if "epsilon" in table else {}
     print(terminal_text(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats)))
+    for line in (_left_out(by_found_minimum, count.keywords["by"]), failed_images(run)):
+        if line:
+            print(terminal_text(line))
     if options.output is not None:
         write_table(table, options.output)

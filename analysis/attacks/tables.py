@@ -7,6 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from analysis.attacks import class_success, curves, minimum_epsilon
+from analysis.attacks.masked_gradients import Signs
 from analysis.attacks.rows import (
     Subject,
     Sums,
@@ -42,6 +43,7 @@ class AttackCounts:
     rates: pd.DataFrame
     classes: pd.DataFrame
     minima: pd.DataFrame
+    signs: Signs
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class AttackTables:
     def subject(self) -> str:
         """The model and the images, in words."""
         return self.counts.subject
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Signs of masked gradients, a sentence each."""
+        return self.counts.signs.warnings()
 
     @cached_property
     def rates(self) -> pd.DataFrame:
@@ -127,19 +134,21 @@ class AttackTables:
 
 def count_portions(portions: Iterable[pd.DataFrame]) -> AttackCounts:
     """Count the rows of a run, portion by portion: they may exceed memory."""
-    subject, by_attack, by_class = Subject(), Sums(_KEYS), Sums(class_success.BY)
+    subject, by_attack, by_class, signs = Subject(), Sums(_KEYS), Sums(class_success.BY), Signs()
     minima: list[pd.DataFrame] = []
     for portion in portions:
         subject.add(portion)
         by_attack.add(rate_counts(portion))
         by_class.add(class_success.class_counts(portion))
         minima.append(minimum_epsilon.minima_of(portion))
+        signs.add(portion)
     found = minimum_epsilon.concat_minima(minima)
     return AttackCounts(
         subject=subject.describe(),
         rates=by_attack.total(),
         classes=by_class.total(),
         minima=found[is_minimum(found)],
+        signs=signs,
     )
 
 

@@ -1,7 +1,7 @@
 """Adversarial images: one gradient serves every ε.
 
 `attack(model, images, labels, method, epsilons=...)` attacks images; `METHODS` are the methods by name. FGSM is
-read from `methods.attack` through `fast_gradient` to `inspection`.
+read from `methods.attack` through `fast_gradient` and `loss_gradient` to `inspection`.
 """
 
 from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Method, Predictions

@@ -11,6 +11,9 @@ from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes, check_images
 from attrib_core.prepared import PreparedModel
 
+# Why an image could not be attacked, by its row in the batch.
+Failures = dict[int, str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSettings:
@@ -57,6 +60,12 @@ class AttackBatch:
         """1 if the label's loss shall grow, -1 if the target's loss shall shrink."""
         return 1 if self.targets is None else -1
 
+    def succeeds(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return whether each row's prediction is not the label, or is the target; `rows` are those of logits."""
+        classes = self.loss_labels if rows is None else self.loss_labels[rows]
+        hit: Tensor = logits.argmax(1) == classes
+        return ~hit if self.targets is None else hit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -69,7 +78,10 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackResult:
-    """Facts about a batch under one method at E values of ε, on the CPU."""
+    """Facts about a batch under one method at E values of ε, on the CPU.
+
+    An image with a reason in `failures` was not attacked: its predictions and ε are -1, its other facts NaN.
+    """
 
     epsilons: Tensor  # [B, E] float64; NaN where no ε up to 1 succeeds
     clean: Predictions  # [B]
@@ -79,8 +91,10 @@ class AttackResult:
     l2: Tensor  # [B, E]
     rounded_prediction: Tensor  # [B, E], after rounding to 8 bits; the unrounded one's without `rounding`
     rounded_linf: Tensor  # [B, E]
-    zero_gradient: Tensor  # [B]
+    zero_gradient: Tensor  # [B], whether the gradient of cross-entropy at the clean image is exactly zero
+    gradient_fallback: Tensor  # [B, E], whether the margin's gradient was followed: see `loss_gradient`
     rechecked: Tensor  # [B, E], computed again in float32 after a quick pass
+    failures: tuple[str | None, ...]  # [B], why an image could not be attacked; None for all others
     direction: Tensor | None  # [B, C, H, W]; None for iterated attacks
     adversarial_images: Tensor  # [S, E, C, H, W], of the S rows that were asked for
 
@@ -98,10 +112,13 @@ class Attempt:
     """An attack on one batch: the adversarial images at each ε, one after the other."""
 
     clean: Clean
-    gradient: Tensor | None  # [B, C, H, W]; None where the method needs none
     direction: Tensor | None  # [B, C, H, W]; None where there is none that all ε share
     epsilons: Tensor  # [B, E] float64, NaN where none succeeds
     points: Iterator[Tensor]  # E times [B, C, H, W]
+    zero_gradient: Tensor  # [B], at the clean image
+    # Complete when all points are made:
+    fallbacks: list[Tensor]  # E times [B], whether the margin's gradient was followed
+    failures: Failures
 
 
 class Method(ABC):

@@ -1,19 +1,19 @@
 """Attacks along a ray: one gradient gives a direction, and every ε is a point on it.
 
 `g` is the gradient of the cross-entropy of the label; for a targeted attack it is the negative gradient of the
-target's. An adversarial image is image + ε · direction(g).
+target's. Where it vanishes, `loss_gradient` says what is followed instead. An adversarial image is
+image + ε · direction(g).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Method
-from attrib_core.classifiers.checks import check_logits
-from attrib_core.prepared import PreparedModel, joined, loss_of
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method
+from attrib_core.attacks.loss_gradient import Gradient, gradient_at, no_gradient
+from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
 Direction = Callable[[Tensor], Tensor]
@@ -81,50 +81,25 @@ class AlongRay(Method):
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
-        clean, gradient = clean_pass(model, batch, needs_gradient=self.direction is not None)
+        failures: Failures = {}
+        find = no_gradient if self.direction is None else gradient_at
+        gradient = find(model, batch, batch.images, failures)
         ray = self.ray(batch, gradient, settings)
         return Attempt(
-            clean=clean,
-            gradient=gradient,
+            clean=Clean(batch.images, gradient.logits),
             direction=ray.direction,
             epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
             points=(ray.point(epsilon) for epsilon in epsilons),
+            zero_gradient=gradient.zero,
+            fallbacks=[gradient.fallback] * len(epsilons),
+            failures=failures,
         )
 
-    def ray(self, batch: AttackBatch, gradient: Tensor | None, settings: AttackSettings) -> Ray:
+    def ray(self, batch: AttackBatch, gradient: Gradient, settings: AttackSettings) -> Ray:
         """Return the ray of each image, given its gradient."""
-        if self.direction is None or gradient is None:
+        if self.direction is None:
             direction = random_signs(batch.images, batch.keys, settings.seed)
         else:
-            direction = self.direction(batch.uphill * gradient)
+            direction = self.direction(batch.uphill * gradient.values)
         start = torch.zeros_like(batch.images) if self.alone else batch.images
         return Ray(start, direction, settings.clip)
-
-
-def clean_pass(
-    model: PreparedModel, batch: AttackBatch, *, needs_gradient: bool
-) -> tuple[Clean, Tensor | None]:
-    """Return the clean images with their logits and, from the same forward pass, the loss gradient if needed."""
-    if not needs_gradient:
-        return Clean(batch.images, model.exact_logits(batch.images)), None
-    logits, gradient = loss_gradient(model, batch.images, batch.loss_labels)
-    return Clean(batch.images, logits), gradient
-
-
-def loss_gradient(model: PreparedModel, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits `[B, K]`, and the gradient `[B, C, H, W]` of each image's own cross-entropy.
-
-    Raises ValueError where the classifier does not answer with logits.
-    """
-    gradients: dict[int, Tensor] = {}
-
-    def run(rows: range) -> Tensor:
-        part = slice(rows.start, rows.stop)
-        logits, (gradients[rows.start],) = model.gradients(
-            images[part], [partial(loss_of, classes=classes[part])]
-        )
-        return logits
-
-    logits = joined(model.in_passes(len(images), run))
-    check_logits(logits, model.classifier.name)
-    return logits, joined(list(gradients.values()))

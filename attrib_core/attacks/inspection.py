@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.attacks.batch import Clean, Predictions
+from attrib_core.attacks.loss_gradient import finite_logits, is_finite
 from attrib_core.prepared import PreparedModel
 
 # An image on the 8-bit grid (clean, or under FGSM at whole levels of ε) is moved by rounding only in the last bits
@@ -28,6 +29,7 @@ class Inspection:
     """Facts about adversarial images: one row an image, one column an ε."""
 
     logits: Tensor  # [B, E, K]
+    finite: Tensor  # [B, E], whether the logits of the image, and of the rounded one, hold numbers alone
     rechecked: Tensor  # [B, E]
     linf: Tensor  # [B, E]
     l2: Tensor  # [B, E]
@@ -65,16 +67,20 @@ def inspect(model: PreparedModel, clean: Clean, points: Iterable[Tensor], *, rou
     # [E, B], the order in which images were set aside: ε by ε
     doubtful = torch.stack([look.doubtful for look in looks])
     if doubtful.any():
-        exact = model.exact_logits(torch.cat([look.doubtful_images for look in looks]))
-        logits.transpose(0, 1)[doubtful] = exact
+        images = torch.cat([look.doubtful_images for look in looks])
+        logits.transpose(0, 1)[doubtful] = finite_logits(model, images, model.exact_logits(images))
+    finite = is_finite(logits)
     rounded_linf = torch.stack([look.rounded_linf for look in looks], 1)
     rounded = torch.where(rounded_linf == 0, clean.logits.argmax(1, keepdim=True), logits.argmax(2))
     moved = torch.stack([look.moved for look in looks])
     if moved.any():
-        answers = model.logits(torch.cat([look.moved_images for look in looks]))
+        images = torch.cat([look.moved_images for look in looks])
+        answers = finite_logits(model, images, model.logits(images))
         rounded.T[moved] = answers.argmax(1)
+        finite.T[moved] &= is_finite(answers)
     return Inspection(
         logits=logits,
+        finite=finite,
         rechecked=doubtful.T,
         linf=torch.stack([look.linf for look in looks], 1),
         l2=torch.stack([look.l2 for look in looks], 1),
@@ -92,6 +98,7 @@ def _look(model: PreparedModel, clean: Clean, images: Tensor, *, rounding: bool)
         logits, doubtful = clean.logits.clone(), torch.zeros_like(untouched)
     else:
         logits, doubtful = model.first_look(images)
+        doubtful |= ~is_finite(logits)
         logits[untouched], doubtful = clean.logits[untouched], doubtful & ~untouched
     rounded = (
         _round(clean, images, logits) if rounding else _Rounded(images, linf, torch.zeros_like(untouched))

@@ -1,6 +1,7 @@
 """The attacks by name. Another direction along a ray is another entry of `METHODS`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from attrib_core.attacks.batch import (
     AttackSettings,
     Attempt,
     Method,
+    Predictions,
     check_batch,
     check_epsilons,
 )
 from attrib_core.attacks.fast_gradient import AlongRay, max_normed, max_normed_signed, sign
 from attrib_core.attacks.inspection import cross_entropy, inspect, predictions
 from attrib_core.attacks.iterated import Iterated
+from attrib_core.attacks.loss_gradient import NOT_FINITE, note
 from attrib_core.attacks.minimum import MinimumAlongRay
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
@@ -48,7 +51,8 @@ def attack(
     """Attack images `[B, C, H, W]` in [0, 1] by a method of `METHODS` at every ε, in pixel units of [0, 1].
 
     `labels` and `targets` are classes `[B]`; without targets the attack is untargeted. The result holds all
-    adversarial images. Raises ValueError for images, labels, ε or outputs that cannot be.
+    adversarial images, and in `failures` why an image could not be attacked. Raises ValueError for images,
+    labels, ε or outputs that cannot be, and where no image could be attacked.
     """
     model = prepared(model, images, len(images))
     for name, classes in (("labels", labels), ("targets", targets)):
@@ -60,7 +64,10 @@ def attack(
         targets=None if targets is None else targets.to(model.device),
         keys=tuple(range(len(images))),
     )
-    return attack_batch(model, batch, method, epsilons, settings, keep=batch.keys)
+    result = attack_batch(model, batch, method, epsilons, settings, keep=batch.keys)
+    if all(result.failures):
+        raise ValueError(f"{model.classifier.name}: {result.failures[0]}; no image can be attacked")
+    return result
 
 
 def attack_batch(
@@ -96,8 +103,9 @@ def _result(
             yield images
 
     seen = inspect(model, attempt.clean, points(), rounding=settings.rounding)
+    note(attempt.failures, ~seen.finite.all(1), f"its logits under attack hold {NOT_FINITE}")
     labels = batch.labels
-    return AttackResult(
+    result = AttackResult(
         epsilons=attempt.epsilons,
         clean=predictions(attempt.clean.logits, labels),
         adversarial=predictions(seen.logits, labels[:, None]),
@@ -106,15 +114,38 @@ def _result(
         l2=seen.l2.cpu(),
         rounded_prediction=seen.rounded_prediction.cpu(),
         rounded_linf=seen.rounded_linf.cpu(),
-        zero_gradient=_is_zero(attempt, len(labels)),
+        zero_gradient=attempt.zero_gradient.cpu(),
+        gradient_fallback=torch.stack(attempt.fallbacks, 1).cpu(),
         rechecked=seen.rechecked.cpu(),
+        failures=tuple(attempt.failures.get(row) for row in range(len(labels))),
         direction=None if attempt.direction is None else attempt.direction.cpu(),
         adversarial_images=torch.stack(adversarial_images, 1),
     )
+    return _without_failed(result) if attempt.failures else result
 
 
-def _is_zero(attempt: Attempt, count: int) -> Tensor:
-    """Return for each image `[B]` whether its gradient is zero, so that the attack cannot move it."""
-    if attempt.gradient is None:
-        return torch.zeros(count, dtype=torch.bool)
-    return (attempt.gradient == 0).flatten(1).all(1).cpu()
+def _without_failed(result: AttackResult) -> AttackResult:
+    """Return the result with no facts about images that could not be attacked: none passes for a robust one."""
+    failed = torch.tensor([reason is not None for reason in result.failures])
+
+    def blank(facts: Tensor, value: float) -> Tensor:
+        return facts.masked_fill(failed.view(-1, *[1] * (facts.ndim - 1)), value)
+
+    def blank_predictions(found: Predictions) -> Predictions:
+        return Predictions(
+            prediction=blank(found.prediction, -1),
+            confidence=blank(found.confidence, torch.nan),
+            margin=blank(found.margin, torch.nan),
+        )
+
+    return replace(
+        result,
+        epsilons=blank(result.epsilons, -1),
+        clean=blank_predictions(result.clean),
+        adversarial=blank_predictions(result.adversarial),
+        loss=blank(result.loss, torch.nan),
+        linf=blank(result.linf, torch.nan),
+        l2=blank(result.l2, torch.nan),
+        rounded_prediction=blank(result.rounded_prediction, -1),
+        rounded_linf=blank(result.rounded_linf, torch.nan),
+    )

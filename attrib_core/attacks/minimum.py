@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Method
-from attrib_core.attacks.fast_gradient import AlongRay, Ray, clean_pass
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method
+from attrib_core.attacks.fast_gradient import AlongRay, Ray
+from attrib_core.attacks.loss_gradient import NOT_FINITE, finite_logits, gradient_at, is_finite, note
 from attrib_core.prepared import PreparedModel
 
 # Success need not be monotone in ε: what is found is the first crossing that a grid this fine shows.
@@ -28,15 +29,19 @@ class MinimumAlongRay(Method):
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
-        clean, gradient = clean_pass(model, batch, needs_gradient=True)
+        failures: Failures = {}
+        gradient = gradient_at(model, batch, batch.images, failures)
         ray = self.along.ray(batch, gradient, settings)
-        minima = minimum_epsilons(model, batch, clean.logits, ray, settings.tolerance)
+        walk = _Walk(model, batch, ray, failures)
+        minima = walk.minimum_epsilons(gradient.logits, settings.tolerance)
         return Attempt(
-            clean=clean,
-            gradient=gradient,
+            clean=Clean(batch.images, gradient.logits),
             direction=ray.direction,
             epsilons=minima[:, None].cpu(),
             points=iter([ray.point(minima.nan_to_num(1.0))]),
+            zero_gradient=gradient.zero,
+            fallbacks=[gradient.fallback],
+            failures=failures,
         )
 
 
@@ -48,44 +53,50 @@ class _Bracket:
     high: Tensor
 
 
-def minimum_epsilons(
-    model: PreparedModel, batch: AttackBatch, clean_logits: Tensor, ray: Ray, tolerance: float
-) -> Tensor:
-    """Return the minima `[B]`, float64, each a success that is at most `tolerance` past a failure.
+@dataclass(frozen=True)
+class _Walk:
+    """Points along the rays of a batch, tried for success."""
 
-    0 where the clean image already counts as a success, NaN where nothing up to 1 does. Exact along the ray for a
-    classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for the max-normed gradient.
-    """
-    bracket = _bracket(model, batch, clean_logits, ray)
-    low, high = bracket.low, bracket.high
-    while (open_rows := (high - low > tolerance).nonzero()[:, 0]).numel():
-        middle = (low[open_rows] + high[open_rows]) / 2
-        logits = model.logits(ray.rows(open_rows).point(middle))
-        success = succeeds(logits, batch, open_rows)
-        high[open_rows] = torch.where(success, middle, high[open_rows])
-        low[open_rows] = torch.where(success, low[open_rows], middle)
-    return high
+    model: PreparedModel
+    batch: AttackBatch
+    ray: Ray
+    failures: Failures
 
+    def minimum_epsilons(self, clean_logits: Tensor, tolerance: float) -> Tensor:
+        """Return the minima `[B]`, float64, each a success that is at most `tolerance` past a failure.
 
-def succeeds(logits: Tensor, batch: AttackBatch, rows: Tensor) -> Tensor:
-    """Return whether the prediction of each row is not the label, or is the target."""
-    prediction = logits.argmax(1)
-    if batch.targets is not None:
-        return prediction == batch.targets[rows]
-    return prediction != batch.labels[rows]
+        0 where the clean image already counts as a success, NaN where nothing up to 1 does. Exact along the ray
+        for a classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for the max-normed
+        gradient.
+        """
+        bracket = self._bracket(clean_logits)
+        low, high = bracket.low, bracket.high
+        while (open_rows := (high - low > tolerance).nonzero()[:, 0]).numel():
+            middle = (low[open_rows] + high[open_rows]) / 2
+            success = self._succeeds(open_rows, middle)
+            high[open_rows] = torch.where(success, middle, high[open_rows])
+            low[open_rows] = torch.where(success, low[open_rows], middle)
+        return high
 
+    def _bracket(self, clean_logits: Tensor) -> _Bracket:
+        """Walk along the grid with the images that have not succeeded yet."""
+        num_images = len(self.batch.images)
+        high = torch.full((num_images,), torch.nan, dtype=torch.float64, device=clean_logits.device)
+        high[self.batch.succeeds(clean_logits)] = 0.0
+        low = high.clone()
+        for below, epsilon in itertools.pairwise(GRID):
+            rows = high.isnan().nonzero()[:, 0]
+            if not len(rows):
+                break
+            found = rows[self._succeeds(rows, epsilon)]
+            low[found], high[found] = below, epsilon
+        return _Bracket(low, high)
 
-def _bracket(model: PreparedModel, batch: AttackBatch, clean_logits: Tensor, ray: Ray) -> _Bracket:
-    """Walk along the grid with the images that have not succeeded yet."""
-    everyone = torch.arange(len(batch.images), device=clean_logits.device)
-    high = torch.full((len(everyone),), torch.nan, dtype=torch.float64, device=clean_logits.device)
-    high[succeeds(clean_logits, batch, everyone)] = 0.0
-    low = high.clone()
-    for below, epsilon in itertools.pairwise(GRID):
-        rows = high.isnan().nonzero()[:, 0]
-        if not len(rows):
-            break
-        logits = model.logits(ray.rows(rows).point(epsilon))
-        found = rows[succeeds(logits, batch, rows)]
-        low[found], high[found] = below, epsilon
-    return _Bracket(low, high)
+    def _succeeds(self, rows: Tensor, epsilon: float | Tensor) -> Tensor:
+        """Return whether the attack on each of these images succeeds at ε; note those whose logits fail."""
+        points = self.ray.rows(rows).point(epsilon)
+        logits = finite_logits(self.model, points, self.model.logits(points))
+        failed = torch.zeros(len(self.batch.images), dtype=torch.bool, device=logits.device)
+        failed[rows] = ~is_finite(logits)
+        note(self.failures, failed, f"its logits on the way to its minimum ε hold {NOT_FINITE}")
+        return self.batch.succeeds(logits, rows)

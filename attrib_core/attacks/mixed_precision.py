@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from attrib_core.attacks.batch import AttackBatch
-from attrib_core.attacks.fast_gradient import Ray, loss_gradient
+from attrib_core.attacks.fast_gradient import Ray
 from attrib_core.attacks.inspection import lead
+from attrib_core.attacks.loss_gradient import gradient_at
 from attrib_core.classifiers import Classifier
 from attrib_core.execution import choose_execution
 from attrib_core.prepared import PreparedModel, prepare
@@ -39,7 +40,7 @@ class MixedPrecisionModel(PreparedModel):
         logits = self.quick.exact_logits(images)
         if logits.shape[1] < 2:
             return logits, torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-        return logits, lead(logits) < self.band
+        return logits, ~(lead(logits) >= self.band)  # also true for NaN
 
     def calibrated(self, batches: Iterable[Tensor]) -> "MixedPrecisionModel":
         """Return this model with `band` set by the errors that its quick pass makes on batches of images.
@@ -50,6 +51,11 @@ class MixedPrecisionModel(PreparedModel):
         """
         pairs = [_leads(self.quick.exact_logits(images), self.exact_logits(images)) for images in batches]
         quick, exact = (torch.cat(leads) for leads in zip(*pairs, strict=True))
+        # What is not finite is computed again in any case, and must not decide about the others.
+        finite = (quick - exact).isfinite()
+        quick, exact = quick[finite], exact[finite]
+        if not len(quick):
+            return MixedPrecisionModel(self, self.quick, torch.inf)
         closest = quick.argsort()[: -(-len(quick) // 4)]
         band = SAFETY * torch.quantile((quick - exact)[closest].abs(), 0.99).item()
         return MixedPrecisionModel(self, self.quick, band)
@@ -80,8 +86,8 @@ def attacked_model(
 
 def _points(model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float]) -> Iterable[Tensor]:
     images = model.images(batch.images)
-    _, gradient = loss_gradient(model, images, batch.labels.to(images.device))
-    ray = Ray(images, gradient.sign(), clip=False)
+    untargeted = AttackBatch(images=images, labels=batch.labels.to(images.device))
+    ray = Ray(images, gradient_at(model, untargeted, images, {}).values.sign(), clip=False)
     return (ray.point(epsilon) for epsilon in epsilons)
 
 

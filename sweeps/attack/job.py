@@ -10,6 +10,7 @@ import torch
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
 from attrib_core.attacks.mixed_precision import attacked_model
 from attrib_core.classifiers import build_classifier
+from attrib_core.datasets import UnreadableImagesError
 from attrib_core.prepared import PreparedModel
 from sweeps.attack.rows import AttackAxes, AttackedBatch, AttackedShard, image_table, result_table
 from sweeps.commit import commit_shard
@@ -91,6 +92,11 @@ class AttackJob:
         direction_rows = self._actor.stored_rows(indices, self.settings.save_perturbations)
         batch = self._batch(model.device, indices, axes.target)
         result = attack_batch(model, batch, axes.method, axes.epsilons, self.settings.attack, image_rows)
+        if any(result.failures):
+            # Their rows would pass for those of robust images.
+            raise UnreadableImagesError(
+                {index: reason for index, reason in zip(indices, result.failures, strict=True) if reason}
+            )
         return AttackedBatch(
             indices=tuple(indices),
             result=result,

@@ -172,6 +172,7 @@ def _adversarial_columns(attacked: AttackedShard) -> Columns:
         "l2": [result.l2 for result in results],
         "prediction_u8": [result.rounded_prediction for result in results],
         "linf_u8": [result.rounded_linf for result in results],
+        "gradient_fallback": [result.gradient_fallback for result in results],
         "rechecked": [result.rechecked for result in results],
     }
     return {

@@ -13,6 +13,7 @@ from sweeps.schemas.columns import (
     DICTIONARY_COLUMNS,
     IMAGE_COLUMNS,
     IMAGE_TYPE,
+    LATER_COLUMNS,
     SCHEMA_VERSION,
     images_schema,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "IDENTITY",
     "IMAGE_COLUMNS",
     "IMAGE_TYPE",
+    "LATER_COLUMNS",
     "SCHEMA_VERSION",
     "attack_images",
     "attack_results",

@@ -19,8 +19,13 @@ def attack_results() -> pa.Schema:
     and no ε up to 1 succeeds; the row then describes ε = 1. Confidences are softmax probabilities of the
     prediction, margins the label's logit minus the largest other one. `loss` is the cross-entropy at the
     adversarial image, of the label or the target. Distances are to the clean image, in pixel units of [0, 1];
-    `_u8` says what is left after rounding to 8 bits. `rechecked`: computed again in float32 under
-    `--precision mixed`.
+    `_u8` says what is left after rounding to 8 bits. `rechecked`: computed again in float32 after a quick pass.
+
+    `zero_gradient`: the gradient of cross-entropy at the clean image is exactly zero. `gradient_fallback`: an
+    image that was not fooled had such a gradient, at the image or at a step towards this ε, and the attack
+    followed that of (largest other logit - logit of the label, or of the target) instead. Both are false of an
+    attack without a gradient. `zero_gradient` alone: the image was fooled already, or the other gradient is zero
+    too and nothing was tried. Run directories of releases without the fallback lack the column.
     """
     return pa.schema(
         [
@@ -48,6 +53,7 @@ def attack_results() -> pa.Schema:
             required("prediction_u8", pa.int32()),
             required("linf_u8", pa.float32()),
             required("zero_gradient", pa.bool_()),
+            pa.field("gradient_fallback", pa.bool_()),
             required("rechecked", pa.bool_()),
             required("batch_size", pa.int32()),
         ]

@@ -30,6 +30,10 @@ DICTIONARY_COLUMNS = (
     "target_name",
 )
 
+# Columns that a release has added to rows: run directories that are older lack them, and the rows of one that was
+# continued lack some of their values.
+LATER_COLUMNS = {"gradient_fallback": pa.bool_()}
+
 # A row that names an image in `x_key` names the file that holds it in `x_file`; both are null otherwise.
 IMAGE_COLUMNS = ("image", "perturbation", "clean")
 

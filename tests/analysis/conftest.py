@@ -179,6 +179,7 @@ class AttackContent:
     predicted_u8: Callable[[str, int, float, int], int] | None = None
     minimum: Callable[[int], float | None] = field(default=lambda index: 1 / 255)
     zero_gradient: Callable[[int], bool] = field(default=lambda index: False)
+    gradient_fallback: Callable[[int], bool | None] = field(default=lambda index: False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,6 +320,7 @@ def attack_row(shard_id: str, row: Attack, content: AttackContent) -> dict[str, 
         "prediction_u8": rounded(row.method, row.index, epsilon, clean),
         "linf_u8": epsilon,
         "zero_gradient": content.zero_gradient(row.index),
+        "gradient_fallback": content.gradient_fallback(row.index),
         "rechecked": False,
         "batch_size": 4,
     }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
+from attrib_core.attacks import AttackBatch, AttackSettings, attack, attack_batch
 
 
 @pytest.fixture
@@ -97,4 +97,4 @@ def test_a_model_that_answers_with_probabilities(plain, classifier_of, batch) ->
 def test_a_model_that_answers_with_nan(plain, linear_classifier, batch) -> None:
     broken = linear_classifier(torch.full((3, 16), torch.inf), torch.zeros(3))
     with pytest.raises(ValueError, match=r"known: its logits hold NaN or infinite values"):
-        attack_batch(plain(broken), batch, "fgsm", [0.1])
+        attack(plain(broken), batch.images, batch.labels, "fgsm", epsilons=[0.1])

@@ -1,0 +1,152 @@
+"""The gradient that an attack follows: of the cross-entropy, or of the logits' margin where that one vanishes.
+
+A softmax that is saturated has exactly the probabilities 0 and 1 in float32, and the gradient of cross-entropy is
+then exactly zero although the network is as easy to fool as before: its gradient is masked (Athalye et al. 2018,
+arXiv:1802.00420). An attack that followed it would leave the image where it is and report a robust network. So an
+image that is not fooled yet and has a zero gradient follows the gradient of
+
+    (largest other logit) − (logit of the class)
+
+instead, where the class is the label, or the target of a targeted attack. It is the loss of Carlini & Wagner 2016
+(arXiv:1608.04644) without its bound, and its sign is that of cross-entropy: an attack climbs it away from the
+label, and descends it towards the target. A gradient that is small, but not exactly zero, is followed as it is,
+also where the label's probability is rounded to 1, so that its logit has no part in the gradient any more.
+
+A gradient or logits that hold NaN or infinite values are a failure of their image. It stays where it is, and
+`failures` says why, so that nobody takes it for a robust one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attrib_core.attacks.batch import AttackBatch, Failures
+from attrib_core.classifiers.checks import check_logits
+from attrib_core.prepared import PreparedModel, joined, logit_of, loss_of
+
+# One number for each row of logits `[N, K]` and its class `[N]`.
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+NOT_FINITE = "NaN or infinite values"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """What an attack follows at one point of each image, uphill away from the label or the target."""
+
+    logits: Tensor  # [B, K]
+    values: Tensor  # [B, C, H, W]; zero where the image failed
+    zero: Tensor  # [B], whether the gradient of cross-entropy is exactly zero
+    fallback: Tensor  # [B], whether `values` has the margin's gradient, which is not zero
+
+
+def gradient_at(
+    model: PreparedModel, batch: AttackBatch, images: Tensor, failures: Failures, where: str = ""
+) -> Gradient:
+    """Return the gradient at images `[B, C, H, W]` of the batch; note the images that fail, `where` in words.
+
+    Raises ValueError where the classifier answers with probabilities.
+    """
+    logits, values, largest = _gradient(model, images, batch.loss_labels, loss_of)
+    failed = _check(logits, model, failures, where) | ~largest.isfinite()
+    note(failures, failed, f"its gradient{where} holds {NOT_FINITE}")
+    zero, fallback = largest == 0, torch.zeros_like(failed)
+    rows = (zero & ~failed & ~batch.succeeds(logits)).nonzero()[:, 0]
+    if len(rows):
+        _, margins, largest = _gradient(model, images[rows], batch.loss_labels[rows], margin_loss_of)
+        values[rows], fallback[rows], failed[rows] = margins, largest > 0, ~largest.isfinite()
+        note(failures, failed, f"the gradient of its margin{where} holds {NOT_FINITE}")
+    if failed.any():
+        values[failed], fallback[failed] = 0, False
+    return Gradient(logits=logits, values=values, zero=zero, fallback=fallback)
+
+
+def margin_loss_of(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the largest other logit minus that of each row's class, `[N]`."""
+    others = logits.detach().scatter(1, classes[:, None], -torch.inf).argmax(1)
+    return logit_of(logits, others) - logit_of(logits, classes)
+
+
+def loss_gradient(
+    model: PreparedModel,
+    images: Tensor,
+    classes: Tensor,
+    loss: Loss = loss_of,
+) -> tuple[Tensor, Tensor]:
+    """Return logits `[N, K]`, and the gradient `[N, C, H, W]` of each image's own loss, cross-entropy by default.
+
+    Neither need be finite.
+    """
+    gradients: dict[int, Tensor] = {}
+
+    def run(rows: range) -> Tensor:
+        part = slice(rows.start, rows.stop)
+        logits, (gradients[rows.start],) = model.gradients(
+            images[part], [lambda logits: loss(logits, classes[part])]
+        )
+        return logits
+
+    logits = joined(model.in_passes(len(images), run))
+    return logits, joined(list(gradients.values()))
+
+
+def no_gradient(model: PreparedModel, batch: AttackBatch, images: Tensor, failures: Failures) -> Gradient:
+    """Return what `gradient_at` does for an attack that follows no gradient: zeros, and the logits."""
+    logits = finite_logits(model, images, model.exact_logits(images))
+    _check(logits, model, failures)
+    nowhere = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    return Gradient(logits=logits, values=torch.zeros_like(images), zero=nowhere, fallback=nowhere)
+
+
+def finite_logits(model: PreparedModel, images: Tensor, logits: Tensor) -> Tensor:
+    """Return logits `[N, K]` of images, those that are not finite computed again in float32.
+
+    A quick pass in float16 may overflow where the network itself does not.
+    """
+    doubtful = ~is_finite(logits)
+    if doubtful.any():
+        logits[doubtful] = model.in_float32().exact_logits(images[doubtful])
+    return logits
+
+
+def is_finite(logits: Tensor) -> Tensor:
+    """Return whether each row of logits `[..., K]` is finite."""
+    return logits.isfinite().all(-1)
+
+
+def note(failures: Failures, failed: Tensor, reason: str) -> None:
+    """Note the reason for each image `[B]` that failed, unless an earlier one is noted."""
+    if failed.any():
+        for row in failed.nonzero()[:, 0].tolist():
+            failures.setdefault(row, reason)
+
+
+def _check(logits: Tensor, model: PreparedModel, failures: Failures, where: str = "") -> Tensor:
+    """Return which rows of logits `[B, K]` are not finite, and note them. ValueError for probabilities."""
+    failed = ~is_finite(logits)
+    note(failures, failed, f"its logits{where} hold {NOT_FINITE}")
+    if not failed.all():
+        check_logits(logits[~failed], model.classifier.name)
+    return failed
+
+
+def _gradient(model: PreparedModel, images: Tensor, classes: Tensor, loss: Loss) -> tuple[Tensor, ...]:
+    """Return what `loss_gradient` does, and the largest absolute value `[N]` of each gradient.
+
+    What is not finite is computed again in float32. The largest value is NaN where one of them still is.
+    """
+    logits, values = loss_gradient(model, images, classes, loss)
+    largest = _largest(values)
+    doubtful = ~(is_finite(logits) & largest.isfinite())
+    if doubtful.any():
+        logits[doubtful], values[doubtful] = loss_gradient(
+            model.in_float32(), images[doubtful], classes[doubtful], loss
+        )
+        largest = _largest(values)
+    return logits, values, largest
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    return gradient.abs().amax((1, 2, 3))
