@@ -1,8 +1,10 @@
 """From a name to a classifier: the driver reads a checkpoint once, workers build classifiers from it."""
 
-from pathlib import Path
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from attrib_core.classifiers.checkpoint import (
@@ -13,17 +15,30 @@ from attrib_core.classifiers.checkpoint import (
     to_arrays,
 )
 from attrib_core.classifiers.classifier import Classifier
-from attrib_core.classifiers.identity import Identity
+from attrib_core.classifiers.heads import num_outputs, set_heads
+from attrib_core.classifiers.identity import Identity, Preprocessing
 from attrib_core.classifiers.outputs import classes_of
 from attrib_core.classifiers.overriding import doubt_about_classes, overridden
 from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
-from attrib_core.classifiers.weights_files import read_weights_file
+from attrib_core.classifiers.stored_images import Expected, images_of_file
+from attrib_core.classifiers.weights_files import read_weights, split_key
 from attrib_core.classifiers.wrapping import Description
 from attrib_core.seeding import derive_seed
 
 UNTRAINED = "untrained"
 ONE_LOGIT = ("a head of one logit z is read as two classes, with logits (0, z)",)
 AS_PUBLISHED = Description()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A network with its weights; `weights_name` is that of the published ones whose network it is."""
+
+    network: nn.Module
+    weights_name: str | None
+    preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()
+    scaling: dict[str, NDArray[np.generic]] = field(default_factory=dict)  # of a normaliser in the file
 
 
 def load_classifier(
@@ -50,33 +65,24 @@ def read_checkpoint(
     """Read and verify the weights that `load_classifier` would use; takes the same names."""
     architecture = find_architecture(name)
     weights_name = _weights_name(architecture, weights)
-    is_file = weights_name is None and weights != UNTRAINED
-    published = architecture.published(Path(str(weights))) if is_file else weights_name
-    preprocessing = overridden(architecture.preprocessing(published), description, architecture.name)
-    architecture = architecture.for_images(preprocessing)
-    if weights == UNTRAINED:
-        network = _untrained(architecture)
-    elif weights_name is not None:
-        network = _loaded(architecture, architecture.fetch(weights_name), weights_name)
+    if weights_name is None and weights != UNTRAINED:
+        loaded = _loaded_from_file(architecture, str(weights), description)
     else:
-        network = _loaded_from_file(architecture, str(weights), published)
-    state = to_arrays(network)
-    num_classes = _num_classes(network.state_dict(), network)
-    notes = architecture.notes(published) if is_file else ()
-    if is_file:
-        notes += doubt_about_classes(architecture, num_classes, preprocessing, description)
-        notes += ONE_LOGIT if num_classes == 1 else ()
+        preprocessing = overridden(architecture.preprocessing(weights_name), description, architecture.name)
+        loaded = _loaded_by_name(architecture.for_images(preprocessing), weights_name, preprocessing)
+    state = to_arrays(loaded.network)
+    num_classes = num_outputs(architecture.heads(loaded.network), loaded.network, state)
     is_named = description.class_names is not None
     return Checkpoint(
         name=name,
         weights=weights_name or str(weights),
-        weights_name=published,
+        weights_name=loaded.weights_name,
         num_classes=num_classes,
-        preprocessing=preprocessing,
+        preprocessing=loaded.preprocessing,
         labels=(description if is_named else architecture).labels(classes_of(num_classes)),
         state=state,
-        digest=state_digest(state),
-        notes=tuple(f"weights={weights!r}: {note}" for note in notes),
+        digest=state_digest(state | loaded.scaling),
+        notes=tuple(f"weights={weights!r}: {note}" for note in loaded.notes),
     )
 
 
@@ -84,6 +90,7 @@ def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | Non
     """Return the classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
     architecture = find_architecture(checkpoint.name).for_images(checkpoint.preprocessing)
     network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
+    set_heads(architecture.heads(network), network, checkpoint.state)
     assign_arrays(network, checkpoint.state)
     identity = Identity(
         name=checkpoint.name,
@@ -108,7 +115,7 @@ def _weights_name(architecture: Architecture, weights: str | None) -> str | None
     for name in architecture.weights_names:
         if weights in (name, name.rpartition(".")[2]):
             return name
-    if weights != UNTRAINED and not Path(weights).exists():
+    if weights != UNTRAINED and not split_key(weights)[0].exists():
         raise ValueError(
             f"weights={weights!r}: neither a file nor weights of {architecture.name}; "
             f"accepted are {accepted} or a file"
@@ -116,29 +123,56 @@ def _weights_name(architecture: Architecture, weights: str | None) -> str | None
     return None
 
 
-def _loaded_from_file(architecture: Architecture, weights: str, published: str | None) -> nn.Module:
-    state = read_weights_file(Path(weights))
+def _loaded_by_name(
+    architecture: Architecture, weights_name: str | None, preprocessing: Preprocessing
+) -> _Loaded:
+    if weights_name is None:
+        network = _untrained(architecture)
+    else:
+        network, _ = _with_state(architecture, architecture.fetch(weights_name), weights_name)
+    return _Loaded(network=network, weights_name=weights_name, preprocessing=preprocessing)
+
+
+def _loaded_from_file(architecture: Architecture, weights: str, description: Description) -> _Loaded:
+    """Return the network that a file's names and shapes say: its classes, its images and its heads."""
+    path, key = split_key(weights)
+    published = architecture.published(path) if path.is_file() else None
+    said = overridden(architecture.preprocessing(published), description, architecture.name)
+    built = _network(architecture.for_images(said), architecture.num_classes, published)
+    stored = read_weights(path, built.state_dict(), key)
+    expected = Expected(architecture=architecture, network=built, preprocessing=said, description=description)
     try:
-        return _loaded(architecture, state, published)
+        state = architecture.adapt(stored.state)
+        preprocessing, image_notes = images_of_file(state, expected, stored.scaling)
+        architecture = architecture.for_images(preprocessing)
+        network, head_notes = _with_state(architecture, state, published)
     except ValueError as error:
         raise ValueError(f"weights={weights!r}: not for {architecture.name}: {error}") from error
+    num_classes = num_outputs(architecture.heads(network), network, state)
+    doubt = (
+        () if stored.scaling else doubt_about_classes(architecture, num_classes, preprocessing, description)
+    )
+    one_logit = ONE_LOGIT if num_classes == 1 else ()
+    return _Loaded(
+        network=network,
+        weights_name=published,
+        preprocessing=preprocessing,
+        notes=(*stored.notes, *image_notes, *head_notes, *architecture.notes(published), *doubt, *one_logit),
+        scaling=stored.scaling.as_arrays() if stored.scaling else {},
+    )
 
 
-def _loaded(architecture: Architecture, state: StateDict, weights_name: str | None) -> nn.Module:
-    state = architecture.adapt(state)
+def _with_state(
+    architecture: Architecture, state: StateDict, weights_name: str | None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the network with the tensors of a state dict, and notes on its heads."""
     network = _network(architecture, architecture.num_classes, weights_name)
-    if (num_classes := _num_classes(state, network)) != architecture.num_classes:
+    heads = architecture.heads(network)
+    if (num_classes := num_outputs(heads, network, state)) != architecture.num_classes:
         network = _network(architecture, num_classes, weights_name)
+    notes = set_heads(heads, network, state)
     load_checked(network, state)
-    return network
-
-
-def _num_classes(state: StateDict, network: nn.Module) -> int:
-    """Return the number of rows of the head in the state dict or, if it has no head, in the network."""
-    reference = network.state_dict()
-    head = list(reference)[-1]
-    tensor = state.get(head, reference[head])
-    return len(tensor) if tensor.ndim else len(reference[head])
+    return network, notes
 
 
 def _network(architecture: Architecture, num_classes: int, weights_name: str | None) -> nn.Module:

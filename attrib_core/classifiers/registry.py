@@ -12,16 +12,14 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from attrib_core.classifiers.heads import last_layers
 from attrib_core.classifiers.identity import Labels, Preprocessing
 
 StateDict = Mapping[str, Tensor]
 
 
 class Architecture(ABC):
-    """A network, the named weights that exist for it, and how it expects its images.
-
-    The network's last parameter must belong to its head, since its length is the number of classes.
-    """
+    """A network, the named weights that exist for it, and how it expects its images."""
 
     name: str
     num_classes: int = 1000  # of the default weights
@@ -70,6 +68,13 @@ class Architecture(ABC):
     def notes(self, weights_name: str | None) -> tuple[str, ...]:
         """Return what is assumed about a weights file; `weights_name` if it is the published file of those."""
         return ()
+
+    def heads(self, network: nn.Module) -> tuple[str, ...]:
+        """Return the names of the layers that give one output a class: the last linear or convolutional layer.
+
+        An architecture that has several heads, or other layers after its head, names them itself.
+        """
+        return last_layers(network)
 
     def adapt(self, state: StateDict) -> StateDict:
         """Rename the tensors of a state dict that uses another project's names; return any other unchanged."""

@@ -14,6 +14,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from attrib_core.classifiers import imagenet
+from attrib_core.classifiers.heads import last_layers
 from attrib_core.classifiers.identity import Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, StateDict
 
@@ -74,6 +75,13 @@ class TimmModel(Architecture):
 
     def labels(self, num_classes: int) -> Labels:
         return imagenet.labels(num_classes)
+
+    def heads(self, network: nn.Module) -> tuple[str, ...]:
+        named = self._configuration(None).classifier or ()
+        names = (named,) if isinstance(named, str) else tuple(named)
+        # Some of them are modules around the layer.
+        found = [last_layers(network.get_submodule(name), name) for name in names]
+        return tuple(name for each in found for name in each) or last_layers(network)
 
     def _without_classes(self, weights_name: str) -> str:
         """Return the message that refuses weights without classes; it names those that have some."""

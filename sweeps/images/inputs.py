@@ -14,6 +14,7 @@ from torch import Tensor
 from attrib_core.classifiers import Checkpoint, Classifier, build_classifier
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
+from attrib_core.classifiers.weights_files import SUFFIXES, weights_files, weights_name
 from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
 from attrib_core.datasets.view import MeasuringView
@@ -155,16 +156,32 @@ def _sources(element: str, weights: str | None) -> dict[str, str | None]:
     if element == UNTRAINED:
         return {UNTRAINED: UNTRAINED}
     folder = Path(element)
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("checkpoints/*.safetensors"))
+    files = weights_files(folder) or weights_files(folder / "checkpoints")
     if files:
-        return {_name(file.stem): str(file) for file in files}
+        _check_names(element, files)
+        return {_name(weights_name(file)): str(file) for file in files}
     if taped := sorted(folder.glob("tapes/*/checkpoints/*.safetensors")):
         return _taped(taped)
     raise ValueError(
-        f"checkpoints: {element!r} is no folder with *.safetensors files; accepted: {TRAINED}, {UNTRAINED}, "
-        "folders that sweeps/train_classifier.py --checkpoints writes, and run directories of "
-        "sweeps/attribute_training.py"
+        f"checkpoints: {element!r} is no folder with *.safetensors files, nor with {_others()} files; accepted: "
+        f"{TRAINED}, {UNTRAINED}, folders that sweeps/train_classifier.py --checkpoints or another script writes, "
+        "and run directories of sweeps/attribute_training.py"
     )
+
+
+def _others() -> str:
+    return ", ".join(f"*{suffix}" for suffix in SUFFIXES[1:])
+
+
+def _check_names(folder: str, files: Sequence[Path]) -> None:
+    """Raise ValueError for files that differ in their suffixes alone."""
+    first: dict[str, Path] = {}
+    for file in files:
+        other = first.setdefault(weights_name(file), file)
+        if other is not file:
+            raise ValueError(
+                f"checkpoints: {folder!r} has {other.name} and {file.name}; accepted are files that differ in name"
+            )
 
 
 def _taped(files: Sequence[Path]) -> dict[str, str | None]:
@@ -185,6 +202,11 @@ def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor)
     if classifier.num_classes != first.num_classes:
         raise ValueError(
             f"checkpoints: {name!r} has {classifier.num_classes} classes, another one {first.num_classes}"
+        )
+    if View.of(classifier) != View.of(first):
+        raise ValueError(
+            f"checkpoints: {name!r} takes images as {View.of(classifier)}, another one as {View.of(first)}; "
+            "accepted are those that take the same"
         )
     try:
         with torch.inference_mode():

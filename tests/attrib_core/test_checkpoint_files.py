@@ -1,0 +1,579 @@
+"""Checkpoints as people have them: each gives the logits of the network that was saved, or one clear line."""
+
+import argparse
+import datetime
+import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from attrib_core.classifiers import (
+    Architecture,
+    Description,
+    Labels,
+    Preprocessing,
+    build_classifier,
+    read_checkpoint,
+    register,
+    registry,
+)
+from attrib_core.classifiers.registry import find_architecture
+from attrib_core.classifiers.stored_images import Expected, images_of_file
+from attrib_core.classifiers.weights_files import weights_files, weights_name
+
+MODEL = "test_resnet"  # timm's smallest
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+State = Mapping[str, Tensor]
+
+
+def network(name: str = MODEL, *, seed: int = 0, **options: Any) -> nn.Module:
+    """Return a network of timm with weights and batch-norm statistics of its own."""
+    torch.manual_seed(seed)
+    return with_statistics(timm.create_model(name, **{"num_classes": 5} | options))
+
+
+def with_statistics(module: nn.Module) -> nn.Module:
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    return module.eval()
+
+
+def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def cast(state: State, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
+
+
+def scaling(prefix: str, mean: Any, std: Any, mean_name: str = "mean", std_name: str = "std") -> State:
+    return {f"{prefix}{mean_name}": torch.tensor(mean), f"{prefix}{std_name}": torch.tensor(std)}
+
+
+OURS, OTHERS = network(), network(seed=1)
+STATE, OTHER = OURS.state_dict(), OTHERS.state_dict()
+OPTIMIZER = {
+    "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(3)}},
+    "param_groups": [{"lr": 0.1}],
+}
+NORMALIZER = scaling("normalizer.", [[[[0.5]], [[0.4]], [[0.3]]]], [[[[0.2]], [[0.25]], [[0.3]]]])
+ARGUMENTS = argparse.Namespace(
+    lr=0.1, output=Path("/data/run"), best=np.float64(0.9), start=datetime.date(2024, 1, 2)
+)
+
+# Content of the file, and what the notes say. The network is that of `OURS`.
+READ: dict[str, tuple[Any, str]] = {
+    "plain": (STATE, "^$"),
+    "plain dict": (dict(STATE), "^$"),
+    "net beside acc and epoch": ({"net": STATE, "acc": 91.2, "epoch": 3}, "from net; ignored acc, epoch"),
+    "model_state_dict": (
+        {"model_state_dict": STATE, "optimizer_state_dict": OPTIMIZER}, "read from model_state_dict; ignored"
+    ),
+    "network": ({"network": STATE}, "read from network"),
+    "a key of their own": ({"my_weights": STATE, "epoch": 3}, "read from my_weights; ignored epoch"),
+    "data parallel": (prefixed("module.", STATE), "read from module"),
+    "data parallel in a dictionary": ({"net": prefixed("module.", STATE), "acc": 0.9}, "read from net.module"),
+    "compiled and parallel": (prefixed("_orig_mod.module.", STATE), "read from _orig_mod.module"),
+    "parallel and compiled": (prefixed("module._orig_mod.", STATE), "read from module._orig_mod"),
+    "prefix net": (prefixed("net.", STATE), "read from net"),
+    "prefix network": (prefixed("network.", STATE), "read from network"),
+    "prefix backbone": (prefixed("backbone.", STATE), "read from backbone"),
+    "prefix timm_model": (prefixed("timm_model.", STATE), "read from timm_model"),
+    "prefix of their own": (prefixed("encoder.body.", STATE), "read from encoder.body"),
+    "lightning": (
+        {
+            "epoch": 9,
+            "global_step": 100,
+            "pytorch-lightning_version": "2.4.0",
+            "state_dict": OrderedDict(prefixed("model.", STATE)),
+            "loops": {"fit_loop": {"state_dict": {}}},
+            "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.5)}},
+            "optimizer_states": [OPTIMIZER],
+            "lr_schedulers": [{"last_epoch": 9}],
+            "hparams_name": "kwargs",
+            "hyper_parameters": {"lr": 0.1},
+        },
+        "read from state_dict.model; ignored epoch",
+    ),
+    "lightning with a criterion and metrics": (
+        {"state_dict": prefixed("model.", STATE)
+         | {"criterion.weight": torch.ones(5), "train_acc.tp": torch.ones(5), "val_metrics.f1.tp": torch.ones(5)}},
+        "ignored state_dict.criterion, state_dict.train_acc, state_dict.val_metrics",
+    ),
+    "timm's script without an average": (
+        {"epoch": 3, "arch": MODEL, "state_dict": STATE, "optimizer": OPTIMIZER, "version": 2, "args": ARGUMENTS,
+         "amp_scaler": {"scale": 65536.0}, "metric": np.float64(0.9)},
+        "ignored epoch, arch, optimizer, version, args, amp_scaler, metric",
+    ),
+    "an average alone": ({"state_dict_ema": STATE, "epoch": 3}, "read from state_dict_ema, a moving average"),
+    "model_ema of torchvision": (
+        {"model_ema": {"n_averaged": torch.tensor(5), **prefixed("module.", STATE)}, "args": ARGUMENTS},
+        "read from model_ema.module, a moving average; ignored args, model_ema.n_averaged",
+    ),
+    "stochastic weight averaging": (
+        {"n_averaged": torch.tensor(5), **prefixed("module.", STATE)}, "ignored n_averaged"
+    ),
+    "an average equal to the weights": (
+        {"state_dict": STATE, "state_dict_ema": dict(STATE)}, "read from state_dict; ignored state_dict_ema"
+    ),
+    "fastai": ({"model": STATE, "opt": OPTIMIZER}, "read from model; ignored opt"),
+    "deepspeed": (
+        {"module": STATE, "buffer_names": [], "optimizer": None, "param_shapes": [{"fc.bias": torch.Size([5])}],
+         "ds_config": {"zero": 0}, "global_steps": 3, "mp_world_size": 1},
+        "read from module; ignored buffer_names",
+    ),
+    "tensors beside a script's keys": (
+        {"model": STATE, "class_weights": torch.ones(5), "rng_state": torch.zeros(9, dtype=torch.uint8)},
+        "ignored class_weights, rng_state",
+    ),
+    "defaultdict and numpy": (
+        {"model": STATE, "log": defaultdict(list, {"loss": [np.float32(1.0)]}), "curve": np.zeros(3)},
+        "ignored log.*curve|ignored log, curve",
+    ),
+    "counts of a profiler": (
+        {**STATE, "total_ops": torch.tensor(1.0), "layer1.total_params": torch.tensor(2.0)}, "ignored total_ops"
+    ),
+    "a number among the tensors": ({**STATE, "epoch": 3}, "ignored epoch"),
+    "double precision": (cast(STATE, torch.float64), "^$"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., str]:
+    def save(content: Any, name: str = "checkpoint.pth", **options: Any) -> str:
+        torch.save(content, tmp_path / name, **options)
+        return str(tmp_path / name)
+
+    return save
+
+
+def images(size: int = 64, channels: int = 3) -> Tensor:
+    return torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def normalized(pixels: Tensor, mean: Any, std: Any) -> Tensor:
+    return (pixels - torch.as_tensor(mean).view(1, -1, 1, 1)) / torch.as_tensor(std).view(1, -1, 1, 1)
+
+
+def noted(checkpoint: Any) -> str:
+    """Return what is said of the file itself, without the warning about classes."""
+    prefix = f"weights={checkpoint.weights!r}: "
+    said = [note.removeprefix(prefix) for note in checkpoint.notes]
+    return "; ".join(note for note in said if "classes, not the" not in note)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_the_logits_are_those_of_the_network_that_was_saved(kind: str, saved) -> None:
+    content, said = READ[kind]
+    checkpoint = read_checkpoint(MODEL, weights=saved(content))
+    classifier = build_classifier(checkpoint)
+    assert torch.equal(classifier(images()), OURS(normalized(images(), classifier.mean, classifier.std)))
+    assert re.search(said, noted(checkpoint))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_carry_its_rounding_and_that_is_said(dtype: torch.dtype, saved) -> None:
+    checkpoint = read_checkpoint(MODEL, weights=saved(cast(STATE, dtype)))
+    rounded = network()
+    rounded.load_state_dict(cast(cast(STATE, dtype), torch.float32))
+    assert torch.equal(build_classifier(checkpoint).network(images()), rounded(images()))
+    name = str(dtype).removeprefix("torch.")
+    assert noted(checkpoint) == f"stored as {name}: results carry the rounding of the weights"
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.safetensors", "last.ckpt", "best.pth.tar", "model"]
+)
+def test_the_format_is_told_by_the_content(name: str, saved, tmp_path: Path) -> None:
+    if name.endswith("safetensors"):
+        safetensors.torch.save_file(prefixed("timm_model.", STATE), tmp_path / name)
+    else:
+        saved(prefixed("timm_model.", STATE), name)
+    classifier = build_classifier(read_checkpoint(MODEL, weights=str(tmp_path / name)))
+    assert torch.equal(classifier.network(images()), OURS(images()))
+
+
+# Which of several
+
+
+BOTH = {"state_dict": STATE, "state_dict_ema": OTHER, "optimizer": OPTIMIZER, "args": ARGUMENTS}
+FORKS = {
+    "timm's script": (BOTH, ["state_dict", "state_dict_ema"]),
+    "torchvision's references": (
+        {"model": STATE, "model_ema": {"n_averaged": torch.tensor(1), **prefixed("module.", OTHER)}},
+        ["model", "model_ema"],
+    ),
+    "lightning": (
+        {"state_dict": {**prefixed("model.", STATE), **prefixed("model_ema.module.", OTHER)}},
+        ["state_dict.model", "state_dict.model_ema"],
+    ),
+    "ema_pytorch": (
+        {**prefixed("online_model.", STATE), **prefixed("ema_model.", OTHER), "initted": torch.tensor([True])},
+        ["online_model", "ema_model"],
+    ),
+    "distillation": ({"student": STATE, "teacher": OTHER}, ["student", "teacher"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORKS)
+def test_two_sets_of_weights_are_named_and_each_can_be_chosen(kind: str, saved) -> None:
+    content, keys = FORKS[kind]
+    file = saved(content)
+    choices = " or ".join(f"FILE#{key}" for key in keys)
+    with pytest.raises(
+        ValueError, match=rf"checkpoint\.pth': holds 2 sets of weights, .*accepted is {choices}"
+    ):
+        read_checkpoint(MODEL, weights=file)
+    for key, source in zip(keys, (OURS, OTHERS), strict=True):
+        classifier = build_classifier(read_checkpoint(MODEL, weights=f"{file}#{key}"))
+        assert torch.equal(classifier.network(images()), source(images()))
+
+
+def test_a_key_that_is_not_there_is_answered_with_those_that_are(saved) -> None:
+    with pytest.raises(ValueError, match=r"no weights under 'ema'; accepted are state_dict, state_dict_ema$"):
+        read_checkpoint(MODEL, weights=f"{saved(BOTH)}#ema")
+    with pytest.raises(ValueError, match="no weights under 'args'; accepted are"):
+        read_checkpoint(MODEL, weights=f"{saved(BOTH)}#args")
+    with pytest.raises(ValueError, match=r"none\.pth#ema'.*neither a file nor weights of test_resnet"):
+        read_checkpoint(MODEL, weights="none.pth#ema")
+
+
+def test_a_files_own_name_may_hold_the_sign(saved) -> None:
+    assert read_checkpoint(MODEL, weights=saved(STATE, "run#3.pth")).num_classes == 5
+    with pytest.raises(ValueError, match=r"#4\.pth': holds 2 sets"):
+        read_checkpoint(MODEL, weights=saved(BOTH, "run#4.pth"))
+    assert "a moving average" in noted(
+        read_checkpoint(MODEL, weights=f"{saved(BOTH, 'run#4.pth')}#state_dict_ema")
+    )
+
+
+# A normaliser in the file
+
+
+NORMALIZED: dict[str, tuple[Any, Any]] = {
+    "beside model": ({**prefixed("model.", STATE), **NORMALIZER}, ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))),
+    "among the network's own": ({**STATE, **NORMALIZER}, ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))),
+    "one number": (
+        {**prefixed("1.", STATE), **scaling("0.", [0.5], [0.25])}, ((0.5,) * 3, (0.25,) * 3)
+    ),
+    "mu and sigma": (
+        {**prefixed("model.", STATE), **scaling("", *IMAGENET, "mu", "sigma")}, IMAGENET
+    ),
+    "of the script": ({"state_dict": STATE, "mean": [0.5, 0.4, 0.3], "std": (0.2, 0.2, 0.2)},
+                      ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))),
+    "robustness": (
+        {"model": {
+            **scaling("module.normalizer.", *IMAGENET, "new_mean", "new_std"), **prefixed("module.model.", STATE),
+            **scaling("module.attacker.normalize.", *IMAGENET, "new_mean", "new_std"),
+            **prefixed("module.attacker.model.", STATE)}, "epoch": 3},
+        IMAGENET,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NORMALIZED)
+def test_a_normaliser_is_applied_and_said(kind: str, saved) -> None:
+    content, (mean, std) = NORMALIZED[kind]
+    file = saved(content)
+    checkpoint = read_checkpoint(MODEL, weights=file)
+    torch.testing.assert_close(
+        build_classifier(checkpoint)(images()), OURS(normalized(images(), mean, std)), rtol=0, atol=1e-5
+    )
+    assert "of the file scale the images: mean " in noted(checkpoint)
+    assert checkpoint.digest != read_checkpoint(MODEL, weights=saved(STATE, "plain.pth")).digest
+    agreeing = Description(mean=mean, std=std)
+    assert read_checkpoint(MODEL, weights=file, description=agreeing).digest == checkpoint.digest
+    with pytest.raises(
+        ValueError, match=r"mean=0\.1,0\.1,0\.1 and std=.*the file has .*accepted is its own mean"
+    ):
+        read_checkpoint(MODEL, weights=file, description=Description(mean=(0.1,) * 3, std=(0.5,) * 3))
+
+
+# Shapes that say which network it is
+
+
+def replaced(name: str, place: str, layer: Callable[[int], nn.Module]) -> nn.Module:
+    """Return a network with another head, which is made for a number of features."""
+    module = network(name) if name in timm.list_models() else torchvision.models.get_model(name, weights=None)
+    old = module.get_submodule(place)
+    features = next(each for each in old.modules() if isinstance(each, nn.Linear)).in_features
+    module.set_submodule(place, layer(features))
+    return with_statistics(module)
+
+
+HEADS = {
+    "dropout and linear": (MODEL, "fc", lambda n: nn.Sequential(nn.Dropout(), nn.Linear(n, 3))),
+    "linear in a sequential": (MODEL, "fc", lambda n: nn.Sequential(nn.Linear(n, 3))),
+    "linear and softmax for the loss": (MODEL, "fc", lambda n: nn.Sequential(nn.Linear(n, 3), nn.Identity())),
+    "batch norm and linear": (MODEL, "fc", lambda n: nn.Sequential(nn.BatchNorm1d(n), nn.Linear(n, 3))),
+    "two linear": (MODEL, "fc", lambda n: nn.Sequential(nn.Linear(n, 7), nn.Linear(7, 3))),
+    "without a bias": (MODEL, "fc", lambda n: nn.Linear(n, 3, bias=False)),
+    "of a ViT": ("test_vit", "head", lambda n: nn.Sequential(nn.Dropout(), nn.Linear(n, 3))),
+    "mobilenet's as one layer": (
+        "mobilenet_v3_small",
+        "classifier.3",
+        lambda n: nn.Sequential(nn.Linear(n, 3)),
+    ),
+    "shufflenet's own": ("shufflenet_v2_x0_5", "fc", lambda n: nn.Linear(n, 3)),
+    "the dropout beside it left out": ("mnasnet0_5", "classifier", lambda n: nn.Linear(n, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_that_its_shapes_show_is_rebuilt(kind: str, saved) -> None:
+    name, place, layer = HEADS[kind]
+    source = replaced(name, place, layer)
+    classifier = build_classifier(read_checkpoint(name, weights=saved(source.state_dict())))
+    pixels = images(160 if "vit" in name else 64)
+    assert classifier.num_classes == 3
+    assert torch.equal(classifier.network(pixels), source(pixels))
+
+
+def test_a_layer_without_weights_before_the_head_is_noted(saved) -> None:
+    source = replaced(*HEADS["dropout and linear"])
+    said = noted(read_checkpoint(MODEL, weights=saved(source.state_dict())))
+    assert said == "fc.0 has no weights in the file: taken for a dropout"
+
+
+GREY = Description(mean=(0.5,), std=(0.25,))
+
+
+def test_channels_are_those_of_the_file_if_their_scaling_is_known(saved) -> None:
+    source = network(in_chans=1)
+    file = saved(source.state_dict())
+    with pytest.raises(
+        ValueError, match=r"conv1.*\[\d+, 1, 3, 3\] instead of .*for 3 channels; accepted with --mean"
+    ):
+        read_checkpoint(MODEL, weights=file)
+    described = read_checkpoint(MODEL, weights=file, description=GREY)
+    classifier = build_classifier(described)
+    pixels = images(channels=1)
+    assert torch.equal(classifier(pixels), source((pixels - 0.5) / 0.25))
+    stored = saved({**prefixed("model.", source.state_dict()), **scaling("norm.", [0.5], [0.25])}, "norm.pth")
+    assert torch.equal(build_classifier(read_checkpoint(MODEL, weights=stored))(pixels), classifier(pixels))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("test_vit", {"img_size": 96}, 96),
+        ("test_vit", {"img_size": 32, "num_classes": 3}, 32),
+    ],
+)
+def test_the_size_of_images_is_that_of_the_position_embeddings(
+    name: str, options: dict[str, int], size: int, saved
+) -> None:
+    source = network(name, **options)
+    file = saved(source.state_dict())
+    checkpoint = read_checkpoint(name, weights=file)
+    classifier = build_classifier(checkpoint)
+    assert (classifier.image_size, classifier.preprocessing.resize_size) == (size, None)
+    assert f"image_size {size}: pos_embed [1, " in noted(checkpoint)
+    assert torch.equal(classifier.network(images(size)), source(images(size)))
+    with pytest.raises(ValueError, match=f"image_size=64: pos_embed .* is for {size}; accepted is that"):
+        read_checkpoint(name, weights=file, description=Description(image_size=64))
+
+
+@pytest.mark.parametrize(
+    ("name", "difference"),
+    [
+        ("vit_b_32", "encoder.pos_embedding [1, 5, 768] instead of [1, 50, 768]"),
+        ("deit_tiny_distilled_patch16_224", "pos_embed [1, 18, 192] instead of [1, 198, 192]"),  # two tokens
+    ],
+)
+def test_the_tokens_of_classes_are_no_positions_of_the_image(name: str, difference: str) -> None:
+    architecture = find_architecture(name)
+    published = architecture.preprocessing(None)
+    with torch.device("meta"):
+        source = architecture.for_images(replace(published, image_size=64)).network(7, None)
+        built = architecture.network(7, None)
+    expected = Expected(
+        architecture=architecture, network=built, preprocessing=published, description=Description()
+    )
+    preprocessing, said = images_of_file(source.state_dict(), expected, None)
+    assert (preprocessing.image_size, preprocessing.resize_size) == (64, None)
+    assert said == (f"image_size 64: {difference}",)
+
+
+FAMILIES = [
+    "deit_tiny_distilled_patch16_224", "levit_128s", "volo_d1_224", "crossvit_tiny_240", "efficientformer_l1",
+    "convnext_atto", "visformer_tiny", "hrnet_w18_small", "repvgg_a0", "test_byobnet", "test_efficientnet",
+]  # fmt: skip
+TORCHVISION = ["squeezenet1_0", "convnext_tiny", "swin_t", "vit_b_32", "mnasnet0_5", "vgg11", "maxvit_t"]
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *(f"torchvision:{each}" for each in TORCHVISION)])
+def test_the_heads_are_what_the_architecture_calls_its_classifier(name: str) -> None:
+    architecture = find_architecture(name)
+    with torch.device("meta"):
+        built = architecture.network(7, None)
+    heads = architecture.heads(built)
+    assert [len(built.get_submodule(head).weight) for head in heads] == [7] * len(heads)
+    assert len(heads) == {"crossvit_tiny_240": 2, "deit_tiny_distilled_patch16_224": 2, "levit_128s": 2,
+                          "volo_d1_224": 2, "efficientformer_l1": 2}.get(name, 1)  # fmt: skip
+
+
+def test_a_norm_after_the_head_does_not_count_the_classes(saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_BUILDERS", {})
+
+    class NormLast(Architecture):
+        name, num_classes = "norm_last", 4
+
+        def network(
+            self, num_classes: int, weights_name: str | None, *, untrained: bool = False
+        ) -> nn.Module:
+            return NormFirst(num_classes)
+
+        def fetch(self, weights_name: str) -> dict[str, Tensor]:
+            raise AssertionError
+
+        def preprocessing(self, weights_name: str | None) -> Preprocessing:
+            return Preprocessing(mean=(0.0,), std=(1.0,), image_size=2)
+
+        def labels(self, num_classes: int) -> Labels:
+            return Labels.numbered(num_classes)
+
+    register("norm_last")(NormLast)
+    source = NormFirst(3).eval()
+    classifier = build_classifier(read_checkpoint("norm_last", weights=saved(source.state_dict())))
+    assert classifier.num_classes == 3
+
+
+class NormFirst(nn.Module):
+    """A network that applies a norm first and lists it last."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, num_classes)
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.norm(pixels.flatten(1)))
+
+
+# What is refused
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("code-has-run"),)
+
+
+def mlp_head(name: str = MODEL, place: str = "fc") -> State:
+    return replaced(
+        name, place, lambda n: nn.Sequential(nn.Linear(n, 8), nn.ReLU(), nn.Linear(8, 3))
+    ).state_dict()
+
+
+def first_convolution(kernel: int, channels: int = 3) -> State:
+    module = torchvision.models.resnet18(num_classes=3)
+    module.conv1 = nn.Conv2d(channels, 64, kernel, bias=False)
+    return module.state_dict()
+
+
+def refused_scaling(mean: Any, std: Any) -> State:
+    return {**prefixed("model.", STATE), **scaling("normalizer.", mean, std)}
+
+
+REFUSED: dict[str, tuple[str, Any, str]] = {
+    "code beside the weights": (MODEL, {"state_dict": STATE, "hook": RunsCode()}, "could run code"),
+    "code among the arguments": (
+        MODEL, {"model": STATE, "args": argparse.Namespace(a=RunsCode())}, "could run code"
+    ),
+    "a pickled module": (MODEL, OURS, r"could run code \(timm\.models\.\w+\.\w+\); save `model\.state_dict"),
+    "a module in a dictionary": (MODEL, {"epoch": 3, "model": OURS, "ema": None}, "could run code"),
+    "no weights": (MODEL, {"epoch": 3, "args": ARGUMENTS}, "no state dict of tensors but a mapping of"),
+    "an optimizer alone": (MODEL, {"optimizer": OPTIMIZER}, "no state dict of tensors but a mapping of"),
+    "a namespace": (MODEL, ARGUMENTS, "no state dict of tensors but LeftOut"),
+    "a list of tensors": (MODEL, [torch.zeros(3)], "no state dict of tensors but list"),
+    "a further head": (
+        MODEL, {**prefixed("backbone.", STATE), "head.weight": torch.zeros(2, 5)},
+        r"head stands beside backbone and may belong to the network; accepted is FILE#backbone",
+    ),
+    "a further head by key": (
+        MODEL, {"backbone": STATE, "head": {"weight": torch.zeros(2, 5)}}, "head stands beside backbone",
+    ),
+    "a temperature": (
+        MODEL, {**prefixed("model.", STATE), "temperature": torch.ones(1)}, "temperature stands beside model"
+    ),
+    "a mean without a std": (
+        MODEL, {**prefixed("model.", STATE), "normalizer.mean": torch.ones(3)}, "normalizer.mean: it is unclear"
+    ),
+    "a variance": (
+        MODEL, {**prefixed("model.", STATE), "norm.mean": torch.ones(3), "norm.var": torch.ones(3)}, "norm stands"
+    ),
+    "pixels to 255": (
+        MODEL, refused_scaling([123.7, 116.3, 103.5], [58.4, 57.1, 57.4]), "123.7,116.3,103.5.*not for pixels in"
+    ),
+    "two channels of five": (MODEL, refused_scaling([0.5] * 5, [0.5] * 5), "has 5 numbers.*one for each of 3"),
+    "numbers of numpy": (MODEL, {"net": STATE, "mean": np.zeros(3), "std": np.ones(3)}, "numbers cannot be read"),
+    "an activation in the head": (
+        MODEL, mlp_head(), r"fc\.0\.weight \[8, \d+\], fc\.2\.weight \[3, 8\]: which layers lie between them"
+    ),
+    "a head of other features": (
+        MODEL, {**STATE, "fc.weight": torch.zeros(3, 9)} , r"of another shape fc\.weight \[3, 9\]"
+    ),
+    "two heads that differ": (
+        "deit_tiny_distilled_patch16_224",
+        {**network("deit_tiny_distilled_patch16_224").state_dict(), "head_dist.weight": torch.zeros(3, 192)},
+        "different numbers of classes, head 5, head_dist 3; accepted is one number",
+    ),
+    "a kernel for small images": (
+        "resnet18", first_convolution(3),
+        r"conv1\.weight \[64, 3, 3, 3\] instead of \[64, 3, 7, 7\]: another kernel"
+    ),
+    "a grey torchvision": ("resnet18", first_convolution(7, channels=1), r"\[64, 1, 7, 7\].*resnet18 takes 3"),
+    "positions of no square": (
+        "test_vit", {**network("test_vit").state_dict(), "pos_embed": torch.zeros(1, 24, 64)},
+        "for no square images",
+    ),
+    "another architecture": ("test_vit", {"model": STATE}, "not for test_vit: another architecture: missing"),
+    "NaN": (MODEL, {"net": {**STATE, "fc.bias": torch.full((5,), float("nan"))}}, "NaN.* in fc.bias"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_right_is_refused_in_one_line(
+    kind: str, saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, content, reason = REFUSED[kind]
+    file = saved(content)
+    with pytest.raises(ValueError, match=rf"checkpoint\.pth': .*{reason}") as refused:
+        read_checkpoint(name, weights=file)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "code-has-run").exists()
+
+
+def test_a_dictionary_in_itself_is_refused(saved) -> None:
+    content: dict[str, Any] = {"fc.bias": torch.zeros(5)}
+    content["self"] = content
+    with pytest.raises(ValueError, match="dictionaries within dictionaries, more than 20"):
+        read_checkpoint(MODEL, weights=saved(content))
+
+
+def test_a_folder_is_named_with_its_files(saved, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"is a folder; accepted is a file; it holds none of \.safetensors, \.pth"
+    ):
+        read_checkpoint(MODEL, weights=str(tmp_path))
+    for name in ("epoch_10.pth", "epoch_2.pth", "best.pth.tar", "optimizer.pt"):
+        saved(STATE, name)
+    with pytest.raises(ValueError, match=r"its best\.pth\.tar, epoch_2\.pth, epoch_10\.pth$"):
+        read_checkpoint(MODEL, weights=str(tmp_path))
+    assert [weights_name(file) for file in weights_files(tmp_path)] == ["best", "epoch_2", "epoch_10"]
