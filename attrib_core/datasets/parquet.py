@@ -105,11 +105,6 @@ def _class_names(request: Request, names: tuple[str, ...], labels: NDArray[np.in
     """Return the class names; numbers if the shards have none."""
     if not len(labels):
         raise ValueError(f"{request.name}: no rows")
-    if labels.max() < 0:
-        raise ValueError(
-            f"{request.name}: none of its {len(labels)} images has a label, all are {labels.max()}; "
-            "accepted is a split with labels, by --split"
-        )
     if names:
         return names
     if labels.max() >= MAX_NUMBERED_CLASSES:
