@@ -68,6 +68,12 @@ class Run:
         invocations = self.sweep.get("invocations") or [{}]
         return list(invocations[-1].get("class_names", []))
 
+    @property
+    def warnings(self) -> list[str]:
+        """What invocations said may be wrong with the whole run, such as labels that no prediction fits."""
+        invocations = self.sweep.get("invocations") or []
+        return list(dict.fromkeys(str(each) for entry in invocations for each in entry.get("warnings", [])))
+
     @cached_property
     def column_names(self) -> list[str]:
         """Names of the columns that `results` gives, read from one of the shards."""

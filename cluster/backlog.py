@@ -72,9 +72,11 @@ class Backlog:
         """Queue a task again that is not to blame."""
         (self._suspects if task.alone else self._again).append(task)
 
-    def fail(self, task: Task, error: str) -> Quarantined | None:
-        """Count a failure of the task itself, then queue it again or give it up."""
+    def fail(self, task: Task, error: str, *, permanent: bool = False) -> Quarantined | None:
+        """Count a failure of the task itself, then queue it again or give it up, at once if it is `permanent`."""
         task.failures += 1
+        if permanent:
+            return Quarantined(task.shard, task.attempt, error, permanent=True)
         return self._again_or_quarantine(task, task.failures, error)
 
     def lose_worker(self, tasks: list[Task], error: str) -> list[Quarantined]:

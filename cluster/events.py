@@ -29,11 +29,15 @@ class Committed:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A shard was given up after `attempts` tries. `error` is the last traceback, or Ray's report of a death."""
+    """A shard was given up after `attempts` tries. `error` is the last traceback, or Ray's report of a death.
+
+    `permanent` says that further tries were left out, since they would have failed alike.
+    """
 
     shard: HasId
     attempts: int
     error: str
+    permanent: bool = False
 
 
 @dataclass(frozen=True)

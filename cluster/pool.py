@@ -41,9 +41,9 @@ _logger = logging.getLogger(__name__)
 class PoolOptions(WorkerResources):
     """The workers of a pool, and its time limits.
 
-    A shard is quarantined after `max_attempts` tries. A worker may take `shard_timeout` seconds to compute and
-    write one shard; None sets no limit. After `stall_timeout` seconds in which nothing happened, a `Stalled`
-    event says what the pool waits for.
+    A shard is quarantined after `max_attempts` tries, or after one that failed as all others would. A worker may
+    take `shard_timeout` seconds to compute and write one shard; None sets no limit. After `stall_timeout` seconds
+    in which nothing happened, a `Stalled` event says what the pool waits for.
     """
 
     max_attempts: int = 3
@@ -184,7 +184,7 @@ class Pool:
         task = self._crew.complete(ref)
         if isinstance(answer, Done):
             return [Committed(task.shard, task.attempt, answer.summary, member.name, answer.seconds)]
-        verdict = backlog.fail(task, answer.error)
+        verdict = backlog.fail(task, answer.error, permanent=answer.permanent)
         if verdict is None:
             self._log(
                 f"{task.shard.id} failed in attempt {task.attempt} and runs again: {headline(answer.error)}"

@@ -16,6 +16,18 @@ from cluster.process_memory import keep_freed_memory
 SECONDS_TO_LIVE_WHEN_BROKEN = 10.0
 # A call whose predecessor never arrives, because its shard could not be unpickled, starts after this.
 SECONDS_TO_WAIT_FOR_TURN = 1.0
+# What wrong values and mistakes in code raise, and no disk, network or device does. Subclasses do not count: a
+# library's own ValueError may be about a file that was read by halves, or about this machine.
+PERMANENT = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
 
 
 class Job(Protocol):
@@ -41,10 +53,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job raised. `broken` says that the process cannot be used again: its device's context is lost."""
+    """A job raised. `broken` says that the process cannot be used again: its device's context is lost.
+
+    `permanent` says that another try would fail alike.
+    """
 
     error: str
     broken: bool = False
+    permanent: bool = False
 
 
 class Worker:
@@ -86,7 +102,7 @@ class Worker:
         except Exception as error:
             if breaks_device(error) and not self._broken:
                 self._retire()
-            return Failed(traceback.format_exc(), broken=self._broken)
+            return Failed(traceback.format_exc(), broken=self._broken, permanent=is_permanent(error))
         return Done(summary, time.monotonic() - begin)
 
     def _enqueue(self, shard: Any, turn: int) -> Future[tuple[Any, float]]:
@@ -115,6 +131,19 @@ class Worker:
         end = threading.Timer(SECONDS_TO_LIVE_WHEN_BROKEN, os._exit, args=(1,))
         end.daemon = True
         end.start()
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether the same shard would raise this error again: it and all that caused it are of `PERMANENT`.
+
+    One cause of another kind, such as an OSError behind a ValueError, leaves hope that a later try succeeds.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause) not in PERMANENT:
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return True
 
 
 def breaks_device(error: BaseException | None) -> bool:

@@ -14,11 +14,11 @@ from pydantic import Field
 
 from attrib_core.attacks import METHODS, AttackSettings
 from attrib_core.attacks.mixed_precision import AttackPrecision
-from attrib_core.datasets import load_dataset
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
+from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
@@ -68,7 +68,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
-    dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
+    dataset = load_images(options)
     model = options.model_choice()
     inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
@@ -90,9 +90,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         settings={
             "model": options.model,
             **model.settings(),
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "data_digest": dataset.digest,
+            **SweepData(dataset).settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
             "clip": not options.no_clip,
             "seed": options.seed,
@@ -105,6 +103,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,
+        data=SweepData(dataset),
         bytes_per_cell=_bytes_per_image(inputs, len(epsilons)),
         warm_up=partial(_seconds_per_image, settings, inputs, methods, epsilons),
     )

@@ -13,12 +13,12 @@ from functools import partial
 from pydantic import Field
 
 from attrib_core.attribution import METHODS, TARGETS, AttributionSettings
-from attrib_core.datasets import load_dataset
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import AttributionOptions
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
+from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
@@ -52,7 +52,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_names("methods", options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
-    dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
+    dataset = load_images(options)
     model = options.model_choice()
     inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
@@ -75,9 +75,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         settings={
             "model": options.model,
             **model.settings(),
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "data_digest": dataset.digest,
+            **SweepData(dataset).settings(RunDirectory(options.output), "attribute", KINDS),
             **inputs.labelling.settings,
             "seed": options.seed,
             "precision": options.precision,
@@ -89,6 +87,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,
+        data=SweepData(dataset),
         bytes_per_cell=max(_bytes_per_image(product, inputs) for product in products),
         warm_up=partial(_seconds_per_image, settings, inputs, products),
     )

@@ -11,10 +11,10 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.datasets import load_dataset
 from attrib_core.generation.modification import ModificationSettings
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
+from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings, try_modification
@@ -44,7 +44,7 @@ class ModifyOptions(ImageOptions):
 
 def modify_sweep(options: ModifyOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
-    dataset = load_dataset(options.dataset, split=options.split, root=options.data_root)
+    dataset = load_images(options)
     model = options.model_choice()
     inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
@@ -65,9 +65,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         settings={
             "model": options.model,
             **model.settings(),
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "data_digest": dataset.digest,
+            **SweepData(dataset).settings(RunDirectory(options.output), "modify", KINDS),
             **inputs.labelling.settings,
             "num_steps": options.num_steps,
             "step_size": options.step_size,
@@ -82,6 +80,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
+        data=SweepData(dataset),
         bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
         check=partial(try_modification, settings, inputs),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),

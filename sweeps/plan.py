@@ -13,14 +13,16 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.store.image_failures import next_shard_id
 
 Value = int | float | str
 Axes = dict[str, tuple[Value, ...]]
+IMAGE_AXIS = "image_index"
 Kind = TypeVar("Kind", int, float, str)
 
 
@@ -101,6 +103,21 @@ class Plan:
     def num_shards(self, requested: Sequence[Axes] | None = None) -> int:
         """Return how many shards `shards` yields, without making those of a block that is requested whole."""
         return sum(self._count(block, requested) for block in self.blocks)
+
+    def shard_after(self, shard: Shard, failed_images: Container[int]) -> Shard:
+        """Return the shard that tries again, alone, those cells of a committed one whose images failed there."""
+        image = self.kinds.cells.index(IMAGE_AXIS)
+        cells = tuple(cell for cell in shard.cells if cell[image] in failed_images)
+        return Shard(next_shard_id(shard.id), shard.axes, cells)
+
+    def image_indices(self, shard: Shard) -> frozenset[Value]:
+        """Return the images of a shard whose cells are images."""
+        image = self.kinds.cells.index(IMAGE_AXIS)
+        return frozenset(cell[image] for cell in shard.cells)
+
+    def holds_requested(self, shard: Shard, requested: Sequence[Axes]) -> bool:
+        """Return whether at least one cell of the shard is in the requested products."""
+        return any(self._holds_cell_of(product, shard) for product in requested)
 
     def num_cells(self) -> int:
         """Return the number of cells in all blocks."""

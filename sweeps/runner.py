@@ -1,6 +1,5 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,6 +27,8 @@ from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.store import RunDirectory
+from sweeps.store.image_failures import is_planned, unresolved
+from sweeps.work import Data, Work
 
 SOME_QUARANTINED = 1
 # Seconds without an event before the user is told what the run waits for. A shard may take minutes on a CPU.
@@ -54,8 +55,9 @@ class Sweep:
     name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
     this machine by the value of the first group axis; `--plan` calls it. `batch_size` is `chosen_batch_size`.
     `check` tries the work on one cell, before it starts, and raises ValueError if it cannot work. `prepare` makes
-    what the shards read before the pool starts, and may commit some of them on the way. `notes` are lines for the
-    user to read before work starts.
+    what the shards read before the pool starts, and may commit some of them on the way. `data` is given by sweeps
+    whose cells are images: such a shard is committed even if some of its images cannot be used. `notes` are lines
+    for the user to read before work starts.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Sweep:
     check: Callable[[], None] | None = None
     prepare: Callable[[Preparation], None] | None = None
     notes: tuple[str, ...] = ()
+    data: Data | None = None
 
 
 def chosen_batch_size(options: SweepOptions) -> int | None:
@@ -101,21 +104,22 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         print_plan(sweep, plan, options, run)
         return 0
     run.check_writable()
-    work = _Work(plan, sweep, run)
-    for note in sweep.notes:
-        work.progress.log(note)
+    work = Work(plan, sweep, run)
     if work.is_done:  # no worker need be started to find that out
-        _finish(sweep, run, work.progress)
-        return 0
+        return _close(sweep, work)
     if sweep.check is not None:
         sweep.check()
+    for note in sweep.notes:
+        work.progress.log(note)
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
         written = record(run, sweep, shard_size)
+        if sweep.data is not None:
+            sweep.data.record(run)
         check_node = partial(run.check_seen, written["invocations"][-1])
         recorded = plan_of(written, sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
-            work = _Work(recorded, sweep, run)
+            work = Work(recorded, sweep, run)
         if existing is not None and sweep.batch_size != existing.get("batch_size"):
             before = existing.get("batch_size") or "none given"
             work.progress.log(
@@ -130,8 +134,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
             except KeyboardInterrupt:
                 work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
-            work = _Work(recorded, sweep, run)
-        return _complete(work, workers, partial(_build_where_seen, check_node, sweep.factory))
+            work = Work(recorded, sweep, run)
+        return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory))
 
 
 def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, shared: Any) -> Job:
@@ -170,31 +174,10 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
     )
 
 
-class _Work:
-    """The plan minus what results/ lists, lazily, and how far it is."""
-
-    def __init__(self, plan: Plan, sweep: Sweep, run: RunDirectory) -> None:
-        self.sweep, self.run = sweep, run
-        self.progress = Progress(sweep.name, plan.num_shards(sweep.requested), run.write_progress)
-        remaining = self._remaining(plan)
-        first = list(itertools.islice(remaining, 1))
-        self.is_done = not first
-        self.shards = itertools.chain(first, remaining)
-
-    def _remaining(self, plan: Plan) -> Iterator[Shard]:
-        committed = set(self.run.committed())
-        for shard in plan.shards(self.sweep.requested):
-            if shard.id in committed:
-                self.progress.skip()
-            else:
-                yield shard
-
-
-def _complete(work: _Work, workers: PoolOptions, factory: JobFactory) -> int:
-    sweep, run, progress = work.sweep, work.run, work.progress
+def _complete(sweep: Sweep, work: Work, workers: PoolOptions, factory: JobFactory) -> int:
+    run, progress = work.run, work.progress
     if work.is_done:
-        _finish(sweep, run, progress)
-        return 0
+        return _close(sweep, work)
     workers = replace(workers, num_workers=min(workers.num_workers, progress.total))
     progress.log(
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
@@ -203,33 +186,50 @@ def _complete(work: _Work, workers: PoolOptions, factory: JobFactory) -> int:
     try:
         with progress, Pool(factory, sweep.shared, workers, log=progress.log) as pool:
             for event in pool.run(work.shards):
-                _handle(event, run, progress)
+                _handle(event, work)
     except KeyboardInterrupt:
         progress.log(how_to_resume(progress, run))
         return INTERRUPTED
     except NoWorkerStartedError as error:
-        progress.log(f"{error}\n{progress.done} of {progress.total} shards are committed in {run.url}.")
+        done = f"{progress.done} of {progress.total} shards are committed in {run.url}."
+        progress.log(f"{error}\n{done}\nRemove the cause, then go on. {same_command()}")
         return SOME_QUARANTINED
+    return _close(sweep, work)
+
+
+def _close(sweep: Sweep, work: Work) -> int:
+    """Say what came of the run, close the directory if all of it is complete, and return the exit status."""
+    run, progress = work.run, work.progress
     if progress.quarantined:
         progress.log(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
         progress.log("\n".join(f"  {shard}" for shard in progress.quarantined))
+        progress.log(f"Remove the cause that their files there name, then try them again. {same_command()}")
+    if work.failures.by_index:
+        progress.log(
+            f"{progress.done} of {progress.total} shards are committed in {run.url}.\n"
+            f"{work.failures.describe()}\n"
+            "All others of these shards have their rows. Repair these images and type the same command, which "
+            f"then computes them alone. {same_command()}"
+        )
+    if progress.quarantined or work.failures.by_index:
         return SOME_QUARANTINED
     _finish(sweep, run, progress)
     return 0
 
 
-def _handle(
-    event: Committed | Quarantined | WorkerLost | Stalled, run: RunDirectory, progress: Progress
-) -> None:
+def _handle(event: Committed | Quarantined | WorkerLost | Stalled, work: Work) -> None:
+    run, progress = work.run, work.progress
     match event:
         case Committed():
             run.clear_failure(event.shard.id)
+            work.failures.add(event.summary.get("failed_images", ()))
             progress.commit(event.worker, event.summary["cells"])
         case Quarantined():
             progress.quarantine(event.shard.id)
-            progress.log(
-                f"quarantined {event.shard.id} after {event.attempts} attempts: {headline(event.error)}"
-            )
+            tries = f"{event.attempts} attempts"
+            if event.permanent:
+                tries = f"attempt {event.attempts}, and is not tried again, since it would fail alike"
+            progress.log(f"quarantined {event.shard.id} after {tries}: {headline(event.error)}")
             _record_failure(event, run, progress)
         case WorkerLost():
             progress.log(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
@@ -257,8 +257,11 @@ def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
             run.clear_failure(shard_id)
     if run.succeeded():
         return
-    if plan_of(record_now, sweep.kinds).num_shards() == len(committed):
+    is_complete = plan_of(record_now, sweep.kinds).num_shards() == sum(map(is_planned, committed))
+    without_rows = unresolved(run.failed_images(), committed)
+    if is_complete and not without_rows:
         run.mark_success()
+        run.clear_failed_images()
     else:
         progress.log("The directory was asked for more by other commands, and that is not complete yet.")
 
@@ -283,17 +286,17 @@ def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirector
         print(f"settings.{name}: {value}")
     for note in sweep.notes:
         print(note)
-    committed = set(run.committed())
-    num_cells, remaining = 0, [0, 0]
+    work, remaining = Work(plan, sweep, run), [0, 0]
     seconds, per_cell = 0.0, sweep.warm_up()
-    for shard in plan.shards(sweep.requested):
-        num_cells += len(shard.cells)
-        if shard.id not in committed:
-            remaining[0] += 1
-            remaining[1] += len(shard.cells)
-            seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
+    for shard in work.shards:
+        remaining[0] += 1
+        remaining[1] += len(shard.cells)
+        seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
+    num_cells = sum(len(shard.cells) for shard in plan.shards(sweep.requested))
     workers = options.num_workers or 1
     print(f"shards: {plan.num_shards(sweep.requested)}, of which {remaining[0]} remain")
     print(f"cells: {num_cells}, of which {remaining[1]} remain")
     print(f"bytes: about {remaining[1] * sweep.bytes_per_cell:,} to write")
     print(f"time: about {seconds / workers:,.0f} s on {workers} such workers, from a warm-up on this machine")
+    if work.failures.by_index:
+        print(work.failures.describe())

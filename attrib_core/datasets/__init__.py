@@ -6,6 +6,7 @@ from attrib_core.datasets.dataset import Dataset, subset
 from attrib_core.datasets.label_files import read_label_file
 from attrib_core.datasets.label_matching import LabelMatch, LabelOrder, labels_for, match_labels
 from attrib_core.datasets.registry import Request, load_dataset, register
+from attrib_core.datasets.unreadable import UnreadableImagesError
 from attrib_core.datasets.view import View
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "LabelMatch",
     "LabelOrder",
     "Request",
+    "UnreadableImagesError",
     "View",
     "labels_for",
     "load_dataset",

@@ -4,22 +4,15 @@ import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attrib_core.datasets.unreadable import DamagedImageError, UnreadableImagesError
 from attrib_core.datasets.view import View
-
-
-class DamagedImageError(Exception):
-    """The image at `index` of a source cannot be read; `reason` says why."""
-
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(index, reason)
-        self.index, self.reason = index, reason
 
 
 class ImageSource(ABC):
@@ -27,7 +20,10 @@ class ImageSource(ABC):
 
     @abstractmethod
     def read(self, indices: Sequence[int], view: View) -> NDArray[np.uint8]:
-        """Return images `[B, C, H, W]` in a new, writable array; raises DamagedImageError."""
+        """Return images `[B, C, H, W]` in a new, writable array.
+
+        Raises UnreadableImagesError for all that cannot be decoded, DamagedImageError for one without its bytes.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +37,10 @@ class Dataset:
     keys: Sequence[str]  # [N], unique and stable: a relative path, or a number
     image_digests: NDArray[np.uint8]  # [N, 32], SHA-256 of each image's bytes
     source: ImageSource
-    notes: tuple[str, ...] = ()  # lines for the user: how the set was read, if it could be read otherwise
+    # Why an image cannot be used, by index, as far as its header tells; its digest is zero if it has no bytes.
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    num_turned: int = 0  # images that are turned as their EXIF orientation says
+    notes: tuple[str, ...] = ()  # what a user should know of how the files were read, in a line each
     digest: str = field(init=False)  # SHA-256 over class names, keys, labels and images, as hexadecimal
 
     def __post_init__(self) -> None:
@@ -54,16 +53,24 @@ class Dataset:
     def images(self, indices: Sequence[int], preprocessing: View) -> NDArray[np.uint8]:
         """Return images `[B, C, H, W]` of 8 bits, resized and cropped as a classifier expects them.
 
-        Raises ValueError naming the data set and the key of an image that cannot be decoded.
+        Raises ValueError naming the data set and the key of an image that cannot be read, UnreadableImagesError
+        if its bytes are at fault.
         """
         positions = [int(index) for index in indices]
         for position in positions:
             if not 0 <= position < len(self):
                 raise ValueError(f"{self.name}: image index {position}, accepted are 0 to {len(self) - 1}")
         try:
+            if known := {index: self.unreadable[index] for index in positions if index in self.unreadable}:
+                raise UnreadableImagesError(known)
             return self.source.read(positions, preprocessing)
+        except UnreadableImagesError as error:
+            raise UnreadableImagesError(error.reasons, self._naming(*first(error.reasons))) from error
         except DamagedImageError as error:
-            raise ValueError(f"{self.name}: image {self.keys[error.index]!r}: {error.reason}") from error
+            raise ValueError(self._naming(error.index, error.reason)) from error
+
+    def _naming(self, index: int, reason: str) -> str:
+        return f"{self.name}: image {self.keys[index]!r}: {reason}"
 
     def with_notes(self, *notes: str) -> Self:
         """Return the same data set with further lines for the user."""
@@ -90,6 +97,18 @@ class SelectedImages(ImageSource):
         except DamagedImageError as error:
             position = int(np.flatnonzero(self.rows == error.index)[0])
             raise DamagedImageError(position, error.reason) from error
+        except UnreadableImagesError as error:
+            raise UnreadableImagesError(selected(error.reasons, self.rows)) from error
+
+
+def selected(reasons: Mapping[int, str], rows: NDArray[np.int64]) -> dict[int, str]:
+    """Return the reasons of the images at `rows` by their position among these."""
+    return {place: reasons[row] for place, row in enumerate(rows.tolist()) if row in reasons}
+
+
+def first(reasons: Mapping[int, str]) -> tuple[int, str]:
+    """Return index and reason of the first image."""
+    return min(reasons.items())
 
 
 def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
@@ -115,6 +134,7 @@ def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
         keys=tuple(dataset.keys[row] for row in rows.tolist()),
         image_digests=dataset.image_digests[rows],
         source=SelectedImages(dataset.source, rows),
+        unreadable=selected(dataset.unreadable, rows),
     )
 
 

@@ -7,14 +7,16 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from attrib_core.datasets.dataset import DamagedImageError, Dataset, ImageSource
+from attrib_core.datasets.dataset import Dataset, ImageSource, first
 from attrib_core.datasets.registry import Request
+from attrib_core.datasets.unreadable import DamagedImageError, UnreadableImagesError
 from attrib_core.datasets.view import View
 
 # Only these formats: PIL would pass an EPS file with a wrong suffix to Ghostscript.
@@ -32,34 +34,91 @@ DAMAGED = (
     zlib.error,
     Image.DecompressionBombError,
 )
+UPRIGHT = 1  # the EXIF orientation of an image that needs no turning
 NUM_READERS = 16  # more than cores: a disk or a store serves several at once
 CHUNK = 256  # images in memory at a time while digests are computed
+
+
+# The bytes of an image, or why there are none.
+Content = bytes | DamagedImageError
+
+
+@dataclass
+class Inspection:
+    """What all images of a source are like, without decoding them."""
+
+    digests: NDArray[np.uint8]  # [N, 32], SHA-256 of each image's bytes; zero where they cannot be read
+    unreadable: dict[int, str] = field(default_factory=dict)  # reasons by index
+    num_turned: int = 0
 
 
 class EncodedImages(ImageSource):
     """Images that are read as bytes and then decoded."""
 
+    # Whether an image is turned as its EXIF orientation says, which is what the usual reader of such files does.
+    turns_images = False
+
     @abstractmethod
-    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[bytes]:
-        """Return the bytes of each image; raises DamagedImageError."""
+    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[Content]:
+        """Return the bytes of each image; raises DamagedImageError where a file of many images cannot be read."""
+
+    def open(self, content: bytes) -> Image.Image:
+        """Return the image that the bytes hold, not decoded yet. Raises one of `DAMAGED`."""
+        return Image.open(io.BytesIO(content), formats=FORMATS)
 
     def read(self, indices: Sequence[int], view: View) -> NDArray[np.uint8]:
         # As many threads as torch has in this process, so that workers do not take each other's cores.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             contents = self.contents(indices, pool)
-            images = list(pool.map(_decode, indices, contents, [view] * len(contents)))
+            for content in contents:
+                if isinstance(content, DamagedImageError):
+                    raise content
+            images = list(pool.map(self._decode, contents, [view] * len(contents)))
+        reasons = {
+            index: image for index, image in zip(indices, images, strict=True) if isinstance(image, str)
+        }
+        if reasons:
+            raise UnreadableImagesError(reasons)
         shape = (view.channels, view.image_size, view.image_size)
         return np.stack(images) if images else np.empty((0, *shape), np.uint8)
 
-    def digests(self, num_images: int) -> NDArray[np.uint8]:
-        """Return the SHA-256 `[N, 32]` of each image's bytes; DamagedImageError if they have no image's header."""
-        digests = np.empty((num_images, 32), np.uint8)
+    def inspect(self, num_images: int) -> Inspection:
+        """Read all images and their headers."""
+        found = Inspection(np.zeros((num_images, 32), np.uint8))
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for start in range(0, num_images, CHUNK):
                 chunk = range(start, min(start + CHUNK, num_images))
-                found = b"".join(pool.map(_fingerprint, chunk, self.contents(chunk, pool)))
-                digests[start : chunk.stop] = np.frombuffer(found, np.uint8).reshape(-1, 32)
-        return digests
+                contents = self.contents(chunk, pool)
+                for index, content, header in zip(
+                    chunk, contents, pool.map(self._header, contents), strict=True
+                ):
+                    if isinstance(content, bytes):
+                        found.digests[index] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+                    if isinstance(header, str):
+                        found.unreadable[index] = header
+                    else:
+                        found.num_turned += self.turns_images and header != UPRIGHT
+        return found
+
+    def _decode(self, content: Content, view: View) -> NDArray[np.uint8] | str:
+        """Return the image as a classifier expects it, or why that cannot be."""
+        assert isinstance(content, bytes)
+        try:
+            with self.open(content) as image:
+                turned = self.turns_images and _orientation(image, content) != UPRIGHT
+                return view.apply(ImageOps.exif_transpose(image) if turned else image)
+        except DAMAGED as error:
+            return _reason(error)
+
+    def _header(self, content: Content) -> int | str:
+        """Return the image's orientation, or why it cannot be used as far as the header tells."""
+        if isinstance(content, DamagedImageError):
+            return content.reason
+        try:
+            with self.open(content) as image:
+                return _orientation(image, content) if self.turns_images else UPRIGHT
+        except DAMAGED as error:
+            return _reason(error)
 
 
 def encoded_dataset(
@@ -70,40 +129,39 @@ def encoded_dataset(
     labels: NDArray[np.int64],
     keys: tuple[str, ...],
     source: EncodedImages,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Return a data set of encoded images, after reading each of them and checking its header.
 
-    Raises ValueError naming the first one without the header of an image.
+    Raises ValueError naming the first one without the header of an image, if the request takes no such images,
+    or if more than half of them are of that kind.
     """
-    try:
-        digests = source.digests(len(keys))
-    except DamagedImageError as error:
-        raise ValueError(f"{request.name}: image {keys[error.index]!r}: {error.reason}") from error
+    found = source.inspect(len(keys))
+    if found.unreadable and (request.refuse_unreadable or 2 * len(found.unreadable) > len(keys)):
+        index, reason = first(found.unreadable)
+        count = f"{len(found.unreadable)} of {len(keys)} images cannot be used, the first is "
+        raise ValueError(
+            f"{request.name}: {count if len(found.unreadable) > 1 else ''}image {keys[index]!r}: {reason}"
+        )
     return Dataset(
         name=request.name,
         split=split,
         class_names=class_names,
         labels=labels,
         keys=keys,
-        image_digests=digests,
+        image_digests=found.digests,
         source=source,
+        unreadable=found.unreadable,
+        num_turned=found.num_turned,
+        notes=notes,
     )
 
 
-def _decode(index: int, content: bytes, view: View) -> NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return view.apply(image)
-    except DAMAGED as error:
-        raise DamagedImageError(index, _reason(error)) from error
-
-
-def _fingerprint(index: int, content: bytes) -> bytes:
-    try:
-        Image.open(io.BytesIO(content), formats=FORMATS).close()
-    except DAMAGED as error:
-        raise DamagedImageError(index, _reason(error)) from error
-    return hashlib.sha256(content).digest()
+def _orientation(image: Image.Image, content: bytes) -> int:
+    """Return the EXIF orientation. Of a PNG it may follow the pixels, and only then all of it is decoded."""
+    if image.format == "PNG" and "exif" not in image.info and b"eXIf" not in content:
+        return UPRIGHT
+    return int(image.getexif().get(ExifTags.Base.Orientation, UPRIGHT))
 
 
 def _reason(error: Exception) -> str:

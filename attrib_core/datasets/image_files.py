@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from attrib_core.datasets.dataset import DamagedImageError, Dataset
-from attrib_core.datasets.encoded_images import EncodedImages, encoded_dataset
+from attrib_core.datasets.dataset import Dataset
+from attrib_core.datasets.encoded_images import Content, EncodedImages, encoded_dataset
 from attrib_core.datasets.registry import Request
+from attrib_core.datasets.unreadable import DamagedImageError
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -17,19 +18,22 @@ EXTENSIONS = frozenset(
 
 
 class ImageFiles(EncodedImages):
-    """Image files below a folder that has the same path on every machine; `keys` are relative to it."""
+    """Image files below a folder that has the same path on every machine; `keys` are relative to it.
+
+    Their EXIF orientation is ignored, as torchvision's ImageFolder does, with which such folders are trained on.
+    """
 
     def __init__(self, folder: Path, keys: tuple[str, ...]) -> None:
         self.folder, self.keys = folder, keys
 
-    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[bytes]:
+    def contents(self, indices: Sequence[int], pool: Executor) -> Sequence[Content]:
         return list(pool.map(self._content, indices))
 
-    def _content(self, index: int) -> bytes:
+    def _content(self, index: int) -> Content:
         try:
             return (self.folder / self.keys[index]).read_bytes()
         except OSError as error:
-            raise DamagedImageError(index, f"cannot be read: {error}") from error
+            return DamagedImageError(index, f"cannot be read: {error}")
 
 
 def folder_dataset(

@@ -250,8 +250,8 @@ class _Readings:
             for order, match in readings.items()
         )
         raise ValueError(
-            f"{self.dataset.name}: its classes are called by numbers, which can be read in two ways: {described}; "
-            "accepted are these two, or --labels FILE"
+            f"{self.dataset.name}: its classes are called by numbers, which can be read in two ways. "
+            f"On {len(tried.indices)} images {described}; accepted are these two, or --labels FILE"
         )
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from attrib_core.classifiers import Classifier, Labels
 
@@ -63,12 +64,7 @@ class Vocabulary:
         from timm.data.imagenet_info import ImageNetInfo  # here, because the import is slow
 
         information = ImageNetInfo("imagenet-1k")
-        indices = range(information.num_classes())
-        known = {
-            information.index_to_label_name(row): information.index_to_description(row) for row in indices
-        }
-        names = self.classifier.class_names
-        return [[known.get(wnid, name) for wnid, name in zip(self.classifier.wnids, names, strict=True)]]
+        return [[_lemma(information, wnid) or wnid for wnid in self.classifier.wnids]]
 
     def candidates(self, name: str) -> Candidates:
         """Return the classes that a name may mean. A class's own name comes before another one's synonym."""
@@ -91,6 +87,14 @@ class Vocabulary:
                 found[row] = frozenset(each for each in classes if spelled[each] == names[row]) or classes
         certain = {each for classes in found if len(classes) == 1 for each in classes}
         return [classes - certain if len(classes) > 1 else classes for classes in found]
+
+
+def _lemma(information: Any, wnid: str) -> str | None:
+    """Return WordNet's synonyms for an id, comma-separated; None for an id that it does not have."""
+    try:
+        return str(information.label_name_to_description(wnid))
+    except KeyError:
+        return None
 
 
 def _by_name(pairs: Iterable[tuple[str, int]]) -> dict[str, Candidates]:

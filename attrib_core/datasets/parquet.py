@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.encoded_images import encoded_dataset
-from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, num_rows, open_url
-from attrib_core.datasets.parquet_shards import Shard, read_shard
+from attrib_core.datasets.parquet_columns import ImageColumn
+from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, first_line, num_rows, open_url
+from attrib_core.datasets.parquet_shards import (
+    Shard,
+    column_notes,
+    joined_labels,
+    read_shard,
+    same_columns,
+)
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import choose_files, describe_splits
 
@@ -30,18 +37,30 @@ def parquet(request: Request) -> Dataset:
         paths = _shard_paths(filesystem, base)
         split, files = choose_files(request.name, [_parts(base, path) for path in paths], request.split)
         by_split = {each: [paths[row] for row in rows] for each, rows in files.items()}
-        paths = by_split[split]
-        shards = [read_shard(filesystem, path) for path in paths]
+        shards = [read_shard(filesystem, path, request) for path in by_split[split]]
     except FAILURES as error:
         raise ValueError(f"dataset={request.name!r}: {error}") from error
-    labels = np.concatenate([shard.labels for shard in shards])
+    except ValueError:
+        raise
+    except Exception as error:
+        # Other schemes, such as hf://, are read by libraries with exceptions of their own, above all for a network
+        # that is not there.
+        if "://" not in request.location:
+            raise
+        raise ValueError(
+            f"dataset={request.name!r}: cannot be read ({type(error).__name__}: {first_line(error)}); check the "
+            "address and the network, or give the folder of a local copy"
+        ) from error
+    image_column, _ = same_columns(request, shards)
+    labels, class_names = joined_labels(request, shards)
     dataset = encoded_dataset(
         request,
         split=split,
-        class_names=_class_names(request, shards, labels),
+        class_names=_class_names(request, class_names, labels),
         labels=labels,
         keys=_keys([path for shard in shards for path in shard.paths]),
-        source=_source(_absolute(request.location, base), shards),
+        source=_source(_absolute(request.location, base), shards, image_column),
+        notes=column_notes(shards),
     )
     if len(by_split) == 1:
         return dataset
@@ -77,24 +96,15 @@ def _sizes(filesystem: Any, files: Mapping[str, Sequence[str]]) -> dict[str, str
         if len(paths) <= MAX_COUNTED:
             try:
                 sizes[each] = f"{sum(num_rows(filesystem, path) for path in paths):,} images"
-            except FAILURES:  # a damaged shard of a split that is not asked for
+            except Exception:  # a split that is not asked for, whatever a store says of it
                 continue
     return sizes
 
 
-def _class_names(request: Request, shards: Sequence[Shard], labels: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the class names on which all shards agree; numbers if the shards have none."""
-    names = shards[0].class_names
-    for shard in shards:
-        if shard.class_names != names:
-            raise ValueError(f"{request.name}: {shards[0].path} and {shard.path} name different classes")
+def _class_names(request: Request, names: tuple[str, ...], labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the class names; numbers if the shards have none."""
     if not len(labels):
         raise ValueError(f"{request.name}: no rows")
-    if labels.max() < 0:
-        raise ValueError(
-            f"{request.name}: none of its {len(labels)} images has a label, all are {labels.max()}; "
-            "accepted is a split with labels, by --split"
-        )
     if names:
         return names
     if labels.max() >= MAX_NUMBERED_CLASSES:
@@ -123,8 +133,8 @@ def _absolute(location: str, base: str) -> str:
     return location if "://" in location else base
 
 
-def _source(url: str, shards: Sequence[Shard]) -> ParquetImages:
+def _source(url: str, shards: Sequence[Shard], column: ImageColumn) -> ParquetImages:
     places = [(shard.path, number) for shard in shards for number in range(len(shard.row_group_sizes))]
     sizes = [size for shard in shards for size in shard.row_group_sizes]
     first_rows = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    return ParquetImages(url, places, first_rows)
+    return ParquetImages(url, places, first_rows, column)

@@ -1,6 +1,7 @@
 """The part of a Parquet shard that is read before its images: rows, labels, paths, class names."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from attrib_core.datasets.parquet_images import FAILURES, open_shard
+from attrib_core.datasets.parquet_columns import (
+    Features,
+    ImageColumn,
+    LabelColumn,
+    find_image_column,
+    find_label_column,
+)
+from attrib_core.datasets.parquet_images import FAILURES, decoded, open_shard
+from attrib_core.datasets.registry import Request
 
-REQUIRED = "an `image` column of struct<bytes: binary, path: string> and an integer `label` column"
+UNLABELLED = -1  # what Hugging Face writes in test sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,57 +29,131 @@ class Shard:
 
     path: str
     row_group_sizes: tuple[int, ...]
-    labels: NDArray[np.int64]  # [N]
+    image_column: ImageColumn
+    label_column: LabelColumn
+    labels: NDArray[np.int64]  # [N]; of text the positions in `class_names`
     paths: tuple[str | None, ...]  # [N]
     class_names: tuple[str, ...]  # empty if the file does not say
 
 
-def read_shard(filesystem: Any, path: str) -> Shard:
+def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
     """Read everything except the images; ValueError naming the file if it lacks a column or a label."""
     try:
         with open_shard(filesystem, path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-            has_paths = "path" in _checked_image_fields(schema, path)
-            table = file.read(columns=["label", "image.path"] if has_paths else ["label"])
-    except FAILURES as error:
+            features = _features(schema.metadata or {})
+            image = find_image_column(schema, features, request.image_column)
+            label = find_label_column(schema, features, request.label_column)
+            table = file.read(columns=[label.name, *([f"{image.name}.path"] if image.has_paths else [])])
+    except (*FAILURES, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    if table["label"].null_count:
-        raise ValueError(f"{path}: {table['label'].null_count} rows without a label")
-    paths = pc.struct_field(table["image"], "path").to_pylist() if has_paths else [None] * len(table)
+    values = decoded(table[label.name])
+    if values.null_count:
+        raise ValueError(f"{path}: {values.null_count} rows without a label")
+    paths = pc.struct_field(table[image.name], "path").to_pylist() if image.has_paths else [None] * len(table)
+    labels, class_names = _text_labels(values) if label.is_text else (_integers(values, path), ())
     return Shard(
         path=path,
         row_group_sizes=tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)),
-        labels=_int64(table["label"], path),
+        image_column=image,
+        label_column=label,
+        labels=labels,
         paths=tuple(paths),
-        class_names=_class_names(schema.metadata or {}, path),
+        class_names=class_names if label.is_text else _class_names(features, label.name, path),
     )
 
 
-def _checked_image_fields(schema: Any, path: str) -> set[str]:
-    """Return the fields of the image column; ValueError if it has no bytes."""
-    columns = {field.name: field.type for field in schema}
-    image, label = columns.get("image", pa.null()), columns.get("label", pa.null())
-    fields = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
-    if fields.get("bytes") not in (pa.binary(), pa.large_binary()) or not pa.types.is_integer(label):
-        found = ", ".join(f"{name}: {type_}" for name, type_ in columns.items())
-        raise ValueError(f"{path}: has {found}; needed are {REQUIRED}")
-    return set(fields)
+def same_columns(request: Request, shards: Sequence[Shard]) -> tuple[ImageColumn, LabelColumn]:
+    """Return the columns of all shards. Raises ValueError for shards whose columns differ."""
+    first = shards[0]
+    for shard in shards:
+        if _forms(shard) != _forms(first):
+            raise ValueError(
+                f"{request.name}: its files differ: {first.path} has {_columns(first)}, {shard.path} has "
+                f"{_columns(shard)}; accepted are files of one kind"
+            )
+    return first.image_column, first.label_column
 
 
-def _int64(labels: Any, path: str) -> NDArray[np.int64]:
+def joined_labels(request: Request, shards: Sequence[Shard]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the labels `[N]` of all shards and the class names; the latter are empty if the shards have none.
+
+    Names that stand in the rows themselves are classes in sorted order. Raises ValueError for rows without label.
+    """
+    if shards[0].label_column.is_text:
+        names = sorted(set().union(*(shard.class_names for shard in shards)))
+        positions = {name: index for index, name in enumerate(names)}
+        tables = [np.array([positions[name] for name in shard.class_names], np.int64) for shard in shards]
+        parts = [table[shard.labels] for table, shard in zip(tables, shards, strict=True)]
+        return np.concatenate(parts), tuple(names)
+    for shard in shards:
+        if shard.class_names != shards[0].class_names:
+            raise ValueError(f"{request.name}: {shards[0].path} and {shard.path} name different classes")
+    labels = np.concatenate([shard.labels for shard in shards])
+    if unlabelled := int((labels == UNLABELLED).sum()):
+        raise ValueError(
+            f"{request.name}: {unlabelled} of {len(labels)} rows have label -1 (unlabelled); accepted is a split "
+            "with labels (--split), or files without these rows"
+        )
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"{request.name}: label {labels.min()}, accepted are 0 and more")
+    return labels, shards[0].class_names
+
+
+def column_notes(shards: Sequence[Shard]) -> tuple[str, ...]:
+    """Return what a user should know of the columns that were found."""
+    image, label = shards[0].image_column, shards[0].label_column
+    notes = []
+    if (image.name, label.name) != ("image", "label") or label.is_text:
+        notes.append(f"images are in column {image.describe()}, labels in {label.describe()}")
+    if label.is_float:
+        notes.append(f"labels in column {label.name} are stored as floats, all of them integers")
+    return tuple(notes)
+
+
+def _forms(shard: Shard) -> tuple[object, ...]:
+    image, label = shard.image_column, shard.label_column
+    return image.name, image.in_struct, image.shape, label.name, label.is_text
+
+
+def _columns(shard: Shard) -> str:
+    return f"{shard.image_column.describe()} and {shard.label_column.describe()}"
+
+
+def _text_labels(values: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the positions of the labels among their sorted names, and the names."""
+    texts = values.to_pylist()
+    names = sorted(set(texts))
+    positions = {name: index for index, name in enumerate(names)}
+    return np.array([positions[text] for text in texts], dtype=np.int64), tuple(names)
+
+
+def _integers(labels: Any, path: str) -> NDArray[np.int64]:
+    if pa.types.is_decimal(labels.type):
+        labels = labels.cast(pa.float64())
     try:
         return np.asarray(labels.cast(pa.int64()).to_numpy(), dtype=np.int64)
     except pa.ArrowInvalid as error:
+        if pa.types.is_floating(labels.type):
+            raise ValueError(f"{path}: labels that are no integers ({error})") from error
         raise ValueError(f"{path}: label beyond 64 bits ({error})") from error
 
 
-def _class_names(metadata: dict[bytes, bytes], path: str) -> tuple[str, ...]:
-    """Return the names in Hugging Face's description of the `label` column; empty if there is none."""
+def _features(metadata: dict[bytes, bytes]) -> Features:
+    """Return Hugging Face's description of the columns; empty if there is none."""
     try:
         description: Any = json.loads(metadata.get(b"huggingface", b"{}"))
-        for part in ("info", "features", "label"):
+        for part in ("info", "features"):
             description = description.get(part) or {}
-        names = description.get("names") or ()
-    except (ValueError, AttributeError) as error:
+        return dict(description)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"its `huggingface` metadata cannot be understood ({error})") from error
+
+
+def _class_names(features: Features, label: str, path: str) -> tuple[str, ...]:
+    """Return the names of the classes in a description of the columns; empty if there are none."""
+    try:
+        names = (features.get(label) or {}).get("names") or ()
+    except AttributeError as error:
         raise ValueError(f"{path}: its `huggingface` metadata cannot be understood ({error})") from error
     return tuple(str(name) for name in names)

@@ -2,7 +2,9 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,18 +16,21 @@ from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.view import View
 
 MOST_IMAGES = 100
-FIRST_IMAGES = 4  # whose time decides how many are looked at
-SECONDS = 2.0  # that the rest of them may take
+# The time of the first few decides how many others there are: reading and predicting may take so many seconds
+# each. A few others are looked at in any case.
+FIRST_IMAGES, FEWEST_IMAGES = 4, 12
+SECONDS = 1.5
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probe:
-    """The classes that a classifier predicts for some images of a data set of `num_images`."""
+    """The classes that a classifier predicts for some images of a data set."""
 
     indices: NDArray[np.int64]  # [P]
     predictions: NDArray[np.int64]  # [P]
-    num_images: int
 
     def num_right(self, labels: NDArray[np.int64]) -> int:
         """Return how many predictions are right; `labels` `[N]` are of the whole data set."""
@@ -33,9 +38,7 @@ class Probe:
 
     def describe(self, labels: NDArray[np.int64]) -> str:
         """Return the share of images that are right, in words."""
-        count = len(self.indices)
-        share = f"{self.num_right(labels) / count:.1%}".replace("%", " %")
-        return f"{share} of {count} images right"
+        return f"{100 * self.num_right(labels) / len(self.indices):.0f} % right"
 
     def is_no_better_than_chance(self, labels: NDArray[np.int64], num_classes: int) -> bool:
         """Return True if guessing would be right about as often; allows for the luck of a few images."""
@@ -46,36 +49,45 @@ class Probe:
 
 def probe_dataset(dataset: Dataset, classifier: Classifier) -> Probe:
     """Return what the classifier predicts for up to a hundred images, fewer if it takes seconds."""
-    indices, images = probe_images(dataset, View.of(classifier))
-    return probe(classifier, indices, images, len(dataset))
+    return probe(classifier, *probe_images(dataset, View.of(classifier)))
 
 
-def probe(classifier: Classifier, indices: NDArray[np.int64], images: Tensor, num_images: int) -> Probe:
-    """Return what the classifier predicts for images `[P, C, H, W]` in [0, 1], or for the first few of them."""
-    start = time.perf_counter()
-    found = [_predictions(classifier, images[:FIRST_IMAGES])]
-    seconds = (time.perf_counter() - start) / FIRST_IMAGES
-    rest = images[FIRST_IMAGES : FIRST_IMAGES + int(SECONDS / max(seconds, 1e-9))]
-    if len(rest):
-        found.append(_predictions(classifier, rest))
+def probe(classifier: Classifier, indices: NDArray[np.int64], images: Tensor) -> Probe:
+    """Return what the classifier predicts for images `[P, C, H, W]` in [0, 1], or for the first of them."""
+    found = _in_time(len(images), lambda rows: [_predictions(classifier, images[rows.start : rows.stop])])
     predictions = np.concatenate(found)
-    return Probe(indices=indices[: len(predictions)], predictions=predictions, num_images=num_images)
+    return Probe(indices=indices[: len(predictions)], predictions=predictions)
 
 
 def probe_images(dataset: Dataset, view: View) -> tuple[NDArray[np.int64], Tensor]:
-    """Return indices `[P]` and images `[P, C, H, W]` in [0, 1], spread over the data set, as any first few are.
+    """Return indices `[P]` and images `[P, C, H, W]` in [0, 1], spread over the data set, as the first few are.
 
-    Images that cannot be read are left out. Raises ValueError, about the first, if none can be.
+    Images that cannot be read are left out. Raises ValueError, about one of them, if none can be.
     """
     indices = spread_indices(len(dataset))
+    found = _in_time(len(indices), lambda rows: _read(dataset, [indices[row] for row in rows], view))
+    if not found:
+        dataset.images(indices[:1], view)  # says why
+    pixels = torch.from_numpy(np.concatenate([pixels for _, pixels in found])).float() / 255
+    return np.array([index for chosen, _ in found for index in chosen], dtype=np.int64), pixels
+
+
+def _in_time(count: int, work: Callable[[range], list[Part]]) -> list[Part]:
+    """Return what `work` makes of the first few of `count` things, and of as many others as there is time for."""
+    start = time.perf_counter()
+    done = work(range(min(FIRST_IMAGES, count)))
+    seconds = (time.perf_counter() - start) / FIRST_IMAGES
+    stop = min(count, FIRST_IMAGES + max(FEWEST_IMAGES, int(SECONDS / max(seconds, 1e-9))))
+    return done + (work(range(FIRST_IMAGES, stop)) if stop > FIRST_IMAGES else [])
+
+
+def _read(dataset: Dataset, indices: list[int], view: View) -> list[tuple[list[int], NDArray[np.uint8]]]:
+    """Return the images that can be read, with their indices."""
     try:
-        pixels = dataset.images(indices, view)
-    except ValueError as error:
-        readable = [index for index in indices if _is_readable(dataset, index, view)]
-        if not readable:
-            raise error
-        indices, pixels = readable, dataset.images(readable, view)
-    return np.array(indices, dtype=np.int64), torch.from_numpy(pixels).float() / 255
+        return [(indices, dataset.images(indices, view))]
+    except ValueError:
+        halves = (indices[: len(indices) // 2], indices[len(indices) // 2 :]) if len(indices) > 1 else ()
+        return [part for half in halves for part in _read(dataset, half, view)]
 
 
 def spread_indices(num_images: int) -> list[int]:
@@ -86,14 +98,6 @@ def spread_indices(num_images: int) -> list[int]:
     indices = np.unique(np.linspace(0, num_images - 1, min(MOST_IMAGES, num_images)).round().astype(np.int64))
     order = np.argsort(np.argsort(np.arange(len(indices)) * GOLDEN_RATIO % 1))
     return [int(index) for index in indices[order]]
-
-
-def _is_readable(dataset: Dataset, index: int, view: View) -> bool:
-    try:
-        dataset.images([index], view)
-    except ValueError:
-        return False
-    return True
 
 
 def _predictions(classifier: Classifier, images: Tensor) -> NDArray[np.int64]:

@@ -9,12 +9,19 @@ from attrib_core.datasets.dataset import Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asked for: the full `name`, and `location`, the part after its colon."""
+    """What a user asked for: the full `name`, and `location`, the part after its colon.
+
+    `image_column` and `label_column` are of tables; None finds them. `refuse_unreadable` is false where the
+    caller takes a data set in which some images cannot be used.
+    """
 
     name: str
     location: str
     split: str | None
     root: Path | None
+    image_column: str | None = None
+    label_column: str | None = None
+    refuse_unreadable: bool = True
 
 
 Loader = Callable[[Request], Dataset]
@@ -43,20 +50,44 @@ def register(name: str, location: str | None = None) -> Callable[[Loader], Loade
     return decorate
 
 
-def load_dataset(name: str, *, split: str | None = None, root: str | Path | None = None) -> Dataset:
+def load_dataset(
+    name: str,
+    *,
+    split: str | None = None,
+    root: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    refuse_unreadable: bool = True,
+) -> Dataset:
     """Return a data set: `fashion_mnist`, `flowers`, `imagenet`, `imagefolder:PATH` or `parquet:URL`.
 
-    `root` is where its files are, for those that have no location in their name. Raises ValueError for an
-    unknown name or split, and for files that are missing or damaged.
+    `root` is where its files are, for those that have no location in their name. `image_column` and
+    `label_column` name the columns of Parquet files in which these cannot be found without doubt. Raises
+    ValueError for an unknown name or split, and for files that are missing or damaged; with `refuse_unreadable`
+    false, `Dataset.unreadable` names the images that cannot be used, unless they are more than half.
     """
     prefix, separator, location = name.partition(":")
     entry = _ENTRIES.get(prefix)
     if entry is None or bool(location) != bool(entry.location) or (separator and not location):
         accepted = ", ".join(each.spelled(known) for known, each in sorted(_ENTRIES.items()))
         raise ValueError(f"dataset={name!r}: accepted are {accepted}")
-    folder = None if root is None else Path(root).expanduser()
+    request = Request(
+        name=name,
+        location=location,
+        split=split,
+        root=None if root is None else Path(root).expanduser(),
+        image_column=image_column,
+        label_column=label_column,
+        refuse_unreadable=refuse_unreadable,
+    )
+    if prefix != "parquet":
+        for option, column in (("image_column", image_column), ("label_column", label_column)):
+            if column is not None:
+                raise ValueError(
+                    f"{option}={column!r}: {name} has no columns; accepted with parquet:URL alone"
+                )
     try:
-        return entry.load(Request(name=name, location=location, split=split, root=folder))
+        return entry.load(request)
     except OSError as error:
         # Failures that the loader does not explain itself, such as a folder without permission or a long name.
         raise ValueError(f"dataset={name!r}: {error}") from error

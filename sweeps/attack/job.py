@@ -1,7 +1,7 @@
 """The actor's side of the adversarial sweep: shards of images under attack."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -41,13 +41,22 @@ class AttackJob:
         """Attack every image of the shard."""
         axes = AttackAxes.of(shard)
         model = self._model(axes.checkpoint, axes.epsilons)
-        batches = self._actor.in_batches(model, axes.indices, partial(self._attack, model, axes))
-        return AttackedShard(shard=shard, axes=axes, batches=batches, batch_size=model.batch_size)
+        batches, failed = self._actor.in_batches(model, axes.indices, partial(self._attack, model, axes))
+        return AttackedShard(
+            shard=shard,
+            axes=replace(axes, indices=tuple(index for index in axes.indices if index not in failed)),
+            batches=batches,
+            batch_size=model.batch_size,
+            failed_images=self._actor.image_failures(failed),
+        )
 
     def commit(self, attacked: AttackedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, attacked, self.inputs, attempt)
-        return commit_shard(self._actor.run, attacked.shard, attempt, partial(image_table, attacked), rows)
+        images = partial(image_table, attacked)
+        return commit_shard(
+            self._actor.run, attacked.shard, attempt, images, rows, failed_images=attacked.failed_images
+        )
 
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Measure the seconds that an image takes under a method on this device."""

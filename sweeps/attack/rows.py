@@ -1,5 +1,6 @@
 """A shard of attacked images as the columns and images that are stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 from sweeps.schemas import attack_images, attack_results
-from sweeps.store import columns_table
+from sweeps.store import ImageFailure, columns_table
 
 # The target of an attack that aims at no class.
 UNTARGETED = "untargeted"
@@ -63,6 +64,7 @@ class AttackedShard:
     axes: AttackAxes
     batches: list[AttackedBatch]
     batch_size: int
+    failed_images: Sequence[ImageFailure] = ()  # the shard's other images, of which there are no rows
 
     @property
     def num_epsilons(self) -> int:
@@ -74,6 +76,8 @@ def result_table(
     attacked: AttackedShard, inputs: ImageInputs, attempt: int, image_file: str | None
 ) -> pa.Table:
     """Return one row an image and ε, image by image, as `schemas.attack_results` says."""
+    if not attacked.batches:  # no image could be used
+        return attack_results().empty_table()
     axes = attacked.axes
     per_image = image_columns(inputs, axes.indices) | _clean_columns(attacked)
     columns = {

@@ -1,7 +1,7 @@
 """The actor's side of static attribution."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -44,14 +44,21 @@ class AttributeJob:
         """Attribute every image by every method of the shard; methods share what they have in common."""
         axes = AttributeAxes.of(shard)
         work = partial(self._attributed_batch, axes.methods, axes.target)
-        batches = self._actor.in_batches(self._model, axes.indices, work)
-        return AttributedShard(shard=shard, axes=axes, batches=batches, batch_size=self._model.batch_size)
+        batches, failed = self._actor.in_batches(self._model, axes.indices, work)
+        return AttributedShard(
+            shard=shard,
+            axes=replace(axes, indices=tuple(index for index in axes.indices if index not in failed)),
+            batches=batches,
+            batch_size=self._model.batch_size,
+            failed_images=self._actor.image_failures(failed),
+        )
 
     def commit(self, attributed: AttributedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, attributed, self.inputs, attempt)
+        images = partial(image_table, attributed)
         return commit_shard(
-            self._actor.run, attributed.shard, attempt, partial(image_table, attributed), rows
+            self._actor.run, attributed.shard, attempt, images, rows, failed_images=attributed.failed_images
         )
 
     def seconds_per_image(self, methods: Sequence[str], target: Target) -> float:

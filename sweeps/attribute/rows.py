@@ -1,6 +1,6 @@
 """A shard of attributions as the columns and images that are stored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 from sweeps.schemas import attribute_images, attribute_results
-from sweeps.store import columns_table
+from sweeps.store import ImageFailure, columns_table
 
 # The only method that promises an attribution's sum.
 COMPLETE = "integrated_gradients"
@@ -56,6 +56,7 @@ class AttributedShard:
     axes: AttributeAxes
     batches: list[AttributedBatch]
     batch_size: int
+    failed_images: Sequence[ImageFailure] = ()  # the shard's other images, of which there are no rows
 
     @property
     def stored(self) -> frozenset[int]:
@@ -88,6 +89,8 @@ def result_table(
     attributed: AttributedShard, inputs: ImageInputs, attempt: int, image_file: str | None
 ) -> pa.Table:
     """Return one row an image and method, as `schemas.attribute_results` says."""
+    if not attributed.batches:  # no image could be used
+        return attribute_results(inputs.image_shape).empty_table()
     axes, stored, count = attributed.axes, attributed.stored, len(attributed.axes.methods)
     per_image = image_columns(inputs, axes.indices) | {
         "prediction": torch.cat([batch.prediction for batch in attributed.batches]).numpy(),

@@ -1,7 +1,7 @@
 """What the jobs of all sweeps over images share: they hold an `ImageActor`."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import build_classifier
+from attrib_core.datasets import UnreadableImagesError
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
+from sweeps.images.failures import image_failures
 from sweeps.images.inputs import ImageInputs
-from sweeps.store import RunDirectory
+from sweeps.store import ImageFailure, RunDirectory
 
 Result = TypeVar("Result")
 
@@ -72,9 +74,33 @@ class ImageActor:
 
     def in_batches(
         self, model: PreparedModel, indices: Sequence[int], work: Callable[[Sequence[int]], Result]
-    ) -> list[Result]:
-        """Return what `work` makes of the images, in batches as large as the model's passes."""
-        return model.in_passes(len(indices), lambda rows: work(indices[rows.start : rows.stop]))
+    ) -> tuple[list[Result], dict[int, str]]:
+        """Return what `work` makes of the images, in batches as large as the model's passes, and which failed.
+
+        Images that an UnreadableImagesError of `work` names, because they cannot be decoded or worked on, are
+        failures, by index with the reason. Their batch is done again without them, and is left out if nothing
+        remains. Rows keep their bits: a smaller batch is padded to the size of the others.
+        """
+        failures: dict[int, str] = {}
+
+        def attempt(rows: range) -> Result | None:
+            wanted = [index for index in indices[rows.start : rows.stop] if index not in failures]
+            while wanted:
+                try:
+                    return work(wanted)
+                except UnreadableImagesError as error:
+                    if not (named := error.reasons.keys() & set(wanted)):
+                        raise
+                    failures.update({index: error.reasons[index] for index in named})
+                    wanted = [index for index in wanted if index not in named]
+            return None
+
+        results = model.in_passes(len(indices), attempt)
+        return [result for result in results if result is not None], failures
+
+    def image_failures(self, reasons: Mapping[int, str]) -> list[ImageFailure]:
+        """Return the failures of a shard's images as its commit records them."""
+        return image_failures(self.inputs.dataset, reasons)
 
     def seconds_per_image(self, model: PreparedModel, work: Callable[[Sequence[int]], object]) -> float:
         """Measure the seconds that an image takes, from one batch after another one to warm up."""

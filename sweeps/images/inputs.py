@@ -18,6 +18,7 @@ from attrib_core.classifiers.weights_files import SUFFIXES, weights_files, weigh
 from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
 from attrib_core.datasets.view import MeasuringView
+from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
 from sweeps.model_options import ModelChoice
 from sweeps.ranges import parse_names
@@ -85,8 +86,12 @@ class ImageInputs:
         return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     def spread(self, count: int) -> list[int]:
-        """Return `count` indices spread evenly over the data set; a small set has some several times."""
-        return [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        """Return `count` indices spread evenly over the data set; a small set has some several times.
+
+        Images that cannot be decoded are left out.
+        """
+        spread = [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
+        return readable_images(self.dataset, spread)
 
 
 def read_inputs(
@@ -106,7 +111,7 @@ def read_inputs(
         _check(name, classifier, first, images[:NUM_PROBES])
     # Of checkpoints along a training the last one has learned the most.
     name = TRAINED if TRAINED in classifiers else next(reversed(classifiers))
-    tried = probe(classifiers[name], indices, images, len(dataset))
+    tried = probe(classifiers[name], indices, images)
     labelling = label_images(dataset, classifiers[name], labels, tried, is_trained=name != UNTRAINED)
     return ImageInputs(
         checkpoints=read,

@@ -20,6 +20,10 @@ class LabelChoice:
     file: Path | None = None
     order: LabelOrder | None = None
 
+    def __post_init__(self) -> None:
+        if self.file is not None and self.order is not None:
+            raise ValueError("--labels and --label-order: accepted is one of them")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling:

@@ -22,6 +22,12 @@ class ImageOptions(ModelOptions):
     )
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str | None = Field(None, description="Part of the data set; the test set if not given.")
+    image_column: str | None = Field(
+        None, description="Parquet column of the images, where it cannot be found without doubt."
+    )
+    label_column: str | None = Field(
+        None, description="Parquet column of the labels, where it cannot be found without doubt."
+    )
     images: str = Field("all", description="Images by index: `0-999` or `all`.")
     labels: Path | None = Field(
         None, description="File that says which class each folder or label is: JSON, or CSV with two columns."

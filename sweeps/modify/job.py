@@ -54,19 +54,23 @@ class ModifyJob:
         """Move every image of the shard towards its target."""
         axes = ModifyAxes.of(shard)
         work = partial(self._modified_batch, axes.target)
-        batches = self._actor.in_batches(self._model, axes.indices, work)
+        batches, failed = self._actor.in_batches(self._model, axes.indices, work)
         return ModifiedShard(
             shard=shard,
-            axes=axes,
+            axes=replace(axes, indices=tuple(index for index in axes.indices if index not in failed)),
             settings=self.settings.modification,
             batches=batches,
             batch_size=self._model.batch_size,
+            failed_images=self._actor.image_failures(failed),
         )
 
     def commit(self, modified: ModifiedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, modified, self.inputs, attempt)
-        return commit_shard(self._actor.run, modified.shard, attempt, partial(image_table, modified), rows)
+        images = partial(image_table, modified)
+        return commit_shard(
+            self._actor.run, modified.shard, attempt, images, rows, failed_images=modified.failed_images
+        )
 
     def try_one_step(self) -> None:
         """Take one step of the first image towards class 0; keeps nothing."""

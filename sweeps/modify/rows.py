@@ -1,5 +1,6 @@
 """A shard of modified images as the columns and images that are stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 from sweeps.schemas import modify_images, modify_results
-from sweeps.store import columns_table
+from sweeps.store import ImageFailure, columns_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class ModifiedShard:
     settings: ModificationSettings
     batches: list[ModifiedBatch]
     batch_size: int
+    failed_images: Sequence[ImageFailure] = ()  # the shard's other images, of which there are no rows
 
     @property
     def stored(self) -> frozenset[int]:
@@ -59,6 +61,8 @@ def result_table(
     modified: ModifiedShard, inputs: ImageInputs, attempt: int, image_file: str | None
 ) -> pa.Table:
     """Return one row an image, as `schemas.modify_results` says."""
+    if not modified.batches:  # no image could be used
+        return modify_results().empty_table()
     axes = modified.axes
     columns = {
         **shard_columns("modify", modified.shard, attempt, inputs, inputs.checkpoint),

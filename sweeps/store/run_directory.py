@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -13,18 +13,23 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
 from sweeps.store.cloud_files import PATIENT, QUICK, CloudFiles
 from sweeps.store.crash_points import crash_point
 from sweeps.store.errors import explained
 from sweeps.store.files import Content, Entry, Files
+from sweeps.store.image_digests import NAME as IMAGE_DIGESTS
+from sweeps.store.image_digests import ImageDigests
+from sweeps.store.image_failures import METADATA_KEY, ImageFailure, read_failures, write_failures
 from sweeps.store.local_files import LocalFiles
 from sweeps.store.tables import images_bytes, results_bytes
 
 SCHEMES = ("s3", "gs", "az")
 
 _SUFFIX = ".parquet"
+_OF_IMAGES = ".images.json"
 _REVISION = "revision"
 _NUM_READERS = 16
 
@@ -117,15 +122,26 @@ class RunDirectory:
         crash_point("after_images")
         return name
 
-    def commit(self, shard_id: str, rows: pa.Table, image_file: str | None) -> bool:
+    def commit(
+        self,
+        shard_id: str,
+        rows: pa.Table,
+        image_file: str | None,
+        failed_images: Sequence[ImageFailure] = (),
+    ) -> bool:
         """Make the rows visible and return True. If another attempt was first, delete the images and return False.
 
         Two attempts may both get here: a worker that was given up for dead may still be alive. Only put-if-absent
         decides between them, and the file that it writes is the commit. So a shard is never partly visible, and
         never visible twice. After an exception it is unknown whether the shard is committed; another attempt
-        finds out. Raises ValueError for a null where the schema allows none.
+        finds out. Images that have no rows are committed with those that have: see `image_failures`. Raises
+        ValueError for a null where the schema allows none.
         """
         assert image_file is None or image_file.startswith(f"{shard_id}-"), (shard_id, image_file)
+        if failed_images:
+            listed = write_failures(failed_images)
+            rows = rows.replace_schema_metadata((rows.schema.metadata or {}) | {METADATA_KEY: listed})
+            self.files.put(f"failures/{_safe(shard_id)}{_OF_IMAGES}", listed)
         content: Content = results_bytes(rows)
         crash_point("before_commit")
         won = self.files.put_if_absent(f"results/{_safe(shard_id)}{_SUFFIX}", content)
@@ -140,7 +156,11 @@ class RunDirectory:
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Return the records of the quarantined shards by shard id."""
-        paths = sorted(entry.path for entry in self.files.list("failures") if entry.name.endswith(".json"))
+        paths = sorted(
+            entry.path
+            for entry in self.files.list("failures")
+            if entry.name.endswith(".json") and not entry.name.endswith(_OF_IMAGES)
+        )
         with ThreadPoolExecutor(_NUM_READERS) as pool:
             contents = list(pool.map(self.files.read_if_present, paths))
         return {
@@ -152,6 +172,46 @@ class RunDirectory:
     def clear_failure(self, shard_id: str) -> None:
         """Delete the record of a quarantined shard, if there is one."""
         self.files.delete(f"failures/{_safe(shard_id)}.json")
+
+    def failed_images(self) -> dict[str, tuple[ImageFailure, ...]]:
+        """Return the images without rows by committed shard, also those that a later shard has tried again."""
+        names = (entry.name for entry in self.files.list("failures") if entry.name.endswith(_OF_IMAGES))
+        shard_ids = sorted(name.removesuffix(_OF_IMAGES) for name in names)
+        with ThreadPoolExecutor(_NUM_READERS) as pool:
+            found = dict(zip(shard_ids, pool.map(self._committed_failures, shard_ids), strict=True))
+        return {shard_id: failures for shard_id, failures in found.items() if failures}
+
+    def _committed_failures(self, shard_id: str) -> tuple[ImageFailure, ...]:
+        """Return what the shard's results file says; nothing if the shard is not committed or not readable."""
+        try:
+            metadata = pq.read_metadata(self.files.open(f"results/{shard_id}{_SUFFIX}")).metadata or {}
+        except (FileNotFoundError, pa.ArrowInvalid):  # `verify` reports a results file that is damaged
+            return ()
+        return read_failures(metadata.get(METADATA_KEY, b"[]"))
+
+    def clear_failed_images(self) -> None:
+        """Delete the lists for people, once all their images have rows."""
+        for entry in list(self.files.list("failures")):
+            if entry.name.endswith(_OF_IMAGES):
+                self.files.delete(entry.path)
+
+    def read_image_digests(self) -> ImageDigests | None:
+        """Return the digests of the images of the sweep's data set, None if they are not recorded."""
+        with explained(self.url, "read"):
+            content = self._quick_files.read_if_present(IMAGE_DIGESTS)
+        if content is None:
+            return None
+        try:
+            return ImageDigests.from_bytes(content)
+        except (pa.ArrowException, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.url}/{IMAGE_DIGESTS} is damaged: {error}; restore it from a copy, or delete it"
+            ) from error
+
+    def write_image_digests(self, digests: ImageDigests) -> None:
+        """Record the digests of all images of the sweep's data set, before rows are computed from them."""
+        with explained(self.url, "written"):
+            self.files.put(IMAGE_DIGESTS, digests.to_bytes())
 
     def write_progress(self, progress: dict[str, Any]) -> None:
         """Replace progress.json. No result depends on it, so a failure is only a warning, after seconds."""

@@ -226,9 +226,12 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({"image": [b"x"], "label": [1]}, "image: binary.*needed are an `image` column"),
-            ({"image": [{"path": "a"}], "label": [1]}, "needed are"),
-            ({"image": [{"bytes": b"x"}], "label": ["cat"]}, "label: string.*needed are"),
+            ({"image": [b"x"], "label": [1]}, "'00000': no image"),
+            ({"image": [{"path": "a"}], "label": [1]}, "needed are an `image` column"),
+            (
+                {"image": [{"bytes": b"x"}], "label": [["cat"]]},
+                "label: list.*holds lists of labels.*needed are",
+            ),
             ({"image": [{"bytes": b"x"}]}, "needed are"),
             ({"image": [{"bytes": b"x"}], "label": pa.array([None], pa.int64())}, "1 rows without a label"),
             ({"image": [{"bytes": png(0)}], "label": pa.array([2**63], pa.uint64())}, "beyond 64 bits"),

@@ -157,12 +157,13 @@ class TestNumbers:
             range(12)
         )  # 0, 1, 10, 11, 2, ...: a network trained by ImageFolder counts their places
         dataset, net = dataset_of(names, list(range(12)), each=4), classifier_of(TWELVE)
-        with pytest.raises(
-            ValueError, match=r"--label-order index .*'10' is class 10\) has 16.7 % of 48"
-        ) as error:
+        expected = r"On 48 images --label-order index .*'10' is class 10\) has 17 % right"
+        with pytest.raises(ValueError, match=expected) as error:
             labels_for(dataset, net)
         assert "--label-order sorted" in str(error.value)
-        assert "'10' is class 2) has 100.0 % of 48 images right" in str(error.value)
+        assert "'10' is class 2) has 100 % right; accepted are these two, or --labels FILE" in str(
+            error.value
+        )
         assert labels_for(dataset, net, order="sorted").tolist() == dataset.labels.tolist()
         assert labels_for(dataset, net, order="index")[2 * 4] == 10
 
@@ -284,7 +285,7 @@ class TestProbe:
         dataset, net = dataset_of(("a", "b", "c"), [0, 1, 1], each=10), classifier_of(THREE)
         tried = probe_dataset(dataset, net)
         assert tried.num_right(dataset.labels) == 20
-        assert tried.describe(dataset.labels) == "66.7 % of 30 images right"
+        assert tried.describe(dataset.labels) == "67 % right"
 
     @pytest.mark.parametrize(
         ("num_right", "count", "num_classes", "expected"),
@@ -306,7 +307,7 @@ class TestProbe:
         self, num_right: int, count: int, num_classes: int, expected: bool
     ) -> None:
         predictions = np.array([0] * num_right + [1] * (count - num_right))
-        tried = Probe(indices=np.arange(count), predictions=predictions, num_images=count)
+        tried = Probe(indices=np.arange(count), predictions=predictions)
         assert tried.is_no_better_than_chance(np.zeros(count, np.int64), num_classes) == expected
 
     def test_images_that_cannot_be_read_are_left_out(self, tmp_path: Path) -> None:

@@ -207,14 +207,3 @@ def test_the_splits_of_parquet_files_are_listed_with_their_sizes(tmp_path: Path)
     assert load_dataset(f"parquet:{tmp_path}").notes == (
         "splits: test (2 images), validation (1 file), train (3 images); taken: test",
     )
-
-
-def test_a_set_without_any_label_says_so(tmp_path: Path) -> None:
-    save(tmp_path / "1.png")
-    content = (tmp_path / "1.png").read_bytes()
-    rows = [{"image": {"bytes": content, "path": f"{row}.png"}, "label": -1} for row in range(2)]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
-    with pytest.raises(
-        ValueError, match="none of its 2 images has a label, all are -1; accepted is a split with"
-    ):
-        load_dataset(f"parquet:{tmp_path}")

@@ -51,7 +51,10 @@ def test_whole_commands_over_an_image_folder_with_hostile_names(
     before = tree(tmp_path)
     dataset = ["--dataset", f"imagefolder:{tmp_path}/data"]
     methods = ["--methods", "fgsm,minimum_fgsm", "--epsilons", "0,8/255"]
-    assert attack(["--output", "attack", *dataset, *methods, "--save-images", "all"]) == 0
+    assert (
+        attack(["--output", "attack", *dataset, "--label-order", "sorted", *methods, "--save-images", "all"])
+        == 0
+    )
     training = ["--batch-size", "10", "--segment", "3", "--methods", "gradient_x_input,loss_gradient"]
     assert attribute_training(["--output", "training", *dataset, *training, "--panel", "0-19"]) == 0
     for command in (triptychs, confusion, minimum_epsilon):

@@ -43,6 +43,10 @@ MISTAKES: dict[str, dict[str, tuple[list[str], str]]] = {
         "data root": (["--data-root", "/nowhere"], "data_root='/nowhere': lacks t10k-images-idx3-ubyte"),
         "no data root": (["--dataset", "imagenet"], "dataset='imagenet': needs a data root"),
         "folder": (["--dataset", "imagefolder:/nowhere"], "/nowhere"),
+        "labels": (["--labels", "/nowhere.csv"], "labels='/nowhere.csv': cannot be read"),
+        "label order": (["--label-order", "index"], "none of 10 class names, 'T-shirt/top', 'Trouser'"),
+        "labels and order": (["--labels", "/nowhere.csv", "--label-order", "index"], "accepted is one of them"),
+        "labels of others": (["--model", "efficientnet_lite0"], "fashion_mnist: 9 of 10 class names"),
         "model": (["--model", "fashion_depp"], "model='fashion_depp': unknown; near matches are fashion_deep"),
         "no weights": (["--model", "fashion_alexnet"], "sweeps/train_classifier.py --model fashion_alexnet"),
         "checkpoints": (["--checkpoints", "/nowhere"], "checkpoints: '/nowhere' is no folder with *.safetensors"),
@@ -99,7 +103,7 @@ OTHERWISE: dict[str, dict[str, tuple[list[str], list[str], str]]] = {
         "seed": (["--seed", "1"], [], "seed: the directory was made with 1, this command asks for 0"),
         "model": (
             ["--weights", "untrained"],
-            ["--model", "efficientnet_lite0"],
+            ["--model", "efficientnet_lite0", "--label-order", "sorted"],
             "model: the directory was made with",
         ),
         "method": (

@@ -81,6 +81,20 @@ def test_the_gallery_filters_by_verdicts_of_each_judge_recipe_and_seed(
     assert data["codes"] == [["1111", "1111", "1111"], ["1111", "0101", "1111"]]
 
 
+def test_warnings_of_a_run_stand_at_the_top_once(
+    make_run: MakeRun, report: Report, page: ReadPage, describe_run: DescribeRun
+) -> None:
+    run = make_run()
+    warning = "net on 100 of 10,000 images of <b>set</b>/test: 0 % right: no better than chance"
+    describe_run(
+        run,
+        invocations=[INVOCATION, INVOCATION | {"warnings": [warning]}, INVOCATION | {"warnings": [warning]}],
+    )
+    index = page(report(run) / "index.html")
+    assert len(index.classes("notice")) == 1
+    assert index.text.count(f"Warning about {run.name}: {warning}.") == 1
+
+
 def test_a_class_page_shows_all_seeds_and_recipes_with_verdicts_and_a_curve(
     make_run: MakeRun, report: Report, page: ReadPage
 ) -> None:

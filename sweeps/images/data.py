@@ -1,0 +1,109 @@
+"""The data set of a sweep over images as its run directory knows it: digests by image, and images that failed.
+
+A run directory belongs to one data set. An image that rows were computed from must stay as it was. One without
+rows, because it could not be used, may be repaired: the same command then computes it alone.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from attrib_core.datasets import Dataset, load_dataset
+from sweeps.images.failures import sha256_of, unreadable_images
+from sweeps.images.options import ImageOptions
+from sweeps.plan import Plan
+from sweeps.record import plan_of
+from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.store import ImageFailure, RunDirectory
+from sweeps.store.image_digests import ImageDigests, digest_of_rest
+
+EXIF_ORIENTATION = "exif_orientation"
+
+
+def load_images(options: ImageOptions) -> Dataset:
+    """Return the data set that the options name, in which some images may be unreadable."""
+    return load_dataset(
+        options.dataset,
+        split=options.split,
+        root=options.data_root,
+        image_column=options.image_column,
+        label_column=options.label_column,
+        refuse_unreadable=False,
+    )
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """A data set, and what a run directory has to do with it."""
+
+    dataset: Dataset
+
+    def settings(self, run: RunDirectory, sweep: str, kinds: AxisKinds) -> dict[str, Any]:
+        """Return the settings of a sweep that say which data it is over; in the directory's words if it has some.
+
+        Raises ValueError naming an image that has changed since rows were computed from it.
+        """
+        dataset = self.dataset
+        named = {"dataset": dataset.name, "split": dataset.split}
+        own = {"data_digest": dataset.digest}
+        if dataset.num_turned:  # directories of earlier versions hold rows of images that were not turned
+            own[EXIF_ORIENTATION] = "applied"
+        record, before = run.read_sweep() or {}, run.read_image_digests()
+        if before is None or record.get("sweep") != sweep:
+            return named | own
+        changed = before.changed(self.digests)
+        if changed is None:
+            return named | own
+        if with_rows := _with_rows(run, plan_of(record, kinds), changed):
+            raise ValueError(
+                f"dataset={dataset.name!r}: image {dataset.keys[with_rows[0]]!r} has changed since rows in "
+                f"{run.url} were computed from it{_and_more(len(with_rows) - 1)}; restore it, or choose another "
+                "--output"
+            )
+        recorded = record["settings"]
+        return named | {
+            name: recorded[name] for name in ("data_digest", EXIF_ORIENTATION) if name in recorded
+        }
+
+    def record(self, run: RunDirectory) -> None:
+        """Write the digests of all images into the run directory, unless they are there."""
+        before = run.read_image_digests()
+        if before is None or before.changed(self.digests) != []:
+            run.write_image_digests(self.digests)
+
+    def repaired(self, failures: Collection[ImageFailure]) -> set[int]:
+        """Return the images whose bytes are others now, or that could not be decoded then and can be now."""
+        changed = {
+            each.image_index for each in failures if each.sha256 != sha256_of(self.dataset, each.image_index)
+        }
+        doubtful = {each.image_index for each in failures if not each.readable} - changed
+        return changed | (doubtful - unreadable_images(self.dataset, doubtful))
+
+    @cached_property
+    def digests(self) -> ImageDigests:
+        """The digests of the images as they are now."""
+        dataset = self.dataset
+        rest = digest_of_rest(dataset.class_names, dataset.keys, dataset.labels.tolist())
+        return ImageDigests(dataset.image_digests, rest)
+
+
+def _with_rows(run: RunDirectory, plan: Plan, images: Collection[int]) -> list[int]:
+    """Return those of the images that a committed shard has rows of."""
+    found: set[int] = set()
+    if not images:
+        return []
+    committed, failed, asked = set(run.committed()), run.failed_images(), frozenset(images)
+    for planned in plan.shards():
+        shard = planned
+        while shard.id in committed:
+            failures = {failure.image_index for failure in failed.get(shard.id, ())}
+            found |= (asked & plan.image_indices(shard)) - failures
+            if not failures:
+                break
+            shard = plan.shard_after(shard, failures)
+    return sorted(found)
+
+
+def _and_more(count: int) -> str:
+    return f", and {count} more" if count else ""

@@ -1,0 +1,110 @@
+"""What a sweep's run directory still lacks, and the images that could not be used."""
+
+import itertools
+from collections.abc import Collection, Iterator
+from typing import Protocol
+
+from sweeps.plan import IMAGE_AXIS, Axes, Plan, Shard
+from sweeps.progress import Progress
+from sweeps.store import ImageFailure, RunDirectory
+
+# Failed images that are named on the terminal; `failures/` has all of them.
+MAX_NAMED = 5
+
+
+class Data(Protocol):
+    """The data set of a sweep over images: `sweeps.images.data.SweepData`."""
+
+    def record(self, run: RunDirectory) -> None:
+        """Write into the run directory what each image is, before rows are computed from it."""
+
+    def repaired(self, failures: Collection[ImageFailure]) -> set[int]:
+        """Return those of the images that failed before which may work now."""
+        ...
+
+
+class PlannedSweep(Protocol):
+    """What a sweep says of its work."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def requested(self) -> tuple[Axes, ...]: ...
+    @property
+    def data(self) -> Data | None: ...
+
+
+class Work:
+    """The plan minus what results/ lists, lazily, and how far it is.
+
+    A committed shard some of whose images failed is done, unless an image that this command asks for has been
+    repaired: then the shard after it, which holds the failed images alone, takes its place.
+    """
+
+    def __init__(self, plan: Plan, sweep: PlannedSweep, run: RunDirectory) -> None:
+        self.sweep, self.run = sweep, run
+        self._plan = plan
+        self.progress = Progress(sweep.name, plan.num_shards(sweep.requested), run.write_progress)
+        self.failures = FailedImages(sweep)
+        remaining = self._remaining()
+        first = list(itertools.islice(remaining, 1))
+        self.is_done = not first
+        self.shards = itertools.chain(first, remaining)
+
+    def _remaining(self) -> Iterator[Shard]:
+        committed = set(self.run.committed())
+        failed = self.run.failed_images() if self.sweep.data is not None else {}
+        for planned in self._plan.shards(self.sweep.requested):
+            shard = self._next(planned, committed, failed) if planned.id in committed else planned
+            if shard is None:
+                self.progress.skip()
+            else:
+                yield shard
+
+    def _next(
+        self, shard: Shard, committed: set[str], failed: dict[str, tuple[ImageFailure, ...]]
+    ) -> Shard | None:
+        """Return the shard that a committed one still needs, None if it needs none, or if none could help."""
+        while failures := failed.get(shard.id):
+            after = self._plan.shard_after(shard, {failure.image_index for failure in failures})
+            if after.id not in committed:
+                asked = self.failures.requested(failures)
+                if self.failures.any_repaired(asked):
+                    return after
+                self.failures.add(asked)
+                return None
+            shard = after
+        return None
+
+
+class FailedImages:
+    """The images that this command asks for and that could not be used, by index."""
+
+    def __init__(self, sweep: PlannedSweep) -> None:
+        self._data = sweep.data
+        self._requested = {index for product in sweep.requested for index in product.get(IMAGE_AXIS, ())}
+        self._repaired: dict[ImageFailure, bool] = {}
+        self.by_index: dict[int, ImageFailure] = {}
+
+    def requested(self, failures: Collection[ImageFailure]) -> list[ImageFailure]:
+        """Return the failures of the images that this command asks for."""
+        return [failure for failure in failures if failure.image_index in self._requested]
+
+    def any_repaired(self, failures: Collection[ImageFailure]) -> bool:
+        """Return whether at least one of the images may work now. Each is looked at once: shards share them."""
+        assert self._data is not None
+        for failure in failures:
+            if failure not in self._repaired:
+                self._repaired[failure] = bool(self._data.repaired([failure]))
+        return any(self._repaired[failure] for failure in failures)
+
+    def add(self, failures: Collection[ImageFailure]) -> None:
+        """Count images that could not be used."""
+        self.by_index |= {failure.image_index: failure for failure in self.requested(failures)}
+
+    def describe(self) -> str:
+        """Return how many there are, with the first of them and their reasons."""
+        named = [f"  {each.describe()}" for _, each in sorted(self.by_index.items())[:MAX_NAMED]]
+        more = len(self.by_index) - len(named)
+        count = f"{len(self.by_index)} image{'s' if len(self.by_index) > 1 else ''} could not be used:"
+        return "\n".join([count, *named, *([f"  and {more} more"] if more else [])])
