@@ -108,10 +108,10 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     work = Work(plan, sweep, run)
     if work.is_done:  # no worker need be started to find that out
         return _close(sweep, work)
-    for note in sweep.notes:
-        work.progress.log(note)
     if sweep.check is not None:
         sweep.check()
+    for note in sweep.notes:
+        work.progress.log(note)
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
         written = record(run, sweep, shard_size)
