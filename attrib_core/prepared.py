@@ -31,7 +31,7 @@ from attrib_core.execution import (
 
 # A CPU is fastest while a pass stays in its cache; a GPU wants to be full. Batch sizes are derived and not
 # measured, so that all workers of a run, and a run that is resumed, use the same one.
-CPU_PIXELS = 100 * 28 * 28
+CPU_PIXELS = 200 * 28 * 28
 GPU_PIXELS = 2**23
 SMALLEST_BATCH, LARGEST_BATCH = 8, 1024
 

@@ -194,7 +194,7 @@ def test_other_faults_are_raised_at_once() -> None:
 
 def test_batch_sizes_are_multiples_of_four_and_smaller_for_larger_images() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert default_batch_size(cpu, (1, 28, 28)) == 100
+    assert default_batch_size(cpu, (1, 28, 28)) == 200
     assert default_batch_size(cpu, (3, 224, 224)) == 8
     assert default_batch_size(gpu, (1, 28, 28)) > default_batch_size(gpu, (3, 224, 224)) > 32
     assert default_batch_size(gpu, (3, 299, 299)) % 4 == 0
