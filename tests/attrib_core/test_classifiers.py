@@ -35,6 +35,12 @@ KNOWN_CLASSES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def lite0() -> Classifier:
+    """One of this module's own: another module may have laid the shared one out for speed, which changes last bits."""
+    return load_classifier("efficientnet_lite0")
+
+
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object, **__: object) -> None:
