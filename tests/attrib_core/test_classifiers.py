@@ -37,7 +37,7 @@ KNOWN_CLASSES = [
 
 @pytest.fixture(scope="module")
 def lite0() -> Classifier:
-    """One of this module's own: another module may have laid the shared one out for speed, which changes last bits."""
+    """One of this module's own: another may have laid the shared one out for speed, which changes last bits."""
     return load_classifier("efficientnet_lite0")
 
 
