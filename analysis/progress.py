@@ -30,10 +30,16 @@ def failure(shard_id: str, record: dict[str, Any]) -> Failure:
     )
 
 
-def missing_shards(num_committed: int, num_planned: int | None, num_quarantined: int) -> str:
+def missing_shards(
+    num_committed: int, num_planned: int | None, num_quarantined: int, num_unusable: int = 0
+) -> str:
     """Return a sentence that says what an unfinished run lacks."""
     if num_planned is None:
         return f"{num_committed:,} shards are committed; how many were planned, sweep.json does not say."
+    if num_committed >= num_planned and num_unusable:
+        return (
+            f"All {num_planned:,} planned shards are committed; images that could not be used have no rows."
+        )
     if num_committed >= num_planned:
         return (
             f"All {num_planned:,} planned shards are committed, but the run was not closed: _SUCCESS is "

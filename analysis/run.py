@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analysis import image_files, result_files
 from analysis.progress import Failure, failure, missing_shards, planned_cells, planned_shards
 from sweeps.schemas import SCHEMA_VERSION
-from sweeps.store import RunDirectory, maintenance
+from sweeps.store import ImageFailure, RunDirectory, maintenance
 from sweeps.store.errors import explained
 from sweeps.store.maintenance import Status
 
@@ -129,11 +129,18 @@ class Run:
         """The quarantined shards."""
         return [failure(shard_id, record) for shard_id, record in sorted(self.status.failures.items())]
 
+    @property
+    def unusable_images(self) -> tuple[ImageFailure, ...]:
+        """The images of the data set without rows, because they could not be used."""
+        return self.status.unusable_images
+
     def missing(self) -> str:
         """Return a sentence that says what an unfinished run lacks; empty for a finished one."""
         if self.finished:
             return ""
-        return missing_shards(self.status.num_committed, self.num_planned, len(self.failures))
+        return missing_shards(
+            self.status.num_committed, self.num_planned, len(self.failures), len(self.unusable_images)
+        )
 
 
 AnyRun = str | Path | Run

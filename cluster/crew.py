@@ -192,6 +192,11 @@ class Crew:
         state += f", the cluster has {stock} free" if stock else ""
         return state + (f"; {self.failed_starts} could not start" if self.failed_starts else "")
 
+    def forget(self) -> None:
+        """Forget all actors without a word to them: Ray can no longer reach any."""
+        self.members.clear()
+        self.owners.clear()
+
     def close(self) -> None:
         """Kill every actor; their tasks in flight are lost. Does nothing if Ray has been shut down."""
         for member in list(self.members) if ray.is_initialized() else []:

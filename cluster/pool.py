@@ -12,9 +12,11 @@ import ray
 from cluster.backlog import Backlog
 from cluster.crew import MAX_CALLS_PER_WORKER, Crew, Lost, Member, WorkerResources
 from cluster.events import Committed, Event, HasId, Quarantined, Stalled, WorkerLost, headline
+from cluster.session import raylet_answers
 from cluster.worker import Done, Failed, Job, JobFactory
 
 __all__ = [
+    "ClusterLostError",
     "Committed",
     "Event",
     "HasId",
@@ -64,6 +66,10 @@ class NoWorkerStartedError(RuntimeError):
     """No worker is ready or building its job, and the last few could not build theirs."""
 
 
+class ClusterLostError(RuntimeError):
+    """Ray's own process on the driver's machine has died, so that no worker can be reached or started any more."""
+
+
 class Pool:
     """A crew of actors and the dispatcher that sends them shards. Close it, or use it in a `with` statement.
 
@@ -80,12 +86,14 @@ class Pool:
         self._log = log or _logger.info
         self._crew = Crew(ray.put(factory), ray.put(shared), options)
         self._crew.recruit()
+        self._lost_a_worker = False
 
     def run(self, shards: Iterable[HasId]) -> Iterator[Event]:
         """Yield an event for every shard, and for what goes wrong, in the order in which they happen.
 
         Shards are pulled one by one, when workers can take them. Each is committed or quarantined exactly once.
-        Raises NoWorkerStartedError when the job cannot be built. Leaving the iterator early closes the pool.
+        Raises NoWorkerStartedError when the job cannot be built, and ClusterLostError when Ray itself has died on
+        this machine. Leaving the iterator early closes the pool.
         """
         backlog = Backlog(shards, self._options.max_attempts)
         finished = False
@@ -117,6 +125,11 @@ class Pool:
                 return
             ready_before = self._num_ready()
             events = self._collect(backlog)
+            self._lost_a_worker |= any(isinstance(event, WorkerLost) for event in events)
+            # Workers die with their raylet, before Ray notices that the raylet has. Then it ends this process.
+            if self._lost_a_worker and not raylet_answers():
+                self._crew.forget()
+                raise ClusterLostError("Ray's process on this machine, the raylet, has died")
             self._assign(backlog)  # before the caller is given the events, so that no worker waits for it
             yield from events
             if events or self._num_ready() > ready_before:

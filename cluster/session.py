@@ -71,6 +71,26 @@ def connect(address: str | None = None, *, num_cpus: int | None = None) -> Itera
         ray.shutdown()
 
 
+def raylet_answers() -> bool:
+    """Return False if Ray's process on this machine has died: Ray then soon ends the driver's process too.
+
+    A driver that is a client of a cluster elsewhere has no such process.
+    """
+    node = ray._private.worker._global_node
+    path = None if node is None else node.raylet_socket_name
+    if path is None:
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SECONDS_TO_ANSWER)
+        try:
+            connection.connect(path)
+        except TimeoutError:  # it is busy
+            return True
+        except OSError:
+            return False
+    return True
+
+
 def _recorded_address() -> str | None:
     """Return the address in RAY_ADDRESS, or in the file that `ray start` writes on its machine; None without both.
 

@@ -8,6 +8,7 @@ from typing import Any
 from obstore.exceptions import BaseError
 
 from cluster.pool import (
+    ClusterLostError,
     Committed,
     Job,
     JobFactory,
@@ -179,6 +180,11 @@ def _complete(sweep: Sweep, work: Work, workers: PoolOptions, factory: JobFactor
                 _handle(event, work)
     except KeyboardInterrupt:
         progress.log(how_to_resume(progress, run))
+        return INTERRUPTED
+    except ClusterLostError as error:
+        progress.log(
+            f"{error}, and its workers with it; no shard is to blame.\n{how_to_resume(progress, run)}"
+        )
         return INTERRUPTED
     except NoWorkerStartedError as error:
         done = f"{progress.done} of {progress.total} shards are committed in {run.url}."

@@ -104,7 +104,7 @@ class FailedImages:
 
     def describe(self) -> str:
         """Return how many there are, with the first of them and their reasons."""
-        named = [f"  {each.key}: {each.reason}" for _, each in sorted(self.by_index.items())[:MAX_NAMED]]
+        named = [f"  {each.describe()}" for _, each in sorted(self.by_index.items())[:MAX_NAMED]]
         more = len(self.by_index) - len(named)
         count = f"{len(self.by_index)} image{'s' if len(self.by_index) > 1 else ''} could not be used:"
         return "\n".join([count, *named, *([f"  and {more} more"] if more else [])])

@@ -8,7 +8,7 @@ meant. Otherwise the user names it.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -54,6 +54,9 @@ class LabelColumn:
     def describe(self) -> str:
         """Return the column's name and form."""
         return f"{self.name} ({'class names' if self.is_text else 'numbers'})"
+
+
+Column = TypeVar("Column", ImageColumn, LabelColumn)
 
 
 def find_image_column(schema: Any, features: Features, wanted: str | None) -> ImageColumn:
@@ -129,12 +132,13 @@ def is_list(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _usable(found: Mapping[str, Any], wanted: str, option: str, schema: Any) -> Any:
+def _usable(found: Mapping[str, Column | str], wanted: str, option: str, schema: Any) -> Column:
     if wanted not in found:
         raise ValueError(f"{option}={wanted!r}: no such column; it has {_listed(schema)}")
-    if isinstance(found[wanted], str):
-        raise ValueError(f"{option}={wanted!r}: cannot be used: {found[wanted]}")
-    return found[wanted]
+    column = found[wanted]
+    if isinstance(column, str):
+        raise ValueError(f"{option}={wanted!r}: cannot be used: {column}")
+    return column
 
 
 def _only(names: Sequence[str], what: str, option: str) -> str | None:

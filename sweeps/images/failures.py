@@ -43,6 +43,18 @@ def readable_images(dataset: Dataset, indices: Sequence[int]) -> list[int]:
     return [index for index in indices if index not in unreadable]
 
 
+def first_readable(dataset: Dataset, count: int) -> list[int]:
+    """Return the first `count` images that can be decoded. Raises ValueError if there are none."""
+    found: list[int] = []
+    for index in range(len(dataset)):
+        found += readable_images(dataset, [index])
+        if len(found) == count:
+            break
+    if not found:
+        raise ValueError(f"{dataset.name}: none of its {len(dataset)} images can be decoded")
+    return found
+
+
 def sha256_of(dataset: Dataset, index: int) -> str:
     """Return the SHA-256 of an image's bytes, zeros if they could not be fetched."""
     digest: bytes = dataset.image_digests[index].tobytes()

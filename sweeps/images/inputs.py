@@ -14,7 +14,7 @@ from attrib_core.classifiers import Checkpoint, Classifier, build_classifier, re
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.datasets import Dataset, View, labels_for
-from sweeps.images.failures import readable_images
+from sweeps.images.failures import first_readable, readable_images
 from sweeps.ranges import parse_names
 
 TRAINED = "trained"
@@ -141,7 +141,6 @@ def _check(dataset: Dataset, name: str, classifier: Classifier, first: Classifie
         raise ValueError(
             f"checkpoints: {name!r} has {classifier.num_classes} classes, another one {first.num_classes}"
         )
-    readable = readable_images(dataset, range(min(NUM_PROBES, len(dataset))))
-    probes = dataset.images(readable, View.of(classifier))
+    probes = dataset.images(first_readable(dataset, NUM_PROBES), View.of(classifier))
     with torch.inference_mode():
         check_logits(classifier(torch.from_numpy(probes).float() / 255), f"checkpoint {name!r}")

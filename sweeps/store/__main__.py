@@ -116,6 +116,15 @@ def _verification(found: Verification) -> str:
         *_listed(
             f"{len(found.failures)} quarantined shards (the sweep's command retries them)", found.failures
         ),
+        *(
+            _listed(
+                f"{len(found.unusable_images)} images could not be used (repair them; the sweep's command "
+                "computes them)",
+                found.unusable_images,
+            )
+            if found.unusable_images
+            else []
+        ),
         *_listed(f"{len(found.problems)} problems", found.problems),
     ]
     return "\n".join(lines)
@@ -140,6 +149,10 @@ def _describe(found: Status) -> str:
         f"images      {found.num_image_files} files, {_size(found.image_bytes)}",
         f"_SUCCESS    {'yes' if found.succeeded else 'no'}",
         *_listed(f"failures    {len(found.failures)}", list(found.failures)),
+        *_listed(
+            f"unusable    {len(found.unusable_images)} images",
+            [failure.describe() for failure in found.unusable_images],
+        ),
         f"progress    {'none' if found.progress is None else json.dumps(found.progress)}",
     ]
     return "\n".join(lines)

@@ -34,6 +34,10 @@ class ImageFailure:
     sha256: str
     readable: bool = False
 
+    def describe(self) -> str:
+        """Return which image it is and what is wrong with it, in one line."""
+        return f"{self.key}: {self.reason}"
+
 
 def write_failures(failures: Sequence[ImageFailure]) -> bytes:
     """Return failures as JSON."""

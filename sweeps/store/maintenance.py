@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from sweeps.schemas import IMAGE_COLUMNS
 from sweeps.store.files import Entry
+from sweeps.store.image_failures import ImageFailure, is_planned, unresolved
 from sweeps.store.run_directory import RunDirectory
 
 # Reading a footer waits for the disk or the network, so many threads help.
@@ -23,16 +24,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The progress of a run directory. Unreadable results files count in `result_bytes`, not in `num_rows`."""
+    """The progress of a run directory. Unreadable results files count in `result_bytes`, not in `num_rows`.
+
+    `num_committed` counts the plan's shards; those that tried failed images again count in `num_tried_again`.
+    """
 
     sweep: dict[str, Any]
     num_committed: int
+    num_tried_again: int
     num_rows: int
     num_unreadable: int
     result_bytes: int
     num_image_files: int
     image_bytes: int
     failures: dict[str, dict[str, Any]]
+    unusable_images: tuple[ImageFailure, ...]  # by index
     progress: dict[str, Any] | None
     succeeded: bool
 
@@ -62,9 +68,11 @@ def open_run(url: str) -> RunDirectory:
 
 def status(run: RunDirectory) -> Status:
     """Count what is committed, from listings and the files' footers."""
-    committed = num_rows = num_unreadable = result_bytes = 0
+    committed = num_tried_again = num_rows = num_unreadable = result_bytes = 0
     for entry, rows in map_in_threads(lambda entry: (entry, _num_rows(run, entry)), run.results()):
-        committed += 1
+        is_of_plan = is_planned(entry.name.removesuffix(".parquet"))
+        committed += is_of_plan
+        num_tried_again += not is_of_plan
         result_bytes += entry.size
         num_rows += rows or 0
         num_unreadable += rows is None
@@ -72,15 +80,25 @@ def status(run: RunDirectory) -> Status:
     return Status(
         sweep=run.read_sweep() or {},
         num_committed=committed,
+        num_tried_again=num_tried_again,
         num_rows=num_rows,
         num_unreadable=num_unreadable,
         result_bytes=result_bytes,
         num_image_files=len(image_sizes),
         image_bytes=sum(image_sizes),
         failures=run.failures(),
+        unusable_images=unusable_images(run),
         progress=run.read_progress(),
         succeeded=run.succeeded(),
     )
+
+
+def unusable_images(run: RunDirectory) -> tuple[ImageFailure, ...]:
+    """Return the images of the data set that some shard has no rows of, because they could not be used."""
+    failed = run.failed_images()
+    waiting = unresolved(failed, frozenset(run.committed())) if failed else {}
+    by_index = {failure.image_index: failure for failures in waiting.values() for failure in failures}
+    return tuple(by_index[index] for index in sorted(by_index))
 
 
 def collect_garbage(run: RunDirectory, *, older_than: timedelta, dry_run: bool = False) -> Garbage:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from sweeps.schemas import IDENTITY, IMAGE_COLUMNS, SCHEMA_VERSION
 from sweeps.schemas.axis_kinds import axis_kinds, identity_columns
 from sweeps.store.files import Entry
-from sweeps.store.maintenance import map_in_threads
+from sweeps.store.maintenance import map_in_threads, unusable_images
 from sweeps.store.run_directory import RunDirectory
 
 _COMMON = ("sweep", "shard_id", "schema_version", "image_file", "image_key")
@@ -20,13 +20,17 @@ _COMMON = ("sweep", "shard_id", "schema_version", "image_file", "image_key")
 
 @dataclass
 class Verification:
-    """The findings. Orphan images are no problem: `gc` deletes them. Nor are failures: a resume retries them."""
+    """The findings. Orphan images are no problem: `gc` deletes them. Nor are failures: a resume retries them.
+
+    `unusable_images` of the data set have no rows: see `image_failures`.
+    """
 
     num_committed: int = 0
     num_rows: int = 0
     num_images: int = 0
     num_orphan_images: int = 0
     failures: list[str] = field(default_factory=list)
+    unusable_images: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -42,7 +46,10 @@ class _Checked:
 
 def verify(run: RunDirectory) -> Verification:
     """Read all results and the keys of all images, file by file. Only a digest of each row stays in memory."""
-    found = Verification(failures=sorted(run.failures()))
+    unusable = unusable_images(run)
+    found = Verification(
+        failures=sorted(run.failures()), unusable_images=[failure.describe() for failure in unusable]
+    )
     sizes = {entry.name: entry.size for entry in run.images()}
     orphans = set(sizes)
     first_seen: dict[bytes, int] = {}

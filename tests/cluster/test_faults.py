@@ -47,6 +47,24 @@ def test_a_shard_that_fails_once_is_committed_in_its_second_attempt(work_through
     assert event.attempt == event.summary["attempt"] == 2
 
 
+def test_an_error_that_would_be_the_same_again_is_not_tried_again(work_through, shard, journal):
+    def fail():
+        raise ValueError("epsilon: 2 is not accepted")
+
+    def fail_for_a_disk():
+        try:
+            raise OSError("the disk is away")
+        except OSError as error:
+            raise ValueError("cannot be read") from error
+
+    events = work_through(
+        [shard("wrong", compute=fail), shard("away", compute=fail_for_a_disk)], max_attempts=2
+    )
+    found = {event.shard.id: (event.attempts, event.permanent) for event in of(Quarantined, events)}
+    assert found == {"wrong": (1, True), "away": (2, False)}
+    assert journal.shards("computing").count("wrong") == 1
+
+
 class UnpicklableError(Exception):
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")

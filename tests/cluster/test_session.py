@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -219,3 +220,18 @@ def test_a_cluster_of_other_people_is_refused_within_half_a_minute(local_cluster
     """
     out, _ = run_python(program, environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64})
     assert out == ["True True"]
+
+
+def test_a_raylet_that_has_died_no_longer_answers(tmp_path, monkeypatch):
+    def of(node):
+        monkeypatch.setattr(session.ray._private.worker, "_global_node", node)
+        return session.raylet_answers()
+
+    node = SimpleNamespace(raylet_socket_name=str(tmp_path / "raylet"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(node.raylet_socket_name)
+        server.listen()
+        assert of(node)
+    assert not of(node), "a killed process leaves the socket's file behind"
+    assert of(SimpleNamespace(raylet_socket_name=None)), "a client of a cluster elsewhere"
+    assert of(None)

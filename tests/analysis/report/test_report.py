@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import load
 from analysis.command_line import exit_status
 from analysis.report.__main__ import main
-from sweeps.store import RunDirectory
+from sweeps.store import ImageFailure, RunDirectory
 
 MakeRun = Callable[..., Path]
 Report = Callable[..., Path]
@@ -166,6 +167,19 @@ def test_failures_are_listed_with_what_went_wrong(
     assert "1 shard was given up after failures" in text
     assert "plain-seed0 after 3 attempts RuntimeError: <b>no</b>" in text
     assert traceback in found.text
+
+
+def test_images_that_could_not_be_used_are_counted_and_named(
+    make_run: MakeRun, report: Report, page: ReadPage, describe_run: DescribeRun
+) -> None:
+    run = make_run()
+    describe_run(run, finished=False, blocks=[BLOCK])
+    schema = pq.read_schema(next((run / "results").iterdir()))
+    failure = ImageFailure(image_index=3, key="<b>dog</b>/3.png", reason="truncated", sha256="0" * 64)
+    RunDirectory(run).commit("plain-again-0123456789ab", schema.empty_table(), None, [failure])
+    text = re.sub(r"\s+", " ", page(report(run) / "index.html").text)
+    assert "1 image could not be used and has no rows" in text
+    assert "<b>dog</b>/3.png truncated" in text
 
 
 def test_provenance_gives_the_command_as_a_shell_takes_it(
