@@ -10,7 +10,7 @@ from analysis.html.choices import asked_for, in_order
 from analysis.naming import describe
 from analysis.result_files import concat_rows
 from analysis.run import AnyRun, Run, opened
-from sweeps.store.image_failures import unresolved
+from sweeps.store.maintenance import unusable_images
 
 # The epsilon of their rows is what was found, not what was asked for.
 MINIMUM_PREFIX = "minimum_"
@@ -156,13 +156,9 @@ def initially_correct(frame: pd.DataFrame) -> pd.Series:
 
 def failed_images(run: AnyRun) -> str:
     """Return in words how many images have no rows because they failed; nothing if there are none."""
-    directory = opened(run).directory
-    failures = unresolved(directory.failed_images(), set(directory.committed()))
-    reasons = {
-        failure.image_index: f"{failure.key}: {failure.reason}"
-        for each in failures.values()
-        for failure in each
-    }
+    # Not by `Run.status`, which opens every results file.
+    failures = unusable_images(opened(run).directory)
+    reasons = {failure.image_index: failure.describe() for failure in failures}
     if not reasons:
         return ""
     first = reasons[min(reasons)]
