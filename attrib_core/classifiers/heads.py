@@ -134,6 +134,6 @@ def _linear(place: str, shapes: Mapping[str, tuple[int, ...]], width: int) -> nn
 def _refusal(place: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> str:
     weights = ", ".join(f"{place}.{name} {list(shape)}" for name, shape in shapes.items() if "weight" in name)
     return (
-        f"its head is {weights}: {reason}; accepted is one linear layer, or in Python the network itself "
-        "(Classifier.wrap)"
+        f"another architecture: its head is {weights}: {reason}; accepted is one linear layer, or in Python the "
+        "network itself (Classifier.wrap)"
     )

@@ -22,6 +22,8 @@ from cluster.pool import Event, Pool, PoolOptions
 from cluster.session import Session, connect
 from sweeps.schemas import IDENTITY
 
+NUM_CPUS = 4  # of the cluster that this folder's tests share
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _token() -> None:
@@ -37,9 +39,13 @@ def _connections() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def local_cluster(_connections: ExitStack) -> Session:
-    """Return the cluster of four cores that this folder's tests share, because starting one takes seconds."""
+    """Return the cluster that this folder's tests share, because starting one takes seconds."""
+    if (
+        ray.is_initialized() and ray.cluster_resources()["CPU"] != NUM_CPUS
+    ):  # another folder's, in this process
+        ray.shutdown()
     if not ray.is_initialized():  # in the first test, or where the one before it has disconnected
-        return _connections.enter_context(connect("local", num_cpus=4))
+        return _connections.enter_context(connect("local", num_cpus=NUM_CPUS))
     with connect() as session:  # leaves the cluster as it is
         return session
 
