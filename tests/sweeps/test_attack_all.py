@@ -216,7 +216,7 @@ def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, t
 
 @pytest.mark.parametrize(
     "changed",
-    [{"--shard-size": "10"}, {"--shard-size": "16"}],
+    [{"--shard-size": "10"}, pytest.param({"--shard-size": "16"}, marks=pytest.mark.long)],
     ids=["small shards", "shards"],
 )
 def test_results_do_not_depend_on_workers_or_shards(changed, finished_run, attack) -> None:
@@ -224,6 +224,7 @@ def test_results_do_not_depend_on_workers_or_shards(changed, finished_run, attac
     same_facts(rows(attack(changed)), rows(finished_run))
 
 
+@pytest.mark.long
 def test_random_methods_do_not_depend_on_them_either(attack, tmp_path) -> None:
     asked = {"--methods": "random_sign,pgd", "--num-steps": "2", "--images": "0-11"}
     together = {"--shard-size": "12", "--batch-size": "4", "--num-workers": "1"}
@@ -231,6 +232,7 @@ def test_random_methods_do_not_depend_on_them_either(attack, tmp_path) -> None:
     same_facts(rows(attack(asked | together, tmp_path / "a")), rows(attack(asked | apart, tmp_path / "b")))
 
 
+@pytest.mark.long
 def test_another_batch_size_changes_last_bits_alone(finished_run, attack) -> None:
     close_facts(rows(attack({"--batch-size": "4"})), rows(finished_run))
 
@@ -270,6 +272,7 @@ def test_checkpoints_along_a_training_are_an_axis(small_fashion_mnist, attack, t
     assert frame["model_digest"].nunique() == 4
 
 
+@pytest.mark.long
 def test_checkpoints_of_tapes_are_an_axis_too(attack, tmp_path) -> None:
     """As a run directory of sweeps/attribute_training.py holds them: tapes/<trial>/checkpoints/."""
     for trial, step in (("a-lr0.1", 0), ("a-lr0.1", 4), ("b-lr0.1", 0)):

@@ -174,6 +174,7 @@ def test_the_record_says_which_weights_and_which_settings_each_method_had(finish
     assert "method integrated_gradients" in definitions
 
 
+@pytest.mark.long
 def test_what_is_missing_is_made_again_as_it_was(copied_run, finished_run, attribute_all) -> None:
     for file in sorted((copied_run / "results").iterdir())[1::2]:
         file.unlink()
@@ -190,6 +191,7 @@ def test_the_same_command_again_changes_no_file(copied_run, capsys) -> None:
     assert capsys.readouterr().err == f"All 6 shards are committed in {copied_run}\n"
 
 
+@pytest.mark.long
 def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attribute_all, tmp_path) -> None:
     before = files_of(copied_run)
     more = {
@@ -213,6 +215,7 @@ def test_results_do_not_depend_on_workers_or_shards(finished_run, attribute_all)
     same_facts(rows(attribute_all({"--shard-size": "5"})), rows(finished_run))
 
 
+@pytest.mark.long
 def test_another_batch_size_changes_last_bits_alone(finished_run, attribute_all) -> None:
     found, expected = rows(attribute_all({"--batch-size": "4"})), rows(finished_run)
     assert set(found["batch_size"]) == {4}

@@ -182,6 +182,7 @@ def test_what_is_computed_as_the_training_passes_and_what_a_tape_plays_are_the_s
     assert tape_files(copied_run) == before
 
 
+@pytest.mark.long
 def test_neither_following_nor_its_cost_changes_the_training(
     finished_run, attribute_training, tmp_path
 ) -> None:
@@ -192,6 +193,7 @@ def test_neither_following_nor_its_cost_changes_the_training(
     assert len(list((run / "images").iterdir())) == 2  # no state of the segment in between is recorded
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_the_length_of_a_segment(finished_run, attribute_training) -> None:
     run = attribute_training({"--segment": "5"})
     expected, found = rows(finished_run), rows(run)

@@ -184,6 +184,7 @@ def test_a_finished_part_of_an_unfinished_directory_is_no_success(copied_run, ca
     assert not (copied_run / "_SUCCESS").exists()
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_workers_batches_or_shards(finished_run, generate) -> None:
     run = generate({"--num-workers": "1", "--batch-size": "3", "--shard-size": "3"})
     expected, found = rows(finished_run), rows(run)

@@ -194,10 +194,12 @@ def test_growth_of_images_and_targets_computes_the_new_cells_alone(copied_run, m
     same_facts(frame, rows(modify_all(more, tmp_path / "fresh")))
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_workers_or_shards(finished_run, modify_all) -> None:
     same_facts(rows(modify_all({"--shard-size": "5"})), rows(finished_run))
 
 
+@pytest.mark.long
 def test_without_clipping_and_without_images(modify_all) -> None:
     run = modify_all({"--no-clip": "", "--save-images": "none", "--step-size": "0.1", "--targets": "3"})
     frame = rows(run)

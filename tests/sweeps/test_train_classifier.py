@@ -255,7 +255,7 @@ def test_weights_that_the_last_update_ruined_are_not_written(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupted_training_says_what_it_kept(
     data_root: Path, output: Path, tmp_path: Path, kind: signal.Signals
 ) -> None:
