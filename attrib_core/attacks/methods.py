@@ -60,14 +60,20 @@ def attack(
             check_tensor(name, classes)
     batch = AttackBatch(
         images=model.images(images.float()),
-        labels=labels.to(model.device),
-        targets=None if targets is None else targets.to(model.device),
+        labels=_class_indices(labels, model.device),
+        targets=None if targets is None else _class_indices(targets, model.device),
         keys=tuple(range(len(images))),
     )
     result = attack_batch(model, batch, method, epsilons, settings, keep=batch.keys)
     if all(result.failures):
         raise ValueError(f"{model.classifier.name}: {result.failures[0]}; no image can be attacked")
     return result
+
+
+def _class_indices(classes: Tensor, device: torch.device) -> Tensor:
+    """Return integers of any width as the 64 bits that torch's loss takes; the checks refuse other numbers."""
+    is_integer = not (classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool)
+    return classes.to(device, torch.long if is_integer else classes.dtype)
 
 
 def attack_batch(

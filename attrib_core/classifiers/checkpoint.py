@@ -74,6 +74,14 @@ def load_checked(network: nn.Module, state: StateDict) -> None:
         if name in state and state[name].shape != tensor.shape
     ]:
         raise ValueError(f"another architecture: {_few('of another shape', mismatched)}")
+    if coded := [
+        f"{name} {tensor.dtype}"
+        for name, tensor in state.items()
+        if name in reference and reference[name].is_floating_point() and not tensor.is_floating_point()
+    ]:
+        raise ValueError(
+            f"{_few('no floating-point numbers in', coded)}; accepted are weights that are not quantised"
+        )
     cast = {
         name: tensor.to(reference[name].dtype) if name in reference else tensor
         for name, tensor in state.items()

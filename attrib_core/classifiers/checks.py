@@ -31,7 +31,7 @@ def check_images(classifier: Classifier, images: Tensor) -> None:
 def check_classes(name: str, classes: Tensor, count: int, num_classes: int) -> None:
     """Raise ValueError unless `classes`, called `name` in messages, are class indices of `count` images."""
     check_tensor(name, classes)
-    if classes.shape != (count,) or classes.is_floating_point():
+    if classes.shape != (count,) or classes.is_floating_point() or classes.dtype == torch.bool:
         raise ValueError(f"{name}: {classes.dtype} {list(classes.shape)}; accepted are integers [{count}]")
     wrong = (classes < 0) | (classes >= num_classes)
     if wrong.any():

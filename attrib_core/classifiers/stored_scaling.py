@@ -12,7 +12,7 @@ from torch import Tensor
 from attrib_core.classifiers.pickled_objects import LeftOut
 
 MEAN = re.compile(r"_?([a-z]+_)*(mean|mu)s?")
-STD = re.compile(r"_?([a-z]+_)*(std|sigma)s?")
+STD = re.compile(r"(?!.*(inv|rsqrt))_?([a-z]+_)*(std|sigma)s?")
 BATCH_NORM = "running_mean"
 ACCEPTED = "accepted are mean and std for pixels in [0, 1], one number a channel"
 

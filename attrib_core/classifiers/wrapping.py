@@ -46,6 +46,10 @@ class Description:
         mean, std = _numbers("mean", self.mean), _numbers("std", self.std)
         if len(mean) != len(std):
             raise ValueError(f"mean={mean} and std={std}: accepted is one number of each for each channel")
+        if max(mean) > 1:
+            raise ValueError(
+                f"mean={mean}: accepted are numbers for pixels in [0, 1]; divide mean and std by 255"
+            )
         if min(std) <= 0:
             raise ValueError(f"std={std}: accepted are positive numbers")
         if self.channels not in (None, len(mean)):

@@ -99,4 +99,4 @@ def image_paths(folder: Path, parents: frozenset[str] = frozenset()) -> Iterator
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
     with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+        return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]

@@ -22,7 +22,9 @@ Pairs = list[tuple[str, object]]
 def read_label_file(path: Path, dataset: Dataset, classifier: Classifier) -> dict[str, int]:
     """Return the class index of each class of a data set, by the data set's name for it.
 
-    The file has names of folders, ClassLabel names or whole labels. It may have more than the data set needs.
+    The file has names of folders, ClassLabel names, or whole labels where the data set has no names. It may have
+    more than the data set needs. A number is never read as a name's place: files such as Hugging Face's `id2label`
+    number the classifier's classes.
     Raises ValueError for a file that cannot be read, a class that it lacks or has twice, and one that the
     classifier does not have.
     """
@@ -36,9 +38,7 @@ def read_label_file(path: Path, dataset: Dataset, classifier: Classifier) -> dic
         if name in targets:
             raise ValueError(f"{where}: {name!r} stands in it twice")
         targets[name] = _class_index(value, f"{where}: {name!r}", vocabulary)
-    found = {
-        name: targets.get(name, targets.get(str(label))) for label, name in enumerate(dataset.class_names)
-    }
+    found = {name: targets.get(name) for name in dataset.class_names}
     missing = [name for name, index in found.items() if index is None]
     if missing:
         raise ValueError(

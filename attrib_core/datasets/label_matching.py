@@ -260,15 +260,23 @@ def _is_counted(names: Sequence[str]) -> bool:
 
 
 def _numbers_increase(names: Sequence[str]) -> bool:
-    """Return False where the order of numbers as text is not their own: `class_10` stands before `class_2`.
+    """Return False where the order of numbers as text is not their own: `10_mole` stands before `2_dog`.
 
-    Numbers beside other names are in order if each is its own place.
+    Bare numbers beside other names are in order if each is its own place.
     """
+    if sorted(names) == list(names) != sorted(names, key=_with_numbers):
+        return False
     parts = [re.fullmatch(r"(\D*)(\d+)(\D*)", name) for name in names]
     if all(parts) and len({(part[1], part[3]) for part in parts if part}) == 1:
         numbers = [int(part[2]) for part in parts if part]
         return numbers == sorted(numbers)
     return all(int(name) == row for row, name in enumerate(names) if name.isascii() and name.isdigit())
+
+
+def _with_numbers(name: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts numbers in names by their value."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts if part]
 
 
 def _match(dataset: Dataset, table: Sequence[int], reading: str) -> LabelMatch:

@@ -520,6 +520,12 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "pixels to 255": (
         MODEL, refused_scaling([123.7, 116.3, 103.5], [58.4, 57.1, 57.4]), "123.7,116.3,103.5.*not for pixels in"
     ),
+    "an inverse of std": (
+        MODEL, prefixed("model.", STATE) | {"norm.mean": torch.ones(3), "norm.inv_std": torch.ones(3)}, "norm"
+    ),
+    "quantised": (
+        MODEL, {name: value.to(torch.int8) for name, value in STATE.items()}, "no floating-point numbers in"
+    ),
     "two channels of five": (MODEL, refused_scaling([0.5] * 5, [0.5] * 5), "has 5 numbers.*one for each of 3"),
     "numbers of numpy": (MODEL, {"net": STATE, "mean": np.zeros(3), "std": np.ones(3)}, "numbers cannot be read"),
     "an activation in the head": (

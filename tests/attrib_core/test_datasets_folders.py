@@ -202,6 +202,11 @@ class TestSplits:
         (root / "test").rename(root / ".hidden")
         assert load_folder(root).split == "val"
 
+    def test_what_macos_adds_to_an_archive_is_no_class(self, root: Path) -> None:
+        (root / "test" / "__MACOSX" / "a").mkdir(parents=True)
+        (root / "test" / "__MACOSX" / "a" / "._test.png").write_bytes(b"")
+        assert load_folder(root).class_names == ("a",)
+
     @pytest.mark.parametrize("split", ["all", "../train", "", "Train"])
     def test_another_split_is_refused_with_those_there_are(self, root: Path, split: str) -> None:
         with pytest.raises(ValueError, match="test, val, train"):

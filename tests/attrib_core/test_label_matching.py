@@ -109,6 +109,17 @@ RIGHT = [
 ]
 WRONG = [
     (
+        ("0_ant", "10_mole", "1_dog"),
+        THREE,
+        r"none of 3 class names, .* matches anything; accepted are class indexes",
+    ),  # text order is not that of the numbers
+    (
+        ("0.0", "10.0", "2.0"),
+        THREE,
+        r"none of 3 class names, .* matches anything; accepted are class indexes",
+    ),
+    (("a1", "a10", "a2"), THREE, r"none of 3 class names, .* matches anything; accepted are class indexes"),
+    (
         ("dog", "fish"),
         IMAGENET,
         r"none of 2 class names, 'dog', 'fish', matches anything; accepted are WordNet",
@@ -207,7 +218,6 @@ class TestFiles:
         [
             '{"cat": 2, "dog": 0}',
             '{"cat": "dachshund", "dog": "Golden_Retriever", "emu": 1}',
-            '{"0": 2, "1": 0}',
             "cat,2\ndog,0\n",
             "folder,class\ncat,2\ndog,0\n",
             "cat\t2\ndog\tgolden retriever\n",
@@ -227,6 +237,7 @@ class TestFiles:
             ("", "holds no classes; accepted are JSON"),
             ("{", "is no JSON"),
             ("[1, 2]", "holds a list; accepted are JSON"),
+            ('{"0": 2, "1": 0}', "lacks 2 of the 2 classes of toy, 'cat', 'dog'; it has '0', '1'"),
             ('{"cat": 0}', "lacks 1 of the 2 classes of toy, 'dog'; it has 'cat'"),
             ('{"cat": 0, "cat": 1, "dog": 2}', "'cat' stands in it twice"),
             ("cat,0\ncat,1\ndog,2", "'cat' stands in it twice"),
@@ -246,6 +257,16 @@ class TestFiles:
             read_label_file(tmp_path / "labels", dataset_of(("cat", "dog")), classifier_of(DOGS))
         assert str(error.value).startswith(f"labels='{tmp_path}/labels': ")
         assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        "text", ['{"0": "dog", "1": "cat"}', "label,name\n0,dog\n1,cat\n"], ids=["JSON", "CSV"]
+    )
+    def test_numbers_are_no_places_of_names(self, text: str, tmp_path: Path) -> None:
+        """As `id2label` of Hugging Face, which numbers the classifier's classes and not the folders."""
+        (tmp_path / "labels").write_text(text)
+        classifier = classifier_of(Labels(class_names=("dog", "cat")))
+        with pytest.raises(ValueError, match="lacks 2 of the 2 classes of toy, 'cat', 'dog'"):
+            read_label_file(tmp_path / "labels", dataset_of(("cat", "dog")), classifier)
 
     @pytest.mark.parametrize("name", ["missing", "."])
     def test_what_is_no_file_is_one_line(self, name: str, tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ def model(network: nn.Module) -> Classifier:
             lambda m: attack(m, IMAGES, [0, 1], "fgsm", epsilons=[0.1]),
             r"labels: a list; accepted is a torch.Ten",
         ),
+        (
+            lambda m: attack(m, IMAGES, LABELS.bool(), "fgsm", epsilons=[0.1]),
+            r"labels: torch.bool \[2\]; accepted are integers",
+        ),
         (lambda m: attack(m, IMAGES, LABELS, "fgsm", epsilons=0.1), r"epsilons: a float; accepted is a list"),
         (lambda m: attribute(m, IMAGES.numpy(), LABELS, ["gradient"]), r"images: a ndarray; accepted"),
         (lambda m: attribute(m, IMAGES, [0, 1], ["gradient"]), r"labels: a list; accepted"),
@@ -75,3 +79,10 @@ def test_images_in_float64_are_welcome(model: Classifier) -> None:
     assert torch.equal(
         found.adversarial_images, attack(model, IMAGES, LABELS, "fgsm", epsilons=[0.1]).adversarial_images
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_may_be_integers_of_any_width(model: Classifier, dtype: torch.dtype) -> None:
+    expected = attack(model, IMAGES, LABELS, "pgd", epsilons=[0.1])
+    found = attack(model, IMAGES, LABELS.to(dtype), "pgd", epsilons=[0.1])
+    assert torch.equal(found.adversarial_images, expected.adversarial_images)

@@ -234,6 +234,10 @@ def locked() -> nn.Module:
 
 MISTAKES = {
     "mean alone": ({"mean": MEAN}, r"mean=\(0.485.*and std=None: accepted are both or neither"),
+    "pixels to 255": (
+        {"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)},
+        r"mean=\(123.7, 116.3, 103.5\): accepted are numbers for pixels in \[0, 1\]; divide mean and std by 255",
+    ),
     "std alone": ({"std": STD}, r"mean=None and std=\(0.229.*: accepted are both or neither"),
     "lengths that differ": (
         {"mean": MEAN, "std": (0.5,)},
