@@ -12,7 +12,7 @@ from attrib_core.execution import is_out_of_memory
 from attrib_core.generation.modification import ModificationSettings, Modified, modify
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
-from sweeps.images.inputs import ImageInputs
+from sweeps.images.inputs import NUM_PROBES, ImageInputs
 from sweeps.modify.rows import ModifiedBatch, ModifiedShard, ModifyAxes, image_table, result_table
 from sweeps.plan import Shard
 
@@ -73,8 +73,11 @@ class ModifyJob:
         )
 
     def try_one_step(self) -> None:
-        """Take one step of the first image towards class 0; keeps nothing."""
-        self._modify(0, self._actor.images([0], self._model.device), ModificationSettings(num_steps=1))
+        """Take one step of an image that can be read towards class 0; keeps nothing."""
+        indices = self.inputs.spread(NUM_PROBES)[:1]
+        if indices:
+            images = self._actor.images(indices, self._model.device)
+            self._modify(0, images, ModificationSettings(num_steps=1))
 
     def seconds_per_image(self) -> float:
         """Measure the seconds that an image takes on this device towards one target, from a few steps."""

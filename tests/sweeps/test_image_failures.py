@@ -245,6 +245,14 @@ class TestWhatIsKnownBeforeWorkStarts:
             place(photos, index).write_text("not an image")
         assert list(work_through("attack")[1].failures.by_index) == [0, 1, 2, 3]
 
+    def test_the_step_that_is_tried_before_a_sweep_is_of_an_image_that_can_be_read(
+        self, sweep_of, photos
+    ) -> None:
+        break_off(photos, 0)
+        sweep, _ = sweep_of("modify")
+        assert sweep.check is not None
+        sweep.check()
+
     def test_trainings_and_the_library_take_no_such_images(self, photos) -> None:
         place(photos, BROKEN).write_text("not an image")
         with pytest.raises(ValueError, match=r"image '0/3\.png': no image"):
