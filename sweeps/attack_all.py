@@ -69,6 +69,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     methods = parse_names("methods", options.methods, tuple(METHODS))
     epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
     dataset, model = load_images(options), options.model_choice()
+    data = SweepData(dataset)
     inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
@@ -89,7 +90,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         settings={
             "model": options.model,
             **model.settings(),
-            **SweepData(dataset).settings(RunDirectory(options.output), "attack", KINDS),
+            **data.settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
             "clip": not options.no_clip,
             "seed": options.seed,
@@ -102,7 +103,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,
-        data=SweepData(dataset),
+        data=data,
         bytes_per_cell=_bytes_per_image(inputs, len(epsilons)),
         warm_up=partial(_seconds_per_image, settings, inputs, methods, epsilons),
     )

@@ -53,6 +53,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     methods = parse_names("methods", options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
     dataset, model = load_images(options), options.model_choice()
+    data = SweepData(dataset)
     inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
@@ -74,7 +75,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         settings={
             "model": options.model,
             **model.settings(),
-            **SweepData(dataset).settings(RunDirectory(options.output), "attribute", KINDS),
+            **data.settings(RunDirectory(options.output), "attribute", KINDS),
             **inputs.labelling.settings,
             "seed": options.seed,
             "precision": options.precision,
@@ -86,7 +87,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,
-        data=SweepData(dataset),
+        data=data,
         bytes_per_cell=max(_bytes_per_image(product, inputs) for product in products),
         warm_up=partial(_seconds_per_image, settings, inputs, products),
     )

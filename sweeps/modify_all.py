@@ -45,6 +45,7 @@ class ModifyOptions(ImageOptions):
 def modify_sweep(options: ModifyOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     dataset, model = load_images(options), options.model_choice()
+    data = SweepData(dataset)
     inputs = read_inputs(dataset, model, labels=options.label_choice())
     images = parse_integers("images", options.images, limit=len(dataset))
     targets = parse_integers("targets", options.targets, limit=inputs.num_classes)
@@ -64,7 +65,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         settings={
             "model": options.model,
             **model.settings(),
-            **SweepData(dataset).settings(RunDirectory(options.output), "modify", KINDS),
+            **data.settings(RunDirectory(options.output), "modify", KINDS),
             **inputs.labelling.settings,
             "num_steps": options.num_steps,
             "step_size": options.step_size,
@@ -79,7 +80,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(ModifyJob, settings),
         shared=inputs,
-        data=SweepData(dataset),
+        data=data,
         bytes_per_cell=_bytes_per_image(inputs, options.num_steps, settings.actor.save_images, images),
         check=partial(try_modification, settings, inputs),
         warm_up=partial(_seconds_per_image, settings, inputs, targets),
