@@ -27,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from attrib_core.references import reference_text
+from attrib_core.user_code import take_folder
 from sweeps.store.terminal_text import terminal_text
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -83,6 +85,9 @@ class SweepOptions(BaseModel):
         ge=1,
         description="Images a forward pass, rounded up to a multiple of four; by device and size if not given.",
     )
+    code: Path | None = Field(
+        None, description="Folder of your own modules, which goes to every worker; references name them."
+    )
     seed: int = Field(0, ge=0, description="The sweep's seed, part of the key of every random number.")
     max_attempts: int = Field(3, ge=1, description="Tries of a shard before it is quarantined.")
     shard_timeout: float | None = Field(
@@ -92,8 +97,13 @@ class SweepOptions(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _lists_as_strings(cls, value: Any) -> Any:
-        """Turn YAML's `classes: [0, 291]` into the string `0,291`."""
-        return ",".join(str(element) for element in value) if isinstance(value, list) else value
+        """Turn YAML's `classes: [0, 291]` into `0,291`, and `{use: pgd, num_steps: 40}` into a reference."""
+        elements = value if isinstance(value, list) else [value]
+        if not any(isinstance(element, list | dict) for element in [value, *elements]):
+            return value
+        return ",".join(
+            reference_text(element) if isinstance(element, dict) else str(element) for element in elements
+        )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -132,7 +142,10 @@ def run_command(
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run(parse_options(kind, sys.argv[1:] if arguments is None else arguments))
+        options = parse_options(kind, sys.argv[1:] if arguments is None else arguments)
+        if options.code is not None:
+            take_folder(options.code)
+        return run(options)
     except ValueError as error:
         print(terminal_text(f"error: {error}"), file=sys.stderr)
         return USER_MISTAKE

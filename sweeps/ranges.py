@@ -6,6 +6,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from attrib_core.references import parse_reference
+from attrib_core.user_code import canonical
+
 MOST_VALUES = 10_000_000  # a typo such as 0-99999999999 must not fill the memory
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -62,6 +65,17 @@ def parse_names(field: str, text: str, known: Sequence[str] | None = None) -> tu
             raise ValueError(f"{field}: unknown name {name!r}; accepted: {accepted}")
     _refuse_duplicates(field, names)
     return tuple(names)
+
+
+def parse_references(field: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return references in the order given, in their canonical text; `all` means every known name."""
+    if text == "all":
+        return tuple(known)
+    accepted = f"references separated by commas, such as {', '.join(known)}, or all"
+    elements = _elements(field, text, accepted)
+    references = [str(canonical(parse_reference(field, element))) for element in elements]
+    _refuse_duplicates(field, references)
+    return tuple(references)
 
 
 def format_integers(values: Iterable[int]) -> str:

@@ -27,6 +27,7 @@ from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.shipping import with_code
 from sweeps.store import RunDirectory
 from sweeps.store.image_failures import is_planned, unresolved
 from sweeps.work import Data, Work
@@ -136,7 +137,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
                 work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
             work = Work(recorded, sweep, run)
-        return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory))
+        return _complete(
+            sweep, work, workers, partial(_build_where_seen, check_node, with_code(sweep.factory))
+        )
 
 
 def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, shared: Any) -> Job:

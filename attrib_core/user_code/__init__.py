@@ -1,0 +1,18 @@
+"""Code that users bring: files, a folder, installed packages; it travels to every process that runs it."""
+
+from attrib_core.user_code.snapshots import Code, forget, install, take_folder, taken
+from attrib_core.user_code.targets import Target, canonical, find_target, first_line, is_code, package_version
+
+__all__ = [
+    "Code",
+    "Target",
+    "canonical",
+    "find_target",
+    "first_line",
+    "forget",
+    "install",
+    "is_code",
+    "package_version",
+    "take_folder",
+    "taken",
+]

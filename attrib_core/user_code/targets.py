@@ -1,0 +1,210 @@
+"""From a reference of a user's own code to the object that it names, and which code that is."""
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from modulefinder import ModuleFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from attrib_core.references import Reference, unknown
+from attrib_core.user_code.snapshots import (
+    Code,
+    digest_of,
+    extracted,
+    take_file,
+    taken_file,
+    taken_folder,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a reference names; `definition` says which code it is, in words that change with it."""
+
+    value: Any
+    definition: str
+
+
+def is_code(reference: Reference) -> bool:
+    """Return True for `FILE.py…`, `package.module:NAME`, and `module:NAME` of a module that can be found.
+
+    Look up families such as `timm` first: their libraries are modules too.
+    """
+    name = reference.name
+    if name.endswith(".py"):
+        return True
+    if not reference.rest or not all(word.isidentifier() for word in name.split(".")):
+        return False
+    folder = taken_folder()
+    return (
+        "." in name or (folder is not None and folder.path_of_module(name) is not None) or is_installed(name)
+    )
+
+
+def find_target(field: str, reference: Reference) -> Target:
+    """Import what a reference names. Raises ValueError that names the field, the reference and what is wrong."""
+    where = f"{field}={str(reference)!r}"
+    if len(reference.rest) != 1:
+        raise ValueError(f"{where}: accepted is {reference.name}:NAME, with a NAME in it")
+    name, folder = reference.name, taken_folder()
+    path = None
+    if folder is not None:
+        path = folder.path_of(name) if name.endswith(".py") else folder.path_of_module(name)
+    if folder is not None and path is not None:
+        module, definition = _folder_module(where, folder, path)
+    elif name.endswith(".py"):
+        module, definition = _file_module(where, _code_of_file(where, name))
+    else:
+        module, definition = _installed_module(where, name), package_version(name)
+    return Target(_attribute(where, module, reference), definition)
+
+
+def is_installed(module: str) -> bool:
+    """Return True if a module can be found; it is not imported, its parents are."""
+    return _spec(module) is not None
+
+
+def package_version(module: str) -> str:
+    """Return name and version of the package that a module is of, and the digest of the module's own file."""
+    packages = packages_distributions().get(module.partition(".")[0], ())
+    words = []
+    for package in packages[:1]:
+        try:
+            words.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is not None:
+        words.append(f"SHA-256 {digest_of({module: Path(file).read_bytes()})[:16]}")
+    return ", ".join(words) or module
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its message, shortened."""
+    message = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def failed_line(error: BaseException, file: str) -> int | None:
+    """Return the last line of a file of that name through which an error went."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    line, traceback = None, error.__traceback__
+    while traceback is not None:
+        if Path(traceback.tb_frame.f_code.co_filename).name == file:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def canonical(reference: Reference) -> Reference:
+    """Return the reference as rows and other processes know it: a file by its name, without the path to it.
+
+    A file of the folder keeps its path there.
+    """
+    name, folder = reference.name, taken_folder()
+    if not name.endswith(".py"):
+        return reference
+    inside = None if folder is None else folder.path_of(name)
+    return Reference((inside or Path(name).name, *reference.rest), reference.settings)
+
+
+def _code_of_file(where: str, name: str) -> Code:
+    path = Path(name).expanduser()
+    known = taken_file(path.name)
+    if known is not None and name == path.name:  # a worker's own folder may hold another file of that name
+        return known
+    if path.is_file():
+        return take_file(path)
+    if known is not None:
+        return known
+    near = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    raise ValueError(f"{where}: {unknown('file', path.name, near)}")
+
+
+def _file_module(where: str, code: Code) -> tuple[ModuleType, str]:
+    """Return the module of a single file under a name of its own, imported once in this process."""
+    name = f"attrib_user_{Path(code.name).stem}_{code.digest[:16]}"
+    definition = f"SHA-256 {code.digest[:16]}"
+    if name in sys.modules:
+        return sys.modules[name], definition
+    spec = importlib.util.spec_from_file_location(name, extracted(code) / code.name)
+    assert spec is not None, code.name
+    assert spec.loader is not None, code.name
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _failure(where, code.name, error) from error
+    return module, definition
+
+
+def _folder_module(where: str, code: Code, path: str) -> tuple[ModuleType, str]:
+    """Return a module of the folder under its plain name, by which the folder's others import it."""
+    folder = extracted(code)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise _failure(where, path, error) from error
+    file = str(getattr(module, "__file__", None))
+    if not file.startswith(str(folder)):
+        raise ValueError(
+            f"{where}: the name {name} is already that of {file}; accepted is a file with a name of its own"
+        )
+    return module, f"SHA-256 {digest_of(_needed(code, path))[:16]}"
+
+
+def _needed(code: Code, path: str) -> dict[str, bytes]:
+    """Return the folder's files that a module can import, and all that are no Python: any may read those."""
+    folder = str(extracted(code))
+    finder = ModuleFinder(path=[folder])
+    finder.run_script(str(Path(folder) / path))
+    named = [getattr(each, "__file__", None) for each in finder.modules.values()]
+    files = [Path(name) for name in named if name is not None]
+    used = {file.relative_to(folder).as_posix() for file in files if file.is_relative_to(folder)}
+    return {name: data for name, data in code.files.items() if name in used or not name.endswith(".py")}
+
+
+def _installed_module(where: str, name: str) -> ModuleType:
+    if not is_installed(name):
+        raise ValueError(
+            f"{where}: no module {name!r} is installed; accepted are modules of installed packages and of the "
+            "folder --code, and FILE.py"
+        )
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise _failure(where, name, error) from error
+
+
+def _failure(where: str, file: str, error: BaseException) -> ValueError:
+    line = failed_line(error, Path(file).name)
+    place = f"{file}, line {line}," if line else file
+    return ValueError(f"{where}: {place} cannot be imported: {first_line(error)}")
+
+
+def _attribute(where: str, module: ModuleType, reference: Reference) -> Any:
+    found: Any = module
+    for word in reference.rest[0].split("."):
+        if not hasattr(found, word):
+            public = [each for each in vars(found) if not each.startswith("_")]
+            raise ValueError(f"{where}: {reference.name} has {unknown('name', word, public)}")
+        found = getattr(found, word)
+    return found
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):
+        return None
