@@ -17,6 +17,7 @@ from attrib_core.generation import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe_files import recipe_digest, settings_digest
 from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
+from attrib_core.user_code import taken
 from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, output_field, run_command
 from sweeps.generate.job import GenerateSettings, Weights, build_generator, read_weights, try_recipes
@@ -97,6 +98,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     )
     search = Search(
         settings=settings,
+        codes=taken(),
         configurations=configurations,
         chunks=chunks,
         objective=next(iter(weights.judges)),
