@@ -15,10 +15,6 @@ def _no_settings(_settings: AttributionSettings) -> str:
     return ""
 
 
-def _no_notes(_model: PreparedModel) -> tuple[str, ...]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Method:
     """A way to attribute: its values `[B, C, H, W]`, and whose gradient at the image they need, if any.
@@ -26,8 +22,8 @@ class Method:
     `describe` returns in words which settings, besides the seed, shape the values, or which code of others
     computes them; it is empty if neither does. Values that are not `is_signed` show how much a pixel matters, and
     not in which direction. `settings` are the fields of `AttributionSettings` that a reference may give, `changes`
-    those that this one gives. `check` returns notes for the user about a model that it shall explain; it raises
-    ValueError for one that it cannot explain.
+    those that this one gives. `check`, if there is one, looks at a model before work starts and returns notes for
+    the user; it raises ValueError for a model that the method cannot explain.
     """
 
     values: Callable[[Subject], Tensor]
@@ -37,7 +33,7 @@ class Method:
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised
     targets: tuple[Target, ...] = TARGETS
-    check: Callable[[PreparedModel], tuple[str, ...]] = _no_notes
+    check: Callable[[PreparedModel], tuple[str, ...]] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -144,7 +144,7 @@ class _Captum:
             return []
         return [
             f"{self.reference}: on an image of grey the values add up to {values.sum():.3g}, the logit changes "
-            f"by {change:.3g}: the network has activations that DeepLift has no rule for"
+            f"by {change:.3g}: DeepLift promises that these agree, and here captum's rules do not keep it"
         ]
 
     def _of_batch(self, network: PaddedNetwork, part: Subject) -> Tensor:
