@@ -186,12 +186,10 @@ def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int
 
 def _notes(settings: SegmentJobSettings, inputs: TrainingInputs) -> tuple[str, ...]:
     """Return what users should know of the methods on the networks, before these are trained."""
-    trials = {trial.model: trial for trial in inputs.trials.values()}
     methods = settings.follow.methods_by_state
-    notes = [
-        notes_on_methods(methods, partial(_tried_model, settings, inputs, trial)) for trial in trials.values()
-    ]
-    return tuple(dict.fromkeys(itertools.chain(*notes)))
+    by_model = {trial.model: trial for trial in inputs.trials.values()}
+    models = [partial(_tried_model, settings, inputs, trial) for trial in by_model.values()]
+    return tuple(dict.fromkeys(note for model in models for note in notes_on_methods(methods, model)))
 
 
 def _tried_model(settings: SegmentJobSettings, inputs: TrainingInputs, trial: Trial) -> PreparedModel:
