@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from attrib_core.attribution.adapters import captum_calls as calls
 from attrib_core.attribution.adapters.captum_calls import Asked
-from attrib_core.attribution.adapters.foreign import PaddedNetwork, is_ours, run_foreign
+from attrib_core.attribution.adapters.foreign import PaddedNetwork, run_foreign
 from attrib_core.attribution.adapters.layers import LAYER, chosen_layer
 from attrib_core.attribution.adapters.rewired import rewired
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.settings import TARGETS
 from attrib_core.attribution.subject import Subject
+from attrib_core.execution import is_device_failure
 from attrib_core.prepared import PreparedModel, joined
 from attrib_core.references import Reference, typed_settings, unknown
 from attrib_core.user_code import first_line
@@ -172,7 +173,7 @@ class _Captum:
                 warnings.simplefilter("ignore")  # captum explains its hooks, each time
                 values: Tensor = self.entry.call(asked, **self.settings)
         except Exception as error:  # a user's network may raise anything under hooks
-            if is_ours(error):
+            if is_device_failure(error):
                 raise
             raise ValueError(
                 f"{self.where}: it fails on {model.classifier.name}: {first_line(error)}"

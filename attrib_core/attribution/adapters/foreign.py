@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from attrib_core.attribution.subject import Subject
-from attrib_core.execution import is_device_failure, is_out_of_memory
 from attrib_core.prepared import PreparedModel, joined, loss_of
 from attrib_core.seeding import forked_generators
 
@@ -52,8 +51,3 @@ def run_foreign(
         return values
 
     return joined(subject.model.in_passes(len(subject.images), run))
-
-
-def is_ours(error: Exception) -> bool:
-    """Return True for a failure that the engine handles itself: memory that runs out, a device that is lost."""
-    return is_out_of_memory(error) or is_device_failure(error)

@@ -1,22 +1,17 @@
 """A user's own function as an attribution method: `FILE.py:FUNCTION` or `package.module:FUNCTION`."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from attrib_core.attribution.adapters.foreign import PaddedNetwork, is_ours, run_foreign
+from attrib_core.attribution.adapters.foreign import PaddedNetwork, run_foreign
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.subject import Subject
 from attrib_core.references import Reference, typed_settings
-from attrib_core.user_code import find_target, first_line
-from attrib_core.user_code.targets import failed_line
+from attrib_core.user_code import canonical, find_target
+from attrib_core.user_code.functions import UserFunction
 
 CONTRACT = "attribute(model, images, targets, **settings)"
-Function = Callable[..., Any]
+NUM_GIVEN = 3  # model, images, targets
 
 
 def user_method(field: str, reference: Reference) -> Method:
@@ -28,49 +23,42 @@ def user_method(field: str, reference: Reference) -> Method:
     attribute `is_signed = False`. Raises ValueError for what is no such function.
     """
     found = find_target(field, reference)
-    function = found.value
-    _check_function(f"{field}={str(reference)!r}", function)
-    settings = typed_settings(field, reference, function, given=_first_three(function))
+    function = UserFunction(found.value, f"{field}={str(reference)!r}", CONTRACT)
+    _check(function)
+    given = [each.name for each in function.positional()[:NUM_GIVEN]]
+    settings = typed_settings(field, reference, found.value, given)
 
-    def values(subject: Subject) -> Tensor:
-        return run_foreign(
-            subject,
-            str(reference),
-            lambda network, part: _called(reference, function, settings, network, part),
-        )
+    def compute(network: PaddedNetwork, part: Subject) -> Tensor:
+        values = function(network, part.images.clone(), part.classes.clone(), **settings)
+        return _checked(function, values, part.images)
 
     return Method(
-        values,
+        lambda subject: run_foreign(subject, str(canonical(reference)), compute),
         describe=lambda _settings: found.definition,
-        is_signed=bool(getattr(function, "is_signed", True)),
+        is_signed=bool(getattr(found.value, "is_signed", True)),
         targets=("predicted", "label"),
     )
 
 
-def _called(
-    reference: Reference,
-    function: Function,
-    settings: Mapping[str, Any],
-    network: PaddedNetwork,
-    part: Subject,
-) -> Tensor:
-    """Return the function's values `[N, C, H, W]`. Raises ValueError with the user's file and line."""
-    try:
-        values = function(network, part.images.clone(), part.classes.clone(), **settings)
-    except Exception as error:  # a user's function may raise anything
-        if is_ours(error):
-            raise
-        line = failed_line(error, _file(reference, function))
+def _check(function: UserFunction) -> None:
+    value = function.value
+    if not callable(value) or isinstance(value, type):
         raise ValueError(
-            f"{_place(reference, function, line)} fails: {first_line(error)}; accepted is {CONTRACT}"
-        ) from error
-    if wrong := _wrong(values, part.images):
-        raise ValueError(
-            f"{_place(reference, function, None)} returns {wrong}; accepted are finite values "
-            f"{list(part.images.shape)}, as the images have, or of one channel"
+            f"{function.where}: it is a {type(value).__name__}; accepted is a function {CONTRACT}"
         )
-    checked: Tensor = values.detach().to(part.images)
-    return checked.expand_as(part.images)
+    if len(function.positional()) < NUM_GIVEN and not function.takes_any_number:
+        raise ValueError(f"{function.where}: it takes {function.signature()}; accepted is {CONTRACT}")
+
+
+def _checked(function: UserFunction, values: object, images: Tensor) -> Tensor:
+    """Return a function's values as `[N, C, H, W]`. Raises ValueError with the user's file and line."""
+    if wrong := _wrong(values, images):
+        raise ValueError(
+            f"{function.place()} returns {wrong}; accepted are finite values {list(images.shape)}, as the images "
+            "have, or of one channel"
+        )
+    assert isinstance(values, Tensor)
+    return values.detach().to(images).expand_as(images)
 
 
 def _wrong(values: object, images: Tensor) -> str | None:
@@ -83,43 +71,3 @@ def _wrong(values: object, images: Tensor) -> str | None:
     if values.is_complex() or not bool(values.isfinite().all()):
         return "NaN, infinite or complex values"
     return None
-
-
-def _check_function(where: str, function: object) -> None:
-    if not callable(function) or isinstance(function, type):
-        raise ValueError(f"{where}: it is a {type(function).__name__}; accepted is a function {CONTRACT}")
-    if len(_first_three(function)) < 3 and not _takes_any_number(function):
-        raise ValueError(f"{where}: it takes {_signature(function)}; accepted is {CONTRACT}")
-
-
-def _parameters(function: Function) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # hidden, as in code that is compiled
-        return [inspect.Parameter("any", inspect.Parameter.VAR_POSITIONAL)]
-
-
-def _first_three(function: Function) -> tuple[str, ...]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(each.name for each in _parameters(function) if each.kind in kinds)[:3]
-
-
-def _takes_any_number(function: Function) -> bool:
-    return any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in _parameters(function))
-
-
-def _signature(function: Function) -> str:
-    return f"({', '.join(str(each) for each in _parameters(function))})"
-
-
-def _file(reference: Reference, function: Function) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return Path(code.co_filename).name if code is not None else Path(reference.name).name
-
-
-def _place(reference: Reference, function: Function, line: int | None) -> str:
-    """Return the words for the method and the line of the user's file: the one that failed, or its first one."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    number = line or getattr(code, "co_firstlineno", None)
-    at = "" if number is None else f", line {number},"
-    return f"methods={str(reference)!r}: {_file(reference, function)}{at}"
