@@ -12,19 +12,27 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
-from attrib_core.attribution import METHODS, Target
+from attrib_core.attribution import METHODS, Target, check_target
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
+from attrib_core.prepared import PreparedModel, prepare
 from attrib_core.training import SUMMED_METHODS, Loss, Optimizer, Schedule, TrainingSettings
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
-from sweeps.attribute.options import AttributionOptions
-from sweeps.attribute.training.grid import TrainingData, TrainingInputs, grid
+from sweeps.attribute.options import (
+    REFERENCES,
+    AttributionOptions,
+    check_methods,
+    definitions_of_methods,
+    notes_on_methods,
+    parse_methods,
+)
+from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
 from sweeps.attribute.training.panel import FollowSettings, follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
@@ -64,7 +72,8 @@ class AttributeTrainingOptions(AttributionOptions):
     horizontal_flip: bool = Field(False, description="Mirror half of the images, each time.")
     max_shift: int = Field(0, description="Shift images by up to so many pixels, each time.")
     methods: str = Field(
-        "gradient_x_input", description=f"Of {', '.join((*METHODS, *SUMMED_METHODS))}, or `all`."
+        "gradient_x_input",
+        description=f"Of {', '.join((*METHODS, *SUMMED_METHODS))}, or `all`; {REFERENCES}.",
     )
     target: Target = Field("predicted", description="Logit of the predicted class or the label, or the loss.")
     panel: str = Field("0-15", description="Images that are followed, by index.")
@@ -79,7 +88,10 @@ class AttributeTrainingOptions(AttributionOptions):
 
 def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     """Resolve the options against models and data. Raises ValueError for whatever cannot work."""
-    methods = parse_names("methods", options.methods, (*METHODS, *SUMMED_METHODS))
+    methods = parse_methods(options.methods, (*METHODS, *SUMMED_METHODS))
+    by_state = tuple(method for method in methods if method not in SUMMED_METHODS)
+    for method in by_state:
+        check_target(method, options.target)
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
     panel = parse_integers("panel", options.panel, limit=smallest)
@@ -95,7 +107,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         # Small networks gain next to nothing from a second thread, and another training would like the core.
         threads=options.threads_per_worker or 1,
     )
-    settings.follow.attribution.window(*inputs.image_shape()[1:])
+    check_methods(by_state, settings.follow.attribution, inputs.image_shape())
     bytes_per_segment = _bytes_per_segment(options, inputs, len(methods), len(panel))
     refuse_other_tapes(RunDirectory(options.output), inputs)
     return Sweep(
@@ -118,6 +130,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
+        notes=_notes(settings, inputs),
         bytes_per_cell=bytes_per_segment,
         warm_up=partial(_seconds_per_segment, settings, inputs, panel),
         prepare=partial(record_tapes, settings, inputs),
@@ -171,6 +184,21 @@ def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int
     )
 
 
+def _notes(settings: SegmentJobSettings, inputs: TrainingInputs) -> tuple[str, ...]:
+    """Return what users should know of the methods on the networks, before these are trained."""
+    methods = settings.follow.methods_by_state
+    by_model = {trial.model: trial for trial in inputs.trials.values()}
+    models = [partial(_tried_model, settings, inputs, trial) for trial in by_model.values()]
+    return tuple(dict.fromkeys(note for model in models for note in notes_on_methods(methods, model)))
+
+
+def _tried_model(settings: SegmentJobSettings, inputs: TrainingInputs, trial: Trial) -> PreparedModel:
+    """Return an untrained network on this machine's CPU, for methods that look at it before work starts."""
+    job = SegmentJob(replace(settings, device="cpu"), inputs)
+    trainer = inputs.trainer(trial, job.training_execution)
+    return prepare(job.live_classifier(trial, trainer), device="cpu", batch_size=2)
+
+
 def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: FollowSettings) -> dict[str, str]:
     trials = {
         f"trial {name}": fingerprint(
@@ -182,9 +210,9 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
         )
         for name, trial in inputs.trials.items()
     }
-    described = {name: METHODS[name].describe(settings.attribution) for name in methods if name in METHODS}
+    by_state = [name for name in methods if name not in SUMMED_METHODS]
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
-    return trials | panels | {f"method {name}": text for name, text in described.items() if text}
+    return trials | panels | definitions_of_methods(by_state, settings.attribution)
 
 
 def _bytes_per_segment(

@@ -25,6 +25,7 @@ from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from sweeps.columns import Columns
 from sweeps.commit import commit_shard
+from sweeps.generate.recipe_sources import RecipeSource, built
 from sweeps.generate.rows import (
     Frame,
     GenerateAxes,
@@ -49,7 +50,7 @@ class GenerateSettings:
     """What an actor needs to know; the weights come apart from it, through the object store."""
 
     output: str
-    recipes: Mapping[str, Recipe]
+    recipes: Mapping[str, RecipeSource]
     image_size: int
     input_scaling: InputScaling
     num_steps: int | None
@@ -137,6 +138,7 @@ class GenerateJob:
 
     def __init__(self, settings: GenerateSettings, weights: Weights) -> None:
         self.settings = settings
+        self._recipes = {name: built(source) for name, source in settings.recipes.items()}
         classifier = build_classifier(weights.model).with_input_scaling(settings.input_scaling)
         self._model = self._prepare(classifier, settings.image_size)
         # The steps run on a faster equal of the classifier; what is stored of the finished image does not.
@@ -179,18 +181,18 @@ class GenerateJob:
 
     def recipe(self, name: str) -> Recipe:
         """Return the named recipe with the number of steps that the sweep wants."""
-        recipe, num_steps = self.settings.recipes[name], self.settings.num_steps
+        recipe, num_steps = self._recipes[name], self.settings.num_steps
         return recipe if num_steps is None else recipe.with_num_steps(num_steps)
 
     def try_recipe(self, recipe_name: str) -> None:
         """Take one step of each stage for one image and show it to the judges; keeps nothing."""
-        recipe = self.settings.recipes[recipe_name]
+        recipe = self._recipes[recipe_name]
         short = replace(recipe, stages=tuple(replace(stage, num_steps=1) for stage in recipe.stages))
         self._judged_batch(short, [Cell(class_index=0, seed=0)])
 
     def seconds_per_cell(self, recipe_name: str) -> float:
         """Measure the seconds that an image takes on this device, from a few steps."""
-        recipe, size = self.settings.recipes[recipe_name], self._generator.batch_size
+        recipe, size = self._recipes[recipe_name], self._generator.batch_size
         # Two steps a stage: a recipe may work at other resolutions in each.
         short = recipe.with_num_steps(2 * len(recipe.stages))
         start = time.perf_counter()
