@@ -18,7 +18,7 @@ from torch import nn
 from attrib_core.attacks.batch import NORMS
 from attrib_core.attacks.foreign import Foreign, Request
 from attrib_core.references import Reference, typed_settings
-from attrib_core.user_code import find_target
+from attrib_core.user_code import canonical, find_target
 
 FORM = "attack(model, inputs, labels, *, epsilon, targets=None, **settings)"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -44,9 +44,10 @@ def find(field: str, reference: Reference) -> Foreign:
     if norm not in NORMS:
         raise ValueError(f"{where}: its norm is {norm!r}; accepted are {', '.join(NORMS)}")
     settings = typed_settings(field, reference, function, [*positional, "epsilon", "targets"])
-    file, line = _source(function, reference)
+    known = canonical(reference)
+    file, line = _source(function, known)
     return Foreign(
-        reference=str(reference),
+        reference=str(known),
         run=partial(_run, function, settings),
         definition=target.definition,
         where=f"{file}, line {line}" if line else file,
