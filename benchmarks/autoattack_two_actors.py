@@ -1,8 +1,8 @@
 """How much faster is AutoAttack through two actors than in a bare loop on one core?
 
 torchattacks' `AutoAttack` in the max norm at one ε on the first images of Fashion-MNIST. Both sides use one
-thread a process and the same batches. The bare loop runs in a process of its own, before Ray starts. Both have attacked a few
-images before their time is taken, so that start-up is in neither.
+thread a process and the same batches. The bare loop runs in a process of its own, before Ray starts. Both have
+attacked a few images before their time is taken, so that start-up is in neither.
 """
 
 import argparse

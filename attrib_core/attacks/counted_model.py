@@ -9,8 +9,10 @@ from attrib_core.prepared import PreparedModel, joined
 class CountedModel(nn.Module):
     """Maps any number of images `[N, C, H, W]` in [0, 1] to logits `[N, K]`, in eval mode, with frozen weights.
 
-    The network sees batches of the prepared shape. `num_forwards` and `num_backwards` are the images that passed
-    through it, padding apart: divided by those of a batch they are passes of an image.
+    The network sees at most as many images at once as are prepared for, and fewer as they are, not filled up: as
+    in a call without us, to the last bit, and as fast for an attack that takes image after image. `num_forwards`
+    and `num_backwards` are the images that passed through it: divided by those of a batch they are passes of an
+    image.
     """
 
     def __init__(self, model: PreparedModel) -> None:
@@ -21,7 +23,12 @@ class CountedModel(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits; gradients flow through."""
+        """Return the logits; gradients flow through. ValueError for what are no such images."""
+        channels = self.classifier.channels
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise ValueError(
+                f"images {list(images.shape)}: {self.classifier.name} takes [B, {channels}, H, W]"
+            )
         if not len(images):
             return images.new_zeros(0, self.classifier.num_classes)
         return joined(
@@ -32,7 +39,8 @@ class CountedModel(nn.Module):
         # A slice is a node of its own in the graph: its hook runs once in each backward pass.
         if images.requires_grad:
             images.register_hook(self._counted)  # type: ignore[no-untyped-call]
-        logits = self.prepared(images)
+        model = self.prepared
+        logits = PreparedModel(model.classifier, model.execution, len(images))(images)
         self.num_forwards += len(images)
         return logits
 

@@ -3,7 +3,8 @@
 Such an attack may draw from the global generators of random numbers, and what it makes of an image may depend on
 the images beside it. So it runs in a fork of the generators, seeded from the sweep's seed, its reference and the
 key of the batch's first image, and batches are fixed parts of a shard. Where an image of a batch has to be left
-out, the others may get other random numbers, always the same ones. The attack sees one ε at a time, so that the
+out, the others may get other random numbers, always the same ones. Its passes are not filled up to the prepared
+batch (`counted_model`). The attack sees one ε at a time, so that the
 images of an ε do not depend on which others were asked for. At ε = 0 the image is the clean one; nothing is run.
 """
 

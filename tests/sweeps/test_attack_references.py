@@ -146,7 +146,7 @@ def test_l2_attacks_take_larger_epsilons_and_others_do_not(sweep_of) -> None:
 REFUSED = {
     "method": (["--methods", "fgsm,pgd_l2", "--epsilons", "0.5,3"], r"epsilons: 3; .* \[0, 1\], .* for fgsm"),
     "norm": (["--methods", "fgm_l2", "--epsilons", "29"], r"epsilons: 29; .* \[0, 28\], in the l2 norm of fgm"),
-    "setting": (["--methods", "pgd:steps=4"], r"methods='pgd:steps=4': no setting 'steps'; near matches are num"),
+    "setting": (["--methods", "pgd:steps=4"], r"'pgd:steps=4': no setting 'steps'; near matches are step_size"),
     "twice": (["--methods", "pgd:num_steps=4,pgd:num_steps=4"], r"'pgd:num_steps=4' is listed twice"),
     "family": (["--methods", "foolbx:LinfPGD"], r"unknown name 'foolbx:LinfPGD'; accepted: names"),
     "attack": (["--methods", "foolbox:LinfPG"], r"no attack of foolbox 'LinfPG'; near matches are LinfPGD"),

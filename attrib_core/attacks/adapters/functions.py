@@ -43,18 +43,19 @@ def find(field: str, reference: Reference) -> Foreign:
     norm = getattr(function, "norm", "linf")
     if norm not in NORMS:
         raise ValueError(f"{where}: its norm is {norm!r}; accepted are {', '.join(NORMS)}")
+    takes_targets = takes_any or "targets" in parameters
     settings = typed_settings(field, reference, function, [*positional, "epsilon", "targets"])
     known = canonical(reference)
     file, line = _source(function, known)
     return Foreign(
         reference=str(known),
-        run=partial(_run, function, settings),
+        run=partial(_run, function, settings, takes_targets),
         definition=target.definition,
         where=f"{file}, line {line}" if line else file,
         file=file,
         norm=norm,
         seeks_minimum=minimum,
-        takes_targets=takes_any or "targets" in parameters,
+        takes_targets=takes_targets,
     )
 
 
@@ -78,11 +79,15 @@ def _source(function: Any, reference: Reference) -> tuple[str, int | None]:
 
 
 def _run(
-    function: Callable[..., object], settings: dict[str, Any], network: nn.Module, request: Request
+    function: Callable[..., object],
+    settings: dict[str, Any],
+    takes_targets: bool,
+    network: nn.Module,
+    request: Request,
 ) -> object:
     given: dict[str, Any] = dict(settings)
     if request.epsilon is not None:
         given["epsilon"] = request.epsilon
-    if request.targets is not None:
+    if takes_targets:
         given["targets"] = request.targets
     return function(network, request.images, request.labels, **given)

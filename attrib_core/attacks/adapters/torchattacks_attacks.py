@@ -9,12 +9,14 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attrib_core.attacks.adapters import choose, import_library, library_version
 from attrib_core.attacks.batch import Norm
 from attrib_core.attacks.counted_model import CountedModel
 from attrib_core.attacks.foreign import Foreign, Request
+from attrib_core.attacks.global_randomness import seeded_globally
 from attrib_core.references import Reference, typed_settings
 
 INSTALL = "pip install attrib-sweeps[torchattacks]"
@@ -57,7 +59,8 @@ def _attacks(library: ModuleType) -> dict[str, Any]:
 def _tried(field: str, reference: Reference, kind: Any, settings: dict[str, Any]) -> Any:
     """Make the attack on a network that is none, which shows what it takes. ValueError for a wrong setting."""
     try:
-        return kind(nn.Linear(1, 1), **settings)
+        with seeded_globally(0, torch.device("cpu")):  # initial weights are drawn
+            return kind(nn.Linear(1, 1), **settings)
     except Exception as error:
         raise ValueError(f"{field}={str(reference)!r}: {error}") from error
 

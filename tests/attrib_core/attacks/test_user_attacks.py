@@ -16,6 +16,7 @@ from attrib_core.attacks import (
     attack_batch,
     method_named,
 )
+from attrib_core.attacks.counted_model import CountedModel
 from attrib_core.classifiers import Classifier
 from attrib_core.prepared import PreparedModel, prepare
 
@@ -128,6 +129,24 @@ def curious(model, inputs, labels, *, epsilon, targets=None):
     found = run(f"{write(source)}:curious")
     assert torch.allclose(found.num_forwards, torch.tensor(5 + 1 / NUM_IMAGES, dtype=torch.float64))
     assert (found.num_backwards == 5).all()
+
+
+def test_passes_are_not_filled_up(batch) -> None:
+    """An attack that takes image after image would be as many times slower, and its images would differ."""
+    seen: list[int] = []
+
+    class Seeing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return images.flatten(1)[:, :3]
+
+    classifier = Classifier.wrap(Seeing(), image_size=3, channels=1)
+    network = CountedModel(prepare(classifier, device="cpu", batch_size=16))
+    seen.clear()
+    for count in (1, 2, 6, 20):
+        network(batch.images[:1].expand(count, -1, -1, -1))
+    assert seen == [1, 2, 6, 16, 4]
+    assert network.num_forwards == 29
 
 
 NOISE = """
