@@ -170,3 +170,13 @@ def test_committed_rows_and_images_are_found_again(mine, sweep_of, tmp_path) -> 
     stored = set(pq.read_table(file)["key"].to_pylist())
     assert {key for key in rows["image_key"].to_pylist() if key} <= stored
     assert json.loads(json.dumps(sweep.definitions)) == sweep.definitions
+
+
+def test_a_plan_has_the_time_of_each_method(sweep_of) -> None:
+    methods = "foolbox:LinfPGD:steps=1,foolbox:LinfDeepFoolAttack:steps=1,minimum_fgsm,pgd_l2:num_steps=1"
+    with pytest.raises(ValueError, match="for foolbox:LinfPGD:steps=1"):
+        sweep_of("--methods", methods, "--epsilons", "0,2")
+    without_max_norm = methods.partition(",")[2]
+    seconds = sweep_of("--methods", without_max_norm, "--epsilons", "0,2").warm_up()
+    assert list(seconds) == without_max_norm.split(",")
+    assert min(seconds.values()) > 0
