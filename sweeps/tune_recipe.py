@@ -106,7 +106,6 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         kinds=KINDS,
         requested=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
         settings={
-            "model": options.model,
             **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
@@ -119,7 +118,8 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
             "base": asdict(base),
             "parameters": list(parameters),
         },
-        definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        definitions=weights.model_definitions
+        | {f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes},
         shard_size=1,  # cells of the plan are chunks
