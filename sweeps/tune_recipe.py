@@ -234,7 +234,7 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
     print(table(ranked, search))
     file = write_best(run, ranked[0], search)
     print(f"Written to {file}; generate with it:")
-    repeated = ("model", "weights", "mean", "std", "channels", "class_names", "image_size")
+    repeated = ("model", "code", "weights", "mean", "std", "channels", "class_names", "image_size")
     print(f"  {usage(file, options.model_dump(include=set(repeated)))}")
 
 

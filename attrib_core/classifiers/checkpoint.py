@@ -31,7 +31,9 @@ class Checkpoint:
     state: dict[str, NDArray[np.generic]]
     digest: str  # SHA-256 of the state, the same whatever file it was read from
     notes: tuple[str, ...] = ()  # lines for the user to read before any work starts
-    definition: str | None = None  # which code and configuration build the network, where they are a user's choice
+    definition: str | None = (
+        None  # which code and configuration build the network, where they are a user's choice
+    )
     files: Files = field(default_factory=dict)  # from which the network is built, beside code
 
 

@@ -1,7 +1,7 @@
 """Exported programs, `FILE.pt2`: a network without its Python code, as `torch.export.save` writes it.
 
-Reading one can run code: torch falls back to pickle for parts of it. So it is read only where the user names it as a
-model, as a file of code, and never as weights.
+Reading one can run code: torch falls back to pickle for parts of it. So it is read only where the user names it
+as a model, as a file of code, and never as weights.
 """
 
 import hashlib
@@ -134,12 +134,14 @@ class ExportedProgram(Architecture):
                 program = torch.export.load(io.BytesIO(self._content))
         except Exception as error:  # torch raises many kinds for what is not one
             raise ValueError(
-                f"{self._where}: no exported program ({first_line(error)}); accepted is what torch.export.save writes"
+                f"{self._where}: no exported program ({first_line(error)}); accepted is what torch.export.save "
+                "writes"
             ) from error
         shape = _image_shape(program)
         if shape is None:
             raise ValueError(
-                f"{self._where}: it does not take one batch of square images; accepted is a program of [B, C, H, W]"
+                f"{self._where}: it does not take one batch of square images; accepted is a program of "
+                "[B, C, H, W]"
             )
         return checked_module(self._where, ExportedNetwork(program.module(check_guards=False))), shape
 
@@ -147,7 +149,11 @@ class ExportedProgram(Architecture):
 def _image_shape(program: Any) -> tuple[int, ...] | None:
     """Return the shape of the program's only input, None if it is none of square images."""
     names = program.graph_signature.user_inputs
-    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    values = [
+        node.meta.get("val")
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in names
+    ]
     if len(values) != 1 or not isinstance(values[0], Tensor) or values[0].ndim != 4:
         return None
     shape = tuple(int(side) if isinstance(side, int) else side.node.hint or 1 for side in values[0].shape)

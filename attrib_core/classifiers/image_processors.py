@@ -1,8 +1,8 @@
 """What an image processor of transformers does to a photograph, as our `Preprocessing`.
 
-Processors have fields such as `size`, `crop_pct` and `resample`, but each class means its own thing by them. So the
-likely meanings are tried: the processor and our `View` are shown two pictures, and the meaning that gives the same
-numbers is taken. A processor that does something else is refused.
+Processors have fields such as `size`, `crop_pct` and `resample`, but each class means its own thing by them. So
+the likely meanings are tried: the processor and our `View` are shown two pictures, and the meaning that gives the
+same numbers is taken. A processor that does something else is refused.
 
 A processor resizes either with PIL, as we do, or with torchvision's antialiased resize of 8-bit tensors, whose
 rounding differs by one of 255 levels in about a thousandth of the pixels. The one with PIL is asked, where there
@@ -35,19 +35,23 @@ def preprocessing_of(folder: Path, channels: int) -> Preprocessing:
 
     Raises ValueError for one whose images are not square, and for one that does something else.
     """
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+    processor = transformers.AutoImageProcessor.from_pretrained(
+        folder, backend="pil", trust_remote_code=False
+    )
     pictures = [_picture(size, channels) for size in SIZES]
     expected = [_processed(processor, picture) for picture in pictures]
     side = expected[0].shape[-1]
     if any(each.shape != (channels, side, side) for each in expected):
         shapes = " and ".join(str(list(each.shape)) for each in expected)
         raise ValueError(
-            f"{type(processor).__name__} gives images of {shapes}; accepted are square ones of {channels} channels, "
-            "all of one size"
+            f"{type(processor).__name__} gives images of {shapes}; accepted are square ones of {channels} "
+            "channels, all of one size"
         )
     scaled = _scaling(processor, channels, side)
     for candidate in _candidates(processor, scaled):
-        if all(map(_agree, expected, [_ours(candidate, each) for each in pictures], [candidate] * len(pictures))):
+        if all(
+            map(_agree, expected, [_ours(candidate, each) for each in pictures], [candidate] * len(pictures))
+        ):
             return candidate
     raise ValueError(
         f"{type(processor).__name__} does something else than to resize (bilinear or bicubic), crop and scale: "
@@ -60,7 +64,13 @@ def _candidates(processor: Any, scaled: Preprocessing) -> Iterator[Preprocessing
     side, size = scaled.image_size, _plain(getattr(processor, "size", None))
     shortest = size.get("shortest_edge") or side
     crop_share = getattr(processor, "crop_pct", None) or 1.0
-    resized = {shortest, int(shortest / crop_share), int(shortest * LEVIT_RATIO), size.get("height") or side, side}
+    resized = {
+        shortest,
+        int(shortest / crop_share),
+        int(shortest * LEVIT_RATIO),
+        size.get("height") or side,
+        side,
+    }
     interpolation = INTERPOLATIONS.get(int(getattr(processor, "resample", None) or 2))
     for resize_size in sorted(resized, reverse=True):
         for crop_mode in ("squash", "center"):

@@ -51,12 +51,12 @@ def load_classifier(
 ) -> Classifier:
     """Return the classifier of that name, on `device` (the CPU if None).
 
-    `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`; a model on
-    the hub or in a folder, `hf-hub:NAME` (timm's format) or `transformers:NAME`; an exported program, `FILE.pt2`;
-    or a user's own network, `FILE.py:FUNCTION` or `package.module:FUNCTION`, with settings: `net.py:make:depth=20`.
-    `weights` is the name of weights that exist for it (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a
-    timm tag), a file (safetensors or a torch state dict), "untrained", or None for the default ones, which a
-    user's own network has when the function returns it.
+    `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`; a model
+    on the hub or in a folder, `hf-hub:NAME` (timm's format) or `transformers:NAME`; an exported program,
+    `FILE.pt2`; or a user's own network, `FILE.py:FUNCTION` or `package.module:FUNCTION`, with settings such as
+    `net.py:make:depth=20`. `weights` is the name of weights that exist for it
+    (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a timm tag), a file (safetensors or a torch state dict),
+    "untrained", or None for the default ones, which a user's own network has when the function returns it.
     `description` says what is otherwise taken from the published weights: size and scaling of the images, their
     channels, the names of the classes. Raises ValueError if there is no such model or the weights do not fit it.
     """
@@ -88,7 +88,7 @@ def read_checkpoint(
         digest=state_digest(state | loaded.scaling),
         notes=tuple(f"weights={weights!r}: {note}" for note in loaded.notes),
         definition=architecture.definition,
-        files=architecture.files,
+        files=dict(architecture.files),
     )
     if architecture.definition is not None:
         check_rebuilt(loaded.network, build_classifier(checkpoint))

@@ -30,7 +30,9 @@ def check_reachable(repository: str, files: Sequence[str]) -> None:
 def source_of(reference: Reference) -> str:
     """Return the folder or the hub's name in `transformers:SOURCE`; ValueError if there is not exactly one."""
     if len(reference.rest) != 1:
-        raise ValueError(f"model={str(reference)!r}: accepted is {reference.name}:org/name or {reference.name}:FOLDER")
+        raise ValueError(
+            f"model={str(reference)!r}: accepted is {reference.name}:org/name or {reference.name}:FOLDER"
+        )
     if reference.settings:
         name, value = reference.settings[0]
         raise ValueError(f"model={str(reference)!r}: {name}={value} is no setting of it; {NO_SETTINGS}")
@@ -55,7 +57,9 @@ def find_file(where: str, source: str, names: Sequence[str]) -> Path | None:
     if folder is not None:
         return next((folder / name for name in names if (folder / name).is_file()), None)
     if source.startswith(("/", ".", "~")) or source.count("/") > 1:
-        raise ValueError(f"{where}: no such folder; accepted are a folder, and org/name of a model on the hub")
+        raise ValueError(
+            f"{where}: no such folder; accepted are a folder, and org/name of a model on the hub"
+        )
     try:
         check_reachable(source, names)
         return next(filter(None, (_fetched(source, name) for name in names)), None)

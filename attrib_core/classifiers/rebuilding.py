@@ -42,7 +42,7 @@ def _images(classifier: Classifier) -> Tensor:
 
 def _logits(classifier: Classifier, images: Tensor) -> Tensor:
     try:
-        return classifier(images.clone())
+        logits: Tensor = classifier(images.clone())
     except ValueError:
         raise
     except Exception as error:  # a user's network may raise anything
@@ -52,3 +52,4 @@ def _logits(classifier: Classifier, images: Tensor) -> Tensor:
             f"{classifier.image_size} x {classifier.image_size} ({reason}); accepted are networks that take "
             "batches of any number of images of that size"
         ) from error
+    return logits

@@ -8,6 +8,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class Architecture(ABC):
     # Which code and which configuration build the network, where they are not this project's own choice; the text
     # changes with them.
     definition: str | None = None
-    files: Files = {}  # from which the network is built; they go with the weights to other machines
+    # From which the network is built; they go with the weights to other machines.
+    files: Files = MappingProxyType({})
 
     @abstractmethod
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:

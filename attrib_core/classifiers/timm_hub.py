@@ -55,7 +55,9 @@ class TimmHubModel(TimmModel):
         try:
             network = self._created(pretrained=True, state_dict=state, num_classes=self.num_classes)
         except RuntimeError as error:  # of load_state_dict
-            raise ValueError(f"{self._where}: {file.name} is of another network ({_reason(error)})") from error
+            raise ValueError(
+                f"{self._where}: {file.name} is of another network ({_reason(error)})"
+            ) from error
         return network.state_dict()
 
     def labels(self, num_classes: int) -> Labels:
@@ -98,7 +100,9 @@ def _parsed(where: str, content: bytes) -> tuple[str, dict[str, Any], dict[str, 
             "transformers:NAME"
         ) from error
     if not timm.is_model(name):
-        raise ValueError(f"{where}: timm {version('timm')} has {unknown('architecture', name, timm.list_models())}")
+        raise ValueError(
+            f"{where}: timm {version('timm')} has {unknown('architecture', name, timm.list_models())}"
+        )
     if not isinstance(published.get("num_classes"), int) or published["num_classes"] < 1:
         raise ValueError(
             f"{where}: num_classes={published.get('num_classes')!r} in its {CONFIG}; accepted is a classifier, "

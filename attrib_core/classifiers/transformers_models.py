@@ -1,4 +1,4 @@
-"""Image classifiers of Hugging Face transformers, from a folder or the hub: `transformers:google/vit-base-patch16-224`.
+"""Image classifiers of Hugging Face transformers, from a folder or the hub: `transformers:microsoft/resnet-50`.
 
 The network is built from `config.json`, which goes with the weights to other machines. Weights are read from
 safetensors alone, and code in a model's folder is never run.
@@ -83,8 +83,8 @@ class TransformersModel(Architecture):
         if missing:
             rest = f" and {len(missing) - NUM_NAMED} more" if len(missing) > NUM_NAMED else ""
             raise ValueError(
-                f"{self._where}: its file lacks the weights {', '.join(missing[:NUM_NAMED])}{rest}; accepted is an "
-                "image classifier with its head"
+                f"{self._where}: its file lacks the weights {', '.join(missing[:NUM_NAMED])}{rest}; accepted is "
+                "an image classifier with its head"
             )
         state: StateDict = network.state_dict()
         return state

@@ -14,17 +14,23 @@ ACCEPTED = "accepted is a torch.nn.Module or Classifier.wrap(network, ...)"
 def checked_module(where: str, made: Any) -> nn.Module:
     """Return the module or classifier without a wrapper around it; ValueError for what cannot be used."""
     if isinstance(made, type):
-        raise ValueError(f"{where}: it returned the class {made.__name__}; accepted is an instance, {made.__name__}()")
+        raise ValueError(
+            f"{where}: it returned the class {made.__name__}; accepted is an instance, {made.__name__}()"
+        )
     if not isinstance(made, nn.Module):
         raise ValueError(f"{where}: it returned {_described(made)}; {ACCEPTED}")
     module = _unwrapped(made)
     devices = {tensor.device.type for tensor in (*module.parameters(), *module.buffers())}
     if "meta" in devices:
-        raise ValueError(f"{where}: its weights are on the meta device, without values; accepted is any other device")
+        raise ValueError(
+            f"{where}: its weights are on the meta device, without values; accepted is any other device"
+        )
     types = {tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()} - {torch.float32}
     if types:
         names = ", ".join(sorted(str(each).removeprefix("torch.") for each in types))
-        raise ValueError(f"{where}: its weights are {names}; accepted is float32, such as network.float() gives")
+        raise ValueError(
+            f"{where}: its weights are {names}; accepted is float32, such as network.float() gives"
+        )
     return module
 
 

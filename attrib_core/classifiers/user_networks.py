@@ -155,7 +155,11 @@ class UserNetwork(Architecture):
                 mean=tuple(made.mean.flatten().tolist()),
                 std=tuple(made.std.flatten().tolist()),
             )
-            return made.identity if made.input_scaling == "model" else replace(made.identity, preprocessing=scaled)
+            return (
+                made.identity
+                if made.input_scaling == "model"
+                else replace(made.identity, preprocessing=scaled)
+            )
         frozen = copy.deepcopy(network).eval().requires_grad_(False)
         try:
             return identify(frozen, self._description)
@@ -172,10 +176,13 @@ def _function(where: str, value: Any, reference: Reference) -> Callable[..., Any
     """Return the function that makes the network; a module that is named itself is returned as it is."""
     if isinstance(value, nn.Module):
         if reference.settings:
-            raise ValueError(f"{where}: {reference.target} is a module, which has no settings; accepted are none")
+            raise ValueError(
+                f"{where}: {reference.target} is a module, which has no settings; accepted are none"
+            )
         return lambda: value
     if callable(value):
-        return value
+        function: Callable[..., Any] = value
+        return function
     raise ValueError(
         f"{where}: {reference.target} is of type {type(value).__name__}; accepted are a function or class that "
         "gives a torch.nn.Module, and a module"

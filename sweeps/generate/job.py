@@ -94,7 +94,9 @@ def _read_judges(names: Sequence[str], model: Checkpoint) -> dict[str, Checkpoin
     for name in names:
         judge = _read_judge(name, model)
         if judge.name in judges:
-            raise ValueError(f"judges: two are called {judge.name!r}; accepted are files and folders that differ in name")
+            raise ValueError(
+                f"judges: two are called {judge.name!r}; accepted are files and folders that differ in name"
+            )
         judges[judge.name] = judge
     return judges
 

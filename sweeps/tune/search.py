@@ -8,6 +8,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 
+from attrib_core.user_code import taken
 from cluster.pool import PoolOptions
 from sweeps.generate.job import Weights
 from sweeps.progress import Progress
@@ -35,7 +36,7 @@ def run_trials(
     outcome = Outcome()
     report = _Report(search, progress, outcome, deadline)
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
-    trainable = tune.with_parameters(Trial, search=search, weights=weights)
+    trainable = tune.with_parameters(Trial, search=search, weights=weights, codes=taken())
     config = tune.TuneConfig(
         metric="accuracy",
         mode="max",

@@ -11,6 +11,7 @@ import torch
 from ray import tune
 
 from attrib_core.generation import PyramidSettings
+from attrib_core.user_code import Code, install
 from sweeps.columns import Columns
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
 from sweeps.generate.rows import JudgedShard
@@ -91,9 +92,10 @@ class Trial(tune.Trainable):
     """
 
     def setup(  # type: ignore[override]  # `tune.with_parameters` adds what the base class does not know
-        self, config: dict[str, Any], search: Search, weights: Weights
+        self, config: dict[str, Any], search: Search, weights: Weights, codes: tuple[Code, ...]
     ) -> None:
         """Prepare the actor, once, with what `tune.with_parameters` put into the object store."""
+        install(codes)
         self._search = search
         self._run = RunDirectory(search.settings.output)
         self._run.check_seen(search.invocation)

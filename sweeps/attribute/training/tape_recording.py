@@ -16,6 +16,7 @@ from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_othe
 from sweeps.plan import Shard
 from sweeps.ray_tune import run_tune, tracebacks
 from sweeps.runner import Preparation
+from sweeps.shipping import with_code_before
 from sweeps.store import RunDirectory
 
 Log = Callable[[str], None]
@@ -59,7 +60,11 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
         f"training: {len(trials)} of {len(inputs.trials)} tapes are to be recorded in {settings.output}/tapes/"
     )
     trainable = tune.with_parameters(
-        TapeTrial, settings=settings, inputs=inputs, passing=passing, check_node=preparation.check_node
+        TapeTrial,
+        settings=settings,
+        inputs=inputs,
+        passing=passing,
+        check_node=with_code_before(preparation.check_node),
     )
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)
