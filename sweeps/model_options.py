@@ -14,7 +14,7 @@ from sweeps.cli import SweepOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """A classifier's reference, its weights, and what the user says in place of what is known of published ones."""
+    """A classifier's reference, its weights, and what the user says in place of what is known of them."""
 
     name: str  # as the user typed it, with the path of a file or folder
     weights: str | None

@@ -35,9 +35,10 @@ def preprocessing_of(folder: Path, channels: int) -> Preprocessing:
 
     Raises ValueError for one whose images are not square, and for one that does something else.
     """
-    processor = transformers.AutoImageProcessor.from_pretrained(
-        folder, backend="pil", trust_remote_code=False
-    )
+    if channels not in MODES:
+        raise ValueError(f"the network takes {channels} channels; accepted are 1 and 3")
+    auto: Any = transformers.AutoImageProcessor
+    processor = auto.from_pretrained(folder, backend="pil", trust_remote_code=False)
     pictures = [_picture(size, channels) for size in SIZES]
     expected = [_processed(processor, picture) for picture in pictures]
     side = expected[0].shape[-1]
@@ -49,9 +50,7 @@ def preprocessing_of(folder: Path, channels: int) -> Preprocessing:
         )
     scaled = _scaling(processor, channels, side)
     for candidate in _candidates(processor, scaled):
-        if all(
-            map(_agree, expected, [_ours(candidate, each) for each in pictures], [candidate] * len(pictures))
-        ):
+        if all(_agree(candidate, *pair) for pair in zip(pictures, expected, strict=True)):
             return candidate
     raise ValueError(
         f"{type(processor).__name__} does something else than to resize (bilinear or bicubic), crop and scale: "
@@ -72,41 +71,39 @@ def _candidates(processor: Any, scaled: Preprocessing) -> Iterator[Preprocessing
         side,
     }
     interpolation = INTERPOLATIONS.get(int(getattr(processor, "resample", None) or 2))
+    if interpolation is None:
+        return
     for resize_size in sorted(resized, reverse=True):
         for crop_mode in ("squash", "center"):
             for rounding in ("down", "even"):
-                for each in [interpolation] if interpolation else []:
-                    yield replace(
-                        scaled,
-                        resize_size=resize_size,
-                        crop_mode=crop_mode,
-                        crop_rounding=rounding,
-                        interpolation=each,
-                    )
+                yield replace(
+                    scaled,
+                    resize_size=resize_size,
+                    crop_mode=crop_mode,
+                    crop_rounding=rounding,
+                    interpolation=interpolation,
+                )
 
 
 def _scaling(processor: Any, channels: int, side: int) -> Preprocessing:
     """Return mean and std: the processor's own numbers, or what they must be if it scales in another way."""
     blank = [Image.new(MODES[channels], (side, side), (level,) * channels) for level in (0, 255)]
     black, white = (_processed(processor, image).mean((1, 2)).double() for image in blank)
-    std = 1 / (white - black)
-    found = Preprocessing(mean=_floats(-black * std), std=_floats(std), image_size=side)
+    scale = 1 / (white - black)
+    found = Preprocessing(mean=_floats(-black * scale), std=_floats(scale), image_size=side)
     said = (getattr(processor, "image_mean", None), getattr(processor, "image_std", None))
     if all(isinstance(each, list | tuple) and len(each) == channels for each in said):
-        own = replace(found, mean=_floats(torch.tensor(said[0])), std=_floats(torch.tensor(said[1])))
-        if np.allclose((*own.mean, *own.std), (*found.mean, *found.std), atol=1e-5):
-            return replace(found, mean=tuple(map(float, said[0])), std=tuple(map(float, said[1])))
+        mean, std = (tuple(float(number) for number in each or ()) for each in said)
+        if np.allclose((*mean, *std), (*found.mean, *found.std), atol=1e-5):
+            return replace(found, mean=mean, std=std)
     return found
 
 
-def _ours(preprocessing: Preprocessing, picture: Image.Image) -> Tensor:
+def _agree(preprocessing: Preprocessing, picture: Image.Image, expected: Tensor) -> bool:
+    """Return True if the picture becomes the tensor that is expected, to rounding."""
     pixels = torch.from_numpy(View.of_preprocessing(preprocessing).apply(picture).copy()).float() / 255
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (preprocessing.mean, preprocessing.std))
-    return (pixels - mean) / std
-
-
-def _agree(expected: Tensor, ours: Tensor, preprocessing: Preprocessing) -> bool:
-    levels = (expected - ours).abs() * torch.tensor(preprocessing.std).view(-1, 1, 1) * 255
+    levels = (expected - (pixels - mean) / std).abs() * std * 255
     return bool(levels.max() < LARGEST_DIFFERENCE and levels.mean() < MEAN_DIFFERENCE)
 
 

@@ -34,6 +34,7 @@ from attrib_core.user_code.snapshots import digest_of
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 PUBLISHED = "published"  # the weights in the folder or on the hub
 NUM_NAMED = 3  # tensors that a message names
+_AUTO: Any = transformers.AutoModelForImageClassification
 
 
 class TransformersModel(Architecture):
@@ -63,16 +64,14 @@ class TransformersModel(Architecture):
         if num_classes != config.num_labels:
             config.num_labels = num_classes
         with _quiet():
-            network: nn.Module = transformers.AutoModelForImageClassification.from_config(
-                config, dtype=torch.float32, trust_remote_code=False
-            )
+            network: nn.Module = _AUTO.from_config(config, dtype=torch.float32, trust_remote_code=False)
         return network
 
     def fetch(self, weights_name: str) -> StateDict:
         """Return the weights, in float32. Raises ValueError if the file lacks some, such as those of the head."""
         folder = local_folder(self._source)
         with self._explained("its weights cannot be read"), _quiet():
-            network, report = transformers.AutoModelForImageClassification.from_pretrained(
+            network, report = _AUTO.from_pretrained(
                 self._source if folder is None else folder,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -121,7 +120,7 @@ class TransformersModel(Architecture):
         return int(getattr(self._config, "num_channels", 3))
 
     def _check_kind(self) -> None:
-        if type(self._config) not in transformers.AutoModelForImageClassification._model_mapping:
+        if type(self._config) not in _AUTO._model_mapping:
             raise ValueError(
                 f"{self._where}: a {self._config.model_type} is no image classifier of transformers; accepted are "
                 "models that AutoModelForImageClassification takes"
