@@ -70,3 +70,22 @@ class Randomness:
     def normal(self, *shape: int) -> Tensor:
         """Draw from the standard normal distribution."""
         return torch.stack([torch.randn(shape, generator=each) for each in self._generators]).to(self._device)
+
+
+@contextmanager
+def global_randomness(seed: int | None = None) -> Iterator[None]:
+    """Run code that draws from global generators: torch's on the CPU, numpy's and Python's, restored afterwards.
+
+    They are seeded, or, if `seed` is None, numpy's and Python's follow from the seed that torch's has now.
+    """
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        np.random.seed(torch.default_generator.initial_seed() % 2**32)
+        random.seed(torch.default_generator.initial_seed())
+        try:
+            yield
+        finally:
+            np.random.set_state(of_numpy)
+            random.setstate(of_python)

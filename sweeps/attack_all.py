@@ -110,7 +110,6 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         kinds=KINDS,
         requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
         settings={
-            "model": options.model,
             **model.settings(),
             **data.settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
@@ -118,7 +117,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=_definitions(inputs, methods, settings.attack),
+        definitions=inputs.model_definitions | _definitions(inputs, methods, settings.attack),
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

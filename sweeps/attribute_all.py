@@ -86,7 +86,6 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         kinds=KINDS,
         requested=tuple(product | {"image_index": images} for product in products),
         settings={
-            "model": options.model,
             **model.settings(),
             **data.settings(RunDirectory(options.output), "attribute", KINDS),
             **inputs.labelling.settings,
@@ -95,6 +94,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         },
         definitions={
             "weights": inputs.checkpoint.digest,
+            **inputs.model_definitions,
             **definitions_of_methods(methods, settings.attribution),
         },
         batch_size=settings.actor.batch_size,

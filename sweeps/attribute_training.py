@@ -16,13 +16,25 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from pydantic import Field
+from torch import nn
 
 from attrib_core.attribution import METHODS, Target, check_target
+from attrib_core.classifiers import Description, Preprocessing, canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
 from attrib_core.prepared import PreparedModel, prepare
-from attrib_core.training import SUMMED_METHODS, Loss, Optimizer, Schedule, TrainingSettings
+from attrib_core.training import (
+    SUMMED_METHODS,
+    Loss,
+    Optimizer,
+    Schedule,
+    TrainingSettings,
+    initial_network,
+)
+from attrib_core.training.models import trained_model
+from attrib_core.user_code import first_line
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import (
     REFERENCES,
@@ -38,6 +50,7 @@ from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
+from sweeps.model_options import DescribedImages
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
@@ -48,11 +61,14 @@ KINDS = AXIS_KINDS["attribute_training"]
 NUM_WARM_UP_UPDATES = 10
 
 
-class AttributeTrainingOptions(AttributionOptions):
+class AttributeTrainingOptions(AttributionOptions, DescribedImages):
     """Options of attribution along training."""
 
     output: str = output_field("attribute_training")
-    model: str = Field("fashion_deep", description="Networks to train: names, of one shape of images.")
+    model: str = Field("fashion_deep", description="Networks to train: references, of one shape of images.")
+    image_size: int | None = Field(
+        None, ge=1, description="Side to which images are resized for your own networks; theirs if not given."
+    )
     dataset: str = Field(
         "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
     )
@@ -79,6 +95,9 @@ class AttributeTrainingOptions(AttributionOptions):
     panel: str = Field("0-15", description="Images that are followed, by index.")
     every: int = Field(1, ge=1, description="Minibatches from one attribution to the next.")
     segment: int = Field(250, ge=1, description="Minibatches from one checkpoint to the next.")
+
+    def described_size(self) -> int | None:
+        return self.image_size
 
     def training_settings(self) -> TrainingSettings:
         """Return the settings that all trainings share. Raises ValueError for values that cannot be."""
@@ -144,12 +163,54 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
         find_architecture(model)
     names = parse_names("dataset", options.dataset)
     rates = parse_numbers("learning_rates", options.learning_rates, low=0, high=1000)
+    data = {name: _load(name, options) for name in names}
+    counts = sorted({len(each.train.class_names) for each in data.values()})
+    described = options.description()
+    definitions = _model_definitions(models, counts, described)
+    models = tuple(map(canonical_name, models))
     trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
     inputs = TrainingInputs(
-        trials=trials, data={name: _load(name, options) for name in names}, segment=options.segment
+        trials=trials,
+        data=data,
+        segment=options.segment,
+        description=described,
+        definitions=definitions,
     )
     inputs.image_shape()
     return inputs
+
+
+def _model_definitions(
+    models: Sequence[str], counts: Sequence[int], described: Description
+) -> dict[str, str]:
+    """Return which code users' own networks are and what images they see, by model.
+
+    Raises ValueError for a network that cannot be trained on data of so many classes.
+    """
+    definitions: dict[str, str] = {}
+    for model in models:
+        for num_classes in counts:
+            architecture, preprocessing = trained_model(model, num_classes, described)
+            if architecture.definition is None and described == Description():
+                continue
+            network = initial_network(model, num_classes, 0, described)
+            _check_images(model, network, preprocessing)
+            definitions[canonical_name(model)] = (
+                f"{architecture.definition}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
+                f"{preprocessing.std}"
+            )
+    return definitions
+
+
+def _check_images(model: str, network: nn.Module, preprocessing: Preprocessing) -> None:
+    size, channels = preprocessing.image_size, len(preprocessing.mean)
+    try:
+        network.eval()(torch.zeros(2, channels, size, size))
+    except Exception as error:  # a user's network may raise anything
+        raise ValueError(
+            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({first_line(error)}); "
+            "accepted are those that it takes"
+        ) from error
 
 
 def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
@@ -206,6 +267,7 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
                 "model": trial.model,
                 "data": inputs.data[trial.dataset].train.digest,
                 "settings": asdict(trial.settings),
+                **_named("definition", inputs.definitions.get(trial.model)),
             }
         )
         for name, trial in inputs.trials.items()
@@ -213,6 +275,10 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
     by_state = [name for name in methods if name not in SUMMED_METHODS]
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
     return trials | panels | definitions_of_methods(by_state, settings.attribution)
+
+
+def _named(name: str, value: str | None) -> dict[str, str]:
+    return {} if value is None else {name: value}
 
 
 def _bytes_per_segment(

@@ -90,7 +90,6 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         kinds=KINDS,
         requested=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
         settings={
-            "model": options.model,
             **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
@@ -102,7 +101,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
             "frames": format_integers(frames),
             "frame_every": options.frame_every if frames else None,
         },
-        definitions=definitions_of_recipes(recipes),
+        definitions=weights.model_definitions | definitions_of_recipes(recipes),
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes, "notes": list(weights.model.notes)},
         shard_size=SHARD_SIZE,

@@ -108,7 +108,6 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         kinds=KINDS,
         requested=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
         settings={
-            "model": options.model,
             **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
@@ -121,7 +120,8 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
             "base": asdict(base),
             "parameters": list(parameters),
         },
-        definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        definitions=weights.model_definitions
+        | {f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes},
         shard_size=1,  # cells of the plan are chunks
@@ -236,7 +236,7 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
     print(table(ranked, search))
     file = write_best(run, ranked[0], search)
     print(f"Written to {file}; generate with it:")
-    repeated = ("model", "weights", "mean", "std", "channels", "class_names", "image_size")
+    repeated = ("model", "code", "weights", "mean", "std", "channels", "class_names", "image_size")
     print(f"  {usage(file, options.model_dump(include=set(repeated)))}")
 
 

@@ -15,6 +15,7 @@ from attrib_core.classifiers import (
     Classifier,
     InputScaling,
     build_classifier,
+    canonical_name,
     read_checkpoint,
     with_folded_batch_norms,
 )
@@ -34,7 +35,7 @@ from sweeps.generate.rows import (
     image_table,
     result_columns,
 )
-from sweeps.model_options import ModelChoice
+from sweeps.model_options import ModelChoice, model_definitions
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
 from sweeps.schemas import generate_results
@@ -69,6 +70,11 @@ class Weights:
     model: Checkpoint
     judges: Mapping[str, Checkpoint]
 
+    @property
+    def model_definitions(self) -> dict[str, str]:
+        """Which code and configuration the networks are built from, for sweep.json."""
+        return model_definitions(self.model, *self.judges.values())
+
 
 def read_weights(model: ModelChoice, judges: str | None) -> Weights:
     """Read the model and its judges: a list of names, `none`, or None for the default ones.
@@ -76,12 +82,24 @@ def read_weights(model: ModelChoice, judges: str | None) -> Weights:
     Raises ValueError if the model is one of its judges, and for a judge of other classes.
     """
     names = () if judges in (None, "none") else parse_names("judges", judges)
-    if model.name in names:
+    if canonical_name(model.name) in map(canonical_name, names):
         raise ValueError(f"judges: {model.name!r} makes the images; a judge takes no part in making them")
     checkpoint = model.read()
     if judges is None and checkpoint.num_classes == NUM_IMAGENET_CLASSES:
         names = tuple(name for name in DEFAULT_JUDGES if name != model.name)
-    return Weights(model=checkpoint, judges={name: _read_judge(name, checkpoint) for name in names})
+    return Weights(model=checkpoint, judges=_read_judges(names, checkpoint))
+
+
+def _read_judges(names: Sequence[str], model: Checkpoint) -> dict[str, Checkpoint]:
+    judges: dict[str, Checkpoint] = {}
+    for name in names:
+        judge = _read_judge(name, model)
+        if judge.name in judges:
+            raise ValueError(
+                f"judges: two are called {judge.name!r}; accepted are files and folders that differ in name"
+            )
+        judges[judge.name] = judge
+    return judges
 
 
 def _read_judge(name: str, model: Checkpoint) -> Checkpoint:
