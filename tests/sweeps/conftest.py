@@ -1,22 +1,31 @@
 """Run directories on a local disk and in a real S3 server, and the rows to put into them."""
 
+import contextlib
 import itertools
 import os
 import secrets
 import struct
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import safetensors.torch
+import torch
 from moto.server import ThreadedMotoServer
+from ray import cloudpickle
 
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
-from cluster.session import connect
+from cluster import worker
+from cluster.backlog import Backlog
+from cluster.pool import Committed, Event, HasId, JobFactory, NoWorkerStartedError, PoolOptions
+from cluster.session import Session, connect
+from cluster.worker import Done, Worker
+from sweeps import runner
 from sweeps.schemas import generate_images, generate_results
 from sweeps.store import RunDirectory, rows_table
 
@@ -134,6 +143,55 @@ def local_cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with connect("local", num_cpus=2):
         yield
+
+
+class PoolHere:
+    """A pool whose only worker works in this process; all that it is sent is pickled, as it is for an actor."""
+
+    def __init__(
+        self, factory: JobFactory, shared: Any, options: PoolOptions, *, log: Callable[[str], None]
+    ) -> None:
+        self._max_attempts, self._log = options.max_attempts, log
+        self._worker = Worker(options.threads_per_worker)
+        if failed := self._worker.start(*_sent((factory, shared))):
+            raise NoWorkerStartedError(failed.error)
+
+    def run(self, shards: Iterable[HasId]) -> Iterator[Event]:
+        backlog, turn = Backlog(shards, self._max_attempts), 0
+        while (task := backlog.take(idle=True)) is not None:
+            answer = self._worker.work(_sent(task.shard), task.attempt, turn)
+            turn += 1
+            if isinstance(answer, Done):
+                yield Committed(task.shard, task.attempt, _sent(answer.summary), "worker-0", answer.seconds)
+            elif verdict := backlog.fail(task, answer.error, permanent=answer.permanent):
+                yield verdict
+            else:
+                self._log(f"{task.shard.id} failed in attempt {task.attempt} and runs again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None: ...
+
+
+def _sent(value: Any) -> Any:
+    return cloudpickle.loads(cloudpickle.dumps(value))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes sweeps work here, with the worker's own code: an actor takes seconds to start.
+
+    For tests of what options change. Each sweep's first run, and what is said of Ray, is by real actors.
+    """
+    local = Session(address="local", is_local=True, num_cpus=2.0, num_gpus=0.0)
+    monkeypatch.setattr(runner, "connect", lambda *_address, **_cpus: contextlib.nullcontext(local))
+    monkeypatch.setattr(runner, "Pool", PoolHere)
+    monkeypatch.setattr(worker, "keep_freed_memory", lambda: True)
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))  # the worker changes it
+    num_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -50,13 +48,10 @@ def arguments(output: Path, changed: dict[str, str] | None = None) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory made as a user makes one: by the script, in a process of its own."""
+def finished_run(local_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory made by two actors."""
     output = tmp_path_factory.mktemp("runs") / "attack"
-    command = [sys.executable, "sweeps/attack_all.py", *arguments(output), "--address", "local"]
-    environment = os.environ | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert main(arguments(output)) == 0
     return output
 
 
@@ -66,11 +61,11 @@ def copied_run(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def attack(local_cluster: None, tmp_path: Path) -> Callable[..., Path]:
+def attack(in_this_process: None, tmp_path: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str], output: Path = tmp_path / "run") -> Path:
-        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0  # quicker to start than two
+        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0
         return output
 
     return run
@@ -220,7 +215,7 @@ def test_growth_of_every_axis_computes_the_new_cells_alone(copied_run, attack, t
     ids=["small shards", "shards"],
 )
 def test_results_do_not_depend_on_workers_or_shards(changed, finished_run, attack) -> None:
-    """The finished run has two workers, these have one."""
+    """The finished run has two actors, these have one worker in this process."""
     same_facts(rows(attack(changed)), rows(finished_run))
 
 
@@ -314,7 +309,7 @@ def test_photographs_are_resized_and_keep_their_colours(attack, tmp_path) -> Non
 
 
 def test_a_plan_prints_shards_cells_bytes_and_time_and_makes_nothing(tmp_path, capsys) -> None:
-    assert main([*arguments(tmp_path / "run"), "--plan"]) == 0
+    assert main([*arguments(tmp_path / "run"), "--batch-size", "4", "--plan"]) == 0
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["shards"] == "4, of which 4 remain"
     assert lines["cells"] == f"{2 * NUM_IMAGES}, of which {2 * NUM_IMAGES} remain"

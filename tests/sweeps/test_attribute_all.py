@@ -59,11 +59,11 @@ def copied_run(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def attribute_all(local_cluster: None, tmp_path: Path) -> Callable[..., Path]:
+def attribute_all(in_this_process: None, tmp_path: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str], output: Path = tmp_path / "run") -> Path:
-        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0  # quicker to start than two
+        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0
         return output
 
     return run
@@ -224,7 +224,7 @@ def test_another_batch_size_changes_last_bits_alone(finished_run, attribute_all)
 
 
 def test_a_plan_prints_shards_cells_bytes_and_time_and_makes_nothing(tmp_path, capsys) -> None:
-    assert main([*arguments(tmp_path / "run"), "--plan"]) == 0
+    assert main([*arguments(tmp_path / "run"), "--batch-size", "4", "--plan"]) == 0
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["shards"] == "6, of which 6 remain"
     assert lines["cells"] == f"{3 * NUM_IMAGES}, of which {3 * NUM_IMAGES} remain"

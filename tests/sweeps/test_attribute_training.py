@@ -1,11 +1,7 @@
 """Attribution along training on the real command: what it writes, and what its results do not depend on."""
 
 import json
-import os
-import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +22,6 @@ from sweeps.schemas import IDENTITY, training_results
 from sweeps.store import RunDirectory
 from sweeps.store.verification import verify
 
-REPOSITORY = Path(__file__).parents[2]
 NUM_TRAINING_IMAGES, NUM_STEPS, SEGMENT, PANEL = 180, 12, 4, (0, 2, 3, 5)
 TRIAL = "fashion_deep-fashion_mnist-lr0.001-s0"
 OPTIONS = {
@@ -51,15 +46,10 @@ def arguments(output: Path, data_root: Path, changed: dict[str, str] | None = No
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
-    """A run directory made as a user makes one: by the script, in a process of its own."""
+def finished_run(local_cluster: None, tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+    """A run directory made by actors: of Ray Tune, which record the tape, and of the pool."""
     output = tmp_path_factory.mktemp("runs") / "training"
-    command = [sys.executable, "sweeps/attribute_training.py", *arguments(output, data_root)]
-    environment = os.environ | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    done = subprocess.run(
-        [*command, "--address", "local"], cwd=REPOSITORY, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    assert main(arguments(output, data_root)) == 0
     return output
 
 
@@ -76,6 +66,16 @@ def attribute_training(local_cluster: None, tmp_path: Path, data_root: Path) -> 
         with_one = {"--num-workers": "1"} | (changed or {})  # quicker to start than two
         assert main(arguments(output, data_root, with_one)) == 0
         return output
+
+    return run
+
+
+@pytest.fixture
+def play_tapes(in_this_process: None, tmp_path: Path, data_root: Path) -> Callable[..., int]:
+    """Runs the sweep in a run directory whose tapes are complete: Ray Tune, which records them, is not there."""
+
+    def run(output: Path, changed: dict[str, str] | None = None) -> int:
+        return main(arguments(output, data_root, changed))
 
     return run
 
@@ -171,13 +171,13 @@ def test_panel_images_are_stored_once_a_shard(finished_run, data_root) -> None:
 
 
 def test_what_is_computed_as_the_training_passes_and_what_a_tape_plays_are_the_same(
-    copied_run, finished_run, attribute_training
+    copied_run, finished_run, play_tapes
 ) -> None:
     shutil.rmtree(copied_run / "results")
     shutil.rmtree(copied_run / "images")
     (copied_run / "_SUCCESS").unlink()
     before = tape_files(copied_run)
-    attribute_training(output=copied_run)
+    assert play_tapes(copied_run) == 0
     assert_same(rows(copied_run), rows(finished_run))
     assert tape_files(copied_run) == before
 
@@ -211,10 +211,10 @@ def test_results_do_not_depend_on_the_length_of_a_segment(finished_run, attribut
             assert np.array_equal(first.astype(np.float32), second.astype(np.float32))
 
 
-def test_a_new_method_and_a_new_image_need_no_training(copied_run, finished_run, attribute_training) -> None:
+def test_a_new_method_and_a_new_image_need_no_training(copied_run, finished_run, play_tapes) -> None:
     before, committed = tape_files(copied_run), rows(copied_run)
     changed = {"--methods": "gradient,loss_gradient", "--panel": "0,2,3,5,7"}
-    attribute_training(changed, output=copied_run)
+    assert play_tapes(copied_run, changed) == 0
     assert tape_files(copied_run) == before
     frame = rows(copied_run)
     assert not frame.duplicated(list(IDENTITY["attribute_training"])).any()
@@ -248,14 +248,12 @@ def test_a_cut_tape_is_completed_with_the_same_weights(copied_run, finished_run,
 
 
 @pytest.mark.long
-def test_a_tape_that_does_not_play_as_recorded_fails_its_shards_alone(
-    copied_run, attribute_training, data_root, capfd
-) -> None:
+def test_a_tape_that_does_not_play_as_recorded_fails_its_shards_alone(copied_run, play_tapes, capfd) -> None:
     """One moment of the optimiser is changed, and the digest with it: only the hash at the end can tell."""
     folder = copied_run / "tapes" / TRIAL
     change_moment(folder)
     changed = {"--methods": "gradient", "--max-attempts": "1"}
-    assert main(arguments(copied_run, data_root, changed)) == 1
+    assert play_tapes(copied_run, changed) == 1
     into, out_of = sorted((copied_run / "failures").iterdir())  # segments 0 and 1
     assert "played to step 4, it does not arrive at the recorded optimizer, bit for bit" in into.read_text()
     assert "played to step 8, it does not arrive at the recorded weights and optimizer" in out_of.read_text()

@@ -43,7 +43,7 @@ def write_images(folder: Path, class_names: tuple[str, ...], files: tuple[str, .
 
 @pytest.mark.long
 def test_whole_commands_over_an_image_folder_with_hostile_names(
-    local_cluster, tmp_path, monkeypatch, capsys
+    local_cluster, in_this_process, tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for split in ("train", "test"):

@@ -411,7 +411,7 @@ def test_failed_images_are_in_the_metadata_of_the_results_file(work_through, tmp
     assert sum(b"attrib_sweeps.failed_images" in each for each in metadata) == 1
 
 
-@pytest.mark.usefixtures("local_cluster")
+@pytest.mark.usefixtures("in_this_process")
 def test_a_command_says_what_could_not_be_used_and_the_same_command_repairs_it(
     photos, tmp_path, capsys
 ) -> None:

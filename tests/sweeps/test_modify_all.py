@@ -54,11 +54,11 @@ def copied_run(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def modify_all(local_cluster: None, tmp_path: Path) -> Callable[..., Path]:
+def modify_all(in_this_process: None, tmp_path: Path) -> Callable[..., Path]:
     """Runs the sweep with changed options, in a new run directory if none is given."""
 
     def run(changed: dict[str, str], output: Path = tmp_path / "run") -> Path:
-        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0  # quicker to start than two
+        assert main(arguments(output, {"--num-workers": "1"} | changed)) == 0
         return output
 
     return run

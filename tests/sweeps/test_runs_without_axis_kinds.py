@@ -127,8 +127,9 @@ EARLIER_RUNS = {
 }
 
 
-# The quick suite grows one of them; each starts workers, and some load three networks or Ray Tune.
+# The quick suite grows one of them; some load three networks or Ray Tune.
 SLOW_TO_GROW = tuple(kind for kind in EARLIER_RUNS if kind != "attack")
+BY_RAY_TUNE = ("attribute_training", "tune_recipe")
 
 
 @pytest.fixture(params=EARLIER_RUNS)
@@ -149,13 +150,13 @@ def data_root(tmp_path_factory: pytest.TempPathFactory, write_fashion_mnist) -> 
 
 
 @pytest.fixture
-def run_again(sweep: str, copied_run: Path, data_root: Path, local_cluster: None) -> Callable[..., int]:
+def run_again(sweep: str, copied_run: Path, data_root: Path, in_this_process: None) -> Callable[..., int]:
     """Return a function that gives the recorded command again, with changed options."""
 
     def run(changed: dict[str, str] | None = None) -> int:
         _, *words = record_of(RUNS / sweep)["invocations"][0]["command"]
         options = dict(zip(words[::2], words[1::2], strict=True))
-        del options["--address"]  # the tests' own cluster
+        del options["--address"]
         if "--data-root" in options:
             options["--data-root"] = str(data_root)
         options |= {"--output": str(copied_run)} | (changed or {})
@@ -242,7 +243,11 @@ def test_the_same_command_finds_nothing_to_do(sweep: str, copied_run: Path, run_
     [pytest.param(name, marks=[pytest.mark.long] * (name in SLOW_TO_GROW)) for name in EARLIER_RUNS],
     indirect=True,
 )
-def test_a_larger_request_adds_its_shards_alone(sweep: str, copied_run: Path, run_again) -> None:
+def test_a_larger_request_adds_its_shards_alone(
+    sweep: str, copied_run: Path, run_again, request: pytest.FixtureRequest
+) -> None:
+    if sweep in BY_RAY_TUNE:
+        request.getfixturevalue("local_cluster")
     expected = EARLIER_RUNS[sweep]
     before, record_before = files_of(copied_run), record_of(copied_run)
     assert run_again(expected.grown) == 0
