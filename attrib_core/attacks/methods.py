@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
 from attrib_core.references import parse_reference, unknown
-from attrib_core.user_code import is_code
+from attrib_core.user_code import is_code, kept_with_code
 
 METHODS: dict[str, Method] = {
     "fgsm": AlongRay(sign),
@@ -49,7 +48,7 @@ class UnknownMethodError(ValueError):
     """A name that is neither of our own methods, nor of a family, nor of a file or a module."""
 
 
-@cache
+@kept_with_code
 def method_named(text: str, field: str = "method") -> Method:
     """Return the method that a reference names, with the settings that the reference brings.
 

@@ -25,7 +25,7 @@ from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
 from attrib_core.prepared import PreparedModel, prepared, probability_of
 from attrib_core.references import Reference, parse_reference, typed_settings, unknown
-from attrib_core.user_code import Code, is_code, taken
+from attrib_core.user_code import is_code, kept_with_code
 from attrib_core.user_code.targets import canonical, is_installed
 
 
@@ -67,21 +67,16 @@ METHODS: dict[str, Method] = {
 # Modules with a function `find_method(field, reference)` for all `name:PART`, imported when one is asked for.
 FAMILIES = {"captum": "attrib_core.attribution.adapters.captum"}
 ACCEPTED = f"{', '.join(METHODS)}, captum:NAME and FILE.py:FUNCTION"
-# What was found, with the code that references could name then.
-_FOUND: dict[str, tuple[tuple[Code, ...], Method]] = {}
 
 
+@kept_with_code
 def method_named(text: str) -> Method:
     """Return the method that a reference names, such as `occlusion:window_size=8` or `captum:DeepLift`.
 
     Settings of the reference win over those of a subject. Raises ValueError that names the reference and what is
     wrong.
     """
-    known, method = _FOUND.get(text, (None, None))
-    if method is None or known != taken():
-        method = _find_method("methods", parse_reference("methods", text))
-        _FOUND[text] = taken(), method
-    return method
+    return _find_method("methods", parse_reference("methods", text))
 
 
 def _find_method(field: str, reference: Reference) -> Method:

@@ -18,6 +18,7 @@ from attrib_core.user_code.snapshots import (
     Code,
     digest_of,
     extracted,
+    is_from_elsewhere,
     take_file,
     taken_file,
     taken_folder,
@@ -121,7 +122,9 @@ def canonical(reference: Reference) -> Reference:
 def _code_of_file(where: str, name: str) -> Code:
     path = Path(name).expanduser()
     known = taken_file(path.name)
-    if known is not None and name == path.name:  # a worker's own folder may hold another file of that name
+    if known is not None and is_from_elsewhere(
+        known
+    ):  # a worker's own folder may hold another file of that name
         return known
     if path.is_file():
         return take_file(path)

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from attrib_core.references import parse_reference
-from attrib_core.user_code import Target, canonical, find_target, forget, install, is_code, take_folder, taken
+from attrib_core.user_code import (
+    Target,
+    canonical,
+    find_target,
+    forget,
+    install,
+    is_code,
+    state_of_code,
+    take_folder,
+    taken,
+)
 
 MINE = "import torch\n\ndef answer():\n    return 42\n\nclass Net(torch.nn.Identity):\n    pass\n"
 FOLDER = {
@@ -200,3 +210,22 @@ def test_installing_the_same_code_twice_is_no_conflict(tmp_path) -> None:
     find(f"{write(tmp_path, {'mine.py': MINE})}/mine.py:answer")
     install(taken())
     assert len(taken()) == 1
+
+
+def test_a_file_that_is_edited_between_two_calls_is_read_again(tmp_path) -> None:
+    file = write(tmp_path, {"mine.py": MINE}) / "mine.py"
+    before = find(f"{file}:answer"), state_of_code()
+    file.write_text(MINE.replace("42", "44"))
+    assert state_of_code() != before[1]
+    assert find(f"{file}:answer").value() == 44
+    assert find(f"{file}:answer").definition != before[0].definition
+    assert len(taken()) == 1
+
+
+def test_code_from_another_process_is_not_mixed_up_with_a_file_of_its_name(tmp_path, monkeypatch) -> None:
+    find(f"{write(tmp_path / 'there', {'mine.py': MINE})}/mine.py:answer")
+    codes = taken()
+    forget()
+    install(codes)
+    monkeypatch.chdir(write(tmp_path / "here", {"mine.py": MINE.replace("42", "0")}))
+    assert find("mine.py:answer").value() == 42
