@@ -548,7 +548,7 @@ MISTAKES = {
     "a class": ("wrong.py:returns_a_class", {}, "it returned the class Net; accepted is an instance"),
     "a tensor": ("wrong.py:returns_a_tensor", {}, "it returned a Tensor; accepted is a torch.nn.Module"),
     "a generator": ("wrong.py:yields", {}, "it returned a generator"),
-    "fails": ("wrong.py:fails", {}, "wrong.py, line 47, fails: IndexError: list index out of range"),
+    "fails": ("wrong.py:fails", {}, "wrong.py, line 46, fails: IndexError: list index out of range"),
     "leaves": ("wrong.py:leaves", {}, "fails: SystemExit: 3"),
     "no such setting": ("wrong.py:fails:dpeth=2", {}, "no setting 'dpeth'; near matches are depth"),
     "setting of another type": (
