@@ -120,6 +120,8 @@ class TransformersModel(Architecture):
         return int(getattr(self._config, "num_channels", 3))
 
     def _check_kind(self) -> None:
+        if self._config.model_type == "timm_wrapper":
+            raise ValueError(f"{self._where}: a model in timm's format; accepted as hf-hub:{self._source}")
         if type(self._config) not in _AUTO._model_mapping:
             raise ValueError(
                 f"{self._where}: a {self._config.model_type} is no image classifier of transformers; accepted are "

@@ -148,7 +148,7 @@ def test_labels_are_those_of_the_configuration(tmp_path: Path) -> None:
 
 
 def hub_folder(folder: Path, network: nn.Module, **configuration: Any) -> str:
-    save_for_hf(network, folder, model_config=configuration or None)
+    save_for_hf(network, folder, model_config=configuration or None, safe_serialization=True)
     return f"hf-hub:{folder}"
 
 
