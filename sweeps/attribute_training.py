@@ -134,6 +134,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         },
         definitions=_definitions(inputs, methods, settings.follow),
         provenance={"trials": list(inputs.trials), "class_names": _class_names(inputs)},
+        notes=_notes(inputs),
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
@@ -165,6 +166,17 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
     )
     inputs.image_shape()
     return inputs
+
+
+def _notes(inputs: TrainingInputs) -> tuple[str, ...]:
+    """Return what the user should know of networks of their own, such as the size of the images."""
+    found: dict[str, None] = {}
+    for trial in inputs.trials.values():
+        if trial.model in inputs.definitions:
+            num_classes = len(inputs.data[trial.dataset].train.class_names)
+            architecture, _ = trained_model(trial.model, num_classes, inputs.description)
+            found |= dict.fromkeys(architecture.notes(None))
+    return tuple(found)
 
 
 def _model_definitions(

@@ -98,11 +98,16 @@ class UserNetwork(Architecture):
         return self.num_classes
 
     def notes(self, weights_name: str | None) -> tuple[str, ...]:
-        """Say which size of images was found by trying."""
-        size = self._identity.preprocessing.image_size
-        if self._is_described or size in (self._description.image_size, DEFAULT_IMAGE_SIZE):
+        """Say which size of images is taken where the user says none."""
+        if self._is_described or self._description.image_size is not None:
             return ()
-        return (f"image_size {size}: found by trying which images {self.name} takes",)
+        size = self._identity.preprocessing.image_size
+        if size != DEFAULT_IMAGE_SIZE:
+            return (f"image_size {size}: found by trying which images {self.name} takes",)
+        return (
+            f"image_size {size}: {self.name} takes images of this size; if it was trained on others, give "
+            "--image-size",
+        )
 
     def notes_by_name(self, weights_name: str | None) -> tuple[str, ...]:
         """Say whether the weights that the function returns are random, and whether untrained ones are not."""

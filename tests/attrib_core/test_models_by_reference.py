@@ -260,12 +260,15 @@ def test_without_weights_random_ones_are_always_the_same_and_that_is_said(nets: 
     first, second = (read_checkpoint(f"{nets}:Small") for _ in range(2))
     assert first.digest == second.digest
     assert first.weights == "returned"
-    assert "returns random weights; give --weights FILE" in first.notes[0]
+    assert "image_size 224: nets.py:Small takes images of this size" in first.notes[0]
+    assert "returns random weights; give --weights FILE" in first.notes[1]
     untrained = read_checkpoint(f"{nets}:Small", weights="untrained")
     assert untrained.digest != first.digest
-    assert not untrained.notes
-    assert "same weights under two seeds" in read_checkpoint(f"{nets}:NAMED", weights="untrained").notes[0]
-    assert not read_checkpoint(f"{nets}:NAMED").notes
+    assert len(untrained.notes) == 1
+    said = Description(image_size=SIZE)
+    named = read_checkpoint(f"{nets}:NAMED", weights="untrained", description=said)
+    assert "same weights under two seeds" in named.notes[0]
+    assert not read_checkpoint(f"{nets}:NAMED", description=said).notes
 
 
 @pytest.mark.parametrize("layout", ["plain", "lightning", "ema"])
