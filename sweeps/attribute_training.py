@@ -195,7 +195,7 @@ def _model_definitions(
             network = initial_network(model, num_classes, 0, described)
             _check_images(model, network, preprocessing)
             definitions[canonical_name(model)] = (
-                f"{architecture.definition}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
+                f"{architecture.definition or architecture.name}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
                 f"{preprocessing.std}"
             )
     return definitions
