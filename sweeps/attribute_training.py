@@ -194,9 +194,9 @@ def _model_definitions(
                 continue
             network = initial_network(model, num_classes, 0, described)
             _check_images(model, network, preprocessing)
+            code = architecture.definition or architecture.name
             definitions[canonical_name(model)] = (
-                f"{architecture.definition or architecture.name}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
-                f"{preprocessing.std}"
+                f"{code}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std {preprocessing.std}"
             )
     return definitions
 
