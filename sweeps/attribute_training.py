@@ -16,12 +16,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from attrib_core.attribution import METHODS, Target, check_target
-from attrib_core.classifiers import Description, Preprocessing, canonical_name
+from attrib_core.classifiers import canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
 from attrib_core.prepared import PreparedModel, prepare
@@ -31,10 +29,7 @@ from attrib_core.training import (
     Optimizer,
     Schedule,
     TrainingSettings,
-    initial_network,
 )
-from attrib_core.training.models import trained_model
-from attrib_core.user_code import first_line
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import (
     REFERENCES,
@@ -45,6 +40,7 @@ from sweeps.attribute.options import (
     parse_methods,
 )
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
+from sweeps.attribute.training.models import model_definitions, model_notes
 from sweeps.attribute.training.panel import FollowSettings, follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
@@ -146,6 +142,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         },
         definitions=_definitions(inputs, methods, settings.follow),
         provenance={"trials": list(inputs.trials), "class_names": _class_names(inputs)},
+        notes=model_notes(inputs),
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
@@ -166,7 +163,7 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
     data = {name: _load(name, options) for name in names}
     counts = sorted({len(each.train.class_names) for each in data.values()})
     described = options.description()
-    definitions = _model_definitions(models, counts, described)
+    definitions = model_definitions(models, counts, described)
     models = tuple(map(canonical_name, models))
     trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
     inputs = TrainingInputs(
@@ -178,39 +175,6 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
     )
     inputs.image_shape()
     return inputs
-
-
-def _model_definitions(
-    models: Sequence[str], counts: Sequence[int], described: Description
-) -> dict[str, str]:
-    """Return which code users' own networks are and what images they see, by model.
-
-    Raises ValueError for a network that cannot be trained on data of so many classes.
-    """
-    definitions: dict[str, str] = {}
-    for model in models:
-        for num_classes in counts:
-            architecture, preprocessing = trained_model(model, num_classes, described)
-            if architecture.definition is None and described == Description():
-                continue
-            network = initial_network(model, num_classes, 0, described)
-            _check_images(model, network, preprocessing)
-            definitions[canonical_name(model)] = (
-                f"{architecture.definition}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
-                f"{preprocessing.std}"
-            )
-    return definitions
-
-
-def _check_images(model: str, network: nn.Module, preprocessing: Preprocessing) -> None:
-    size, channels = preprocessing.image_size, len(preprocessing.mean)
-    try:
-        network.eval()(torch.zeros(2, channels, size, size))
-    except Exception as error:  # a user's network may raise anything
-        raise ValueError(
-            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({first_line(error)}); "
-            "accepted are those that it takes"
-        ) from error
 
 
 def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
