@@ -239,8 +239,9 @@ class LeastSquares:
 
 
 def _check_map(asked: Asked, values: object) -> None:
-    if not isinstance(values, Tensor) or values.ndim != 4:
-        shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(
-            f"the layer's values are {shape}; accepted is a layer of [N, C, H, W], as of a convolution"
-        )
+    if isinstance(values, Tensor) and values.ndim == 4:
+        return
+    found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    raise ValueError(
+        f"{asked.where}: the layer gives {found}; accepted is one of [N, C, H, W], as a convolution"
+    )
