@@ -96,7 +96,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=_definitions(inputs, methods, settings.attack),
+        definitions=_definitions(inputs, methods, settings.attack) | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

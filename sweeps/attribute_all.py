@@ -80,7 +80,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=_definitions(inputs, methods, settings.attribution),
+        definitions=_definitions(inputs, methods, settings.attribution) | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

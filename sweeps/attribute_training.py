@@ -30,6 +30,7 @@ from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
+from sweeps.images.data import definitions_of
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
@@ -46,7 +47,9 @@ class AttributeTrainingOptions(AttributionOptions):
     output: str = output_field("attribute_training")
     model: str = Field("fashion_deep", description="Networks to train: names, of one shape of images.")
     dataset: str = Field(
-        "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
+        "fashion_mnist",
+        description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL, torchvision:NAME, hf:NAME, "
+        "FILE.py:FUNCTION.",
     )
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str = Field("train", description="The images to learn from.")
@@ -131,10 +134,11 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
         find_architecture(model)
     names = parse_names("dataset", options.dataset)
     rates = parse_numbers("learning_rates", options.learning_rates, low=0, high=1000)
-    trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
-    inputs = TrainingInputs(
-        trials=trials, data={name: _load(name, options) for name in names}, segment=options.segment
-    )
+    seeds, settings = parse_integers("seeds", options.seeds), options.training_settings()
+    # By the name that rows have, which is that of a user's file without the path to it.
+    data = {each.train.name: each for each in (_load(name, options) for name in names)}
+    trials = grid(models, tuple(data), rates, seeds, settings)
+    inputs = TrainingInputs(trials=trials, data=data, segment=options.segment)
     inputs.image_shape()
     return inputs
 
@@ -184,7 +188,8 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
     }
     described = {name: METHODS[name].describe(settings.attribution) for name in methods if name in METHODS}
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
-    return trials | panels | {f"method {name}": text for name, text in described.items() if text}
+    code = definitions_of(*(data.train for data in inputs.data.values()))
+    return trials | panels | code | {f"method {name}": text for name, text in described.items() if text}
 
 
 def _bytes_per_segment(

@@ -73,7 +73,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions={"weights": inputs.checkpoint.digest},
+        definitions={"weights": inputs.checkpoint.digest} | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Call:
             return function(**settings, **self.arguments)
         except (Exception, SystemExit) as error:
             reason = failure(error, code_file(reference))
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError) and not Path(str(error.filename)).is_absolute():
                 reason += " (accepted are full paths: workers run in other folders)"
             raise ValueError(f"dataset={self.reference!r}: {reason}") from error
 
