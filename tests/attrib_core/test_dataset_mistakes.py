@@ -121,7 +121,7 @@ RANGE = "accepted are floats in [0, 1]"
 
 # What is asked for, and what stands in the one line of the error.
 MISTAKES = {
-    "nothing": "it is of type NoneType, without a length and items by index; accepted are our Dataset and map-style",
+    "nothing": "it is of type NoneType, without a length and items by index; accepted are our Dataset",
     "NONE": "it is of type NoneType",
     "empty": "it has no images",
     "stream": "it is of type Stream, without a length and items by index",
