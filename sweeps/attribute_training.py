@@ -30,7 +30,7 @@ from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
-from sweeps.images.data import definitions_of
+from sweeps.images.data import definitions_of, print_line
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
@@ -145,7 +145,7 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
 
 def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
     train, panel = (
-        load_dataset(name, split=split, root=options.data_root)
+        load_dataset(name, split=split, root=options.data_root, log=print_line)
         for split in (options.split, options.panel_split)
     )
     if train.class_names != panel.class_names:

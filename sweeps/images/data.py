@@ -32,7 +32,7 @@ def load_images(options: ImageOptions) -> Dataset:
         image_column=options.image_column,
         label_column=options.label_column,
         refuse_unreadable=False,
-        log=_log,
+        log=print_line,
     )
 
 
@@ -101,7 +101,8 @@ def definitions_of(*datasets: Dataset) -> dict[str, str]:
     return {f"dataset {each.name}": each.definition for each in datasets if each.definition is not None}
 
 
-def _log(line: str) -> None:
+def print_line(line: str) -> None:
+    """Tell the user what happens before work starts."""
     print(terminal_text(line), file=sys.stderr, flush=True)
 
 

@@ -287,9 +287,9 @@ def test_another_machine_with_other_images_is_refused(
 
 
 def test_the_user_is_told_how_long_reading_takes(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attrib_core.datasets import map_style
+    from attrib_core.datasets import scanning
 
-    monkeypatch.setattr(map_style, "PATIENCE", -1.0)
+    monkeypatch.setattr(scanning, "PATIENCE", -1.0)
     lines: list[str] = []
     load_dataset(f"{code}:images:form=pil", log=lines.append)
     assert len(lines) == 1

@@ -1,5 +1,6 @@
 """Data sets of torchvision and of Hugging Face, from local files that the tests write."""
 
+import hashlib
 import pickle
 import re
 import struct
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -58,6 +60,33 @@ def test_arrays_of_torchvision_are_used_as_they_are(root: Path) -> None:
     assert isinstance(dataset.source, ArrayImages)
     assert (dataset.class_names, dataset.digest) == (ours.class_names, ours.digest)
     assert np.array_equal(dataset.images(range(5), GREY), ours.images(range(5), GREY))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(image_size=32, channels=3),
+        View(image_size=32, channels=1),
+        View(image_size=12, channels=3, resize_size=14),
+    ],
+)
+def test_colour_arrays_are_seen_as_images(root: Path, monkeypatch: pytest.MonkeyPatch, view: View) -> None:
+    kind = torchvision.datasets.CIFAR10
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    names = ["airplane", "automobile", "bird", "cat"]
+    folder = root / kind.base_folder
+    folder.mkdir()
+    (folder / "test_batch").write_bytes(pickle.dumps({"data": pixels.reshape(4, -1), "labels": [3, 0, 1, 2]}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    sums = {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": sums["batches.meta"]})
+    monkeypatch.setattr(kind, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(kind, "train_list", [])
+    dataset = load_dataset("torchvision:CIFAR10", root=root)
+    assert isinstance(dataset.source, ArrayImages)
+    assert (dataset.class_names, dataset.labels.tolist()) == (tuple(names), [3, 0, 1, 2])
+    expected = [view.apply(Image.fromarray(image.transpose(1, 2, 0))) for image in pixels]
+    assert np.array_equal(dataset.images(range(4), view), expected)
 
 
 def test_files_of_torchvision_are_read_as_those_of_a_folder(root: Path) -> None:
