@@ -28,13 +28,8 @@ class MappedImages(ImageSource):
     """Images of a map-style data set that each process opens when it first reads one; `digests` `[N, 32]`."""
 
     def __init__(self, name: str, opening: Opening, digests: NDArray[np.uint8]) -> None:
-        self.name = name
-        self.opener, self.columns, self.file, self.digests = (
-            opening.opener,
-            opening.columns,
-            opening.file,
-            digests,
-        )
+        self.name, self.digests = name, digests
+        self.opener, self.columns, self.file = opening.opener, opening.columns, opening.file
         self._items: Any = opening.items
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from attrib_core.datasets.encoded_images import CHUNK
+from attrib_core.datasets.encoded_images import CHUNK, DAMAGED
 from attrib_core.datasets.items import (
     USUAL_COLUMNS,
     ItemColumns,
@@ -23,7 +23,7 @@ from attrib_core.datasets.probing import spread_indices
 from attrib_core.datasets.registry import Request
 from attrib_core.user_code.targets import failed_line, first_line
 
-# What reading a file that is damaged or missing raises; anything else is a mistake in the data set's code.
+# What reading a file that is damaged or missing raises in a user's code; anything else is a mistake in it.
 UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 NUM_REPEATED = 16  # images that are read twice, to find random ones
 PATIENCE = 5.0  # seconds until the user is told how long reading takes
@@ -44,6 +44,11 @@ class Opening:
     columns: ItemColumns = USUAL_COLUMNS
     file: str | None = None  # that of a user's code, which may be random, and may not be safe with threads
     num_readers: int = 1
+
+    @property
+    def damage(self) -> tuple[type[BaseException], ...]:
+        """What reading an image that is damaged or missing raises: in a library's code, whatever PIL does."""
+        return DAMAGED if self.file is None else UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def scan(request: Request, opening: Opening) -> Iterator[Scanned]:
 def _scan_one(request: Request, opening: Opening, items: Any, index: int) -> Scanned:
     try:
         item = items[index]
-    except UNREADABLE as error:
+    except opening.damage as error:
         return Scanned(reason=f"damaged or not readable: {first_line(error)}")
     except Exception as error:
         raise ValueError(
@@ -119,8 +124,8 @@ def _scan_one(request: Request, opening: Opening, items: Any, index: int) -> Sca
         value, label = image_and_label(item, opening.columns)
         try:
             image, change = as_image(value)
-        except UNREADABLE as error:
-            reason = f"damaged or not readable: {first_line(error)}"
+        except OSError as error:
+            reason = f"damaged or not readable: {error}"
             return Scanned(label=label, has_label=True, reason=reason)
         return Scanned(label=label, has_label=True, digest=image_digest(image), change=change)
     except ItemError as error:
