@@ -46,6 +46,7 @@ from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
+from sweeps.images.data import definitions_of, print_line
 from sweeps.model_options import DescribedImages
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
@@ -66,7 +67,9 @@ class AttributeTrainingOptions(AttributionOptions, DescribedImages):
         None, ge=1, description="Side to which images are resized for your own networks; theirs if not given."
     )
     dataset: str = Field(
-        "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
+        "fashion_mnist",
+        description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL, torchvision:NAME, hf:NAME, "
+        "FILE.py:FUNCTION.",
     )
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str = Field("train", description="The images to learn from.")
@@ -160,12 +163,13 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
         find_architecture(model)
     names = parse_names("dataset", options.dataset)
     rates = parse_numbers("learning_rates", options.learning_rates, low=0, high=1000)
-    data = {name: _load(name, options) for name in names}
+    seeds, settings = parse_integers("seeds", options.seeds), options.training_settings()
+    # By the name that rows have, which is that of a user's file without the path to it.
+    data = {each.train.name: each for each in (_load(name, options) for name in names)}
     counts = sorted({len(each.train.class_names) for each in data.values()})
     described = options.description()
     definitions = model_definitions(models, counts, described)
-    models = tuple(map(canonical_name, models))
-    trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
+    trials = grid(tuple(map(canonical_name, models)), tuple(data), rates, seeds, settings)
     inputs = TrainingInputs(
         trials=trials,
         data=data,
@@ -179,7 +183,7 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
 
 def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
     train, panel = (
-        load_dataset(name, split=split, root=options.data_root)
+        load_dataset(name, split=split, root=options.data_root, log=print_line)
         for split in (options.split, options.panel_split)
     )
     if train.class_names != panel.class_names:
@@ -238,7 +242,8 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
     }
     by_state = [name for name in methods if name not in SUMMED_METHODS]
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
-    return trials | panels | definitions_of_methods(by_state, settings.attribution)
+    code = definitions_of(*(data.train for data in inputs.data.values()))
+    return trials | panels | code | definitions_of_methods(by_state, settings.attribution)
 
 
 def _named(name: str, value: str | None) -> dict[str, str]:

@@ -46,7 +46,9 @@ class TrainOptions(BaseModel):
     model: str = Field("fashion_deep", description="A reference that `load_classifier` takes.")
     code: Path | None = Field(None, description="Folder of your own modules; references name them.")
     dataset: str | None = Field(
-        None, description=f"{', '.join(sorted(set(DATASETS.values())))}, imagefolder:PATH."
+        None,
+        description=f"{', '.join(sorted(set(DATASETS.values())))}, imagefolder:PATH, torchvision:NAME, hf:NAME, "
+        "FILE.py:FUNCTION.",
     )
     data_root: Path | None = Field(None, description="Where the data set's files are.")
     train_split: str = Field("train", description="The images to learn from.")

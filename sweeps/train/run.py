@@ -47,7 +47,9 @@ class TrainingSource:
         """Return training and test set. Raises ValueError if there is none or their classes differ."""
         if self.dataset is None:
             raise ValueError(f"dataset: needed for a model other than {', '.join(DATASETS)}")
-        train, test = (load_dataset(self.dataset, split=split, root=self.root) for split in self.splits)
+        train, test = (
+            load_dataset(self.dataset, split=split, root=self.root, log=print) for split in self.splits
+        )
         if self.classes is not None:
             names = parse_names("classes", self.classes, train.class_names)
             train, test = subset(train, names), subset(test, names)
