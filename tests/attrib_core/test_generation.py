@@ -19,7 +19,7 @@ LION, PENCIL_BOX, BEE = 291, 709, 309
 
 def run(lite0, recipe, cells, **changes):
     settings = {"sweep_seed": 0, "image_size": SIZE} | changes
-    return generate_batch(prepare(lite0, device="cpu", batch_size=8), recipe, cells, **settings)
+    return generate_batch(prepare(lite0, device="cpu", batch_size=4), recipe, cells, **settings)
 
 
 def test_plain_descends_the_documents_formula(lite0) -> None:
@@ -67,7 +67,11 @@ def test_class_seed_and_sweep_seed_each_change_the_image(lite0) -> None:
     assert all(not torch.equal(variants[i], variants[j]) for i in range(4) for j in range(i))
 
 
-@pytest.mark.parametrize("name", ["default", "fast", "lucid", "blur"])
+# On small networks test_any_network.py shows it of every recipe.
+@pytest.mark.parametrize(
+    "name",
+    ["default", "fast", *(pytest.param(name, marks=pytest.mark.long) for name in ("lucid", "blur"))],
+)
 def test_the_targets_logit_rises(lite0, name) -> None:
     recipe = find_recipe(name).with_num_steps(24)
     generated = run(lite0, recipe, [Cell(LION, 0), Cell(BEE, 0)], image_size=128)
