@@ -23,7 +23,8 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torchattacks
+	# Without what they ask for: torchattacks pins an old requests, adv-lib needs visdom, which no longer builds.
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torchattacks adv-lib
 	touch $@
 
 $(BENCH_INSTALLED): $(INSTALLED)

@@ -6,8 +6,11 @@ generated image. So an image is the same alone, in any batch, and after a run is
 
 import hashlib
 import json
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +26,29 @@ def derive_seed(*key: int | str) -> int:
 def generator(*key: int | str) -> torch.Generator:
     """Return a CPU generator seeded by the key; its draws do not depend on the device that uses them."""
     return torch.Generator().manual_seed(derive_seed(*key))
+
+
+@contextmanager
+def forked_generators(*key: int | str) -> Iterator[None]:
+    """Seed the global generators of torch, NumPy and Python by the key, and give back their states afterwards.
+
+    For code of others, which may draw from them: what it draws depends on the key alone, and nobody else notices.
+    """
+    seed = derive_seed(*key)
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    # Asking for the state of a CUDA generator would start CUDA in a process that does not use it.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices):
+        try:
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed_all(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
 
 
 class Randomness:
@@ -44,3 +70,22 @@ class Randomness:
     def normal(self, *shape: int) -> Tensor:
         """Draw from the standard normal distribution."""
         return torch.stack([torch.randn(shape, generator=each) for each in self._generators]).to(self._device)
+
+
+@contextmanager
+def global_randomness(seed: int | None = None) -> Iterator[None]:
+    """Run code that draws from global generators: torch's on the CPU, numpy's and Python's, restored afterwards.
+
+    They are seeded, or, if `seed` is None, numpy's and Python's follow from the seed that torch's has now.
+    """
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        np.random.seed(torch.default_generator.initial_seed() % 2**32)
+        random.seed(torch.default_generator.initial_seed())
+        try:
+            yield
+        finally:
+            np.random.set_state(of_numpy)
+            random.setstate(of_python)

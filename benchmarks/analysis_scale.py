@@ -100,6 +100,10 @@ def drawn_columns(
         **{name: generator.normal(size=count).astype(np.float32) for name in MEASURED},
         "zero_gradient": generator.random(count) < 0.01,
         "gradient_fallback": np.zeros(count, dtype=bool),
+        "l0": np.full(count, 784, dtype=np.int32),
+        "num_forwards": np.ones(count),
+        "num_backwards": np.ones(count),
+        "seeks_minimum": np.full(count, minimum),
     }
 
 
@@ -111,6 +115,7 @@ MEASURED = (
     "loss",
     "linf",
     "l2",
+    "l1",
     "linf_u8",
 )
 

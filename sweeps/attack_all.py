@@ -1,18 +1,23 @@
 """Adversarial images over whole test sets: checkpoints x methods x targets x images, at every ε.
 
 python sweeps/attack_all.py --methods fgsm,max_norm,random_sign --output runs/attack
+python sweeps/attack_all.py --methods pgd:num_steps=40,foolbox:L2DeepFoolAttack,my_file.py:my_attack
 python sweeps/attack_all.py --checkpoints untrained,trained --epsilons 0,1/255,0.1 --output runs/attack
 python sweeps/attack_all.py --model resnet50 --dataset imagenet --data-root /data/imagenet --address auto
 """
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pydantic import Field
 
-from attrib_core.attacks import METHODS, AttackSettings
+from attrib_core.attacks import METHODS, AttackSettings, Method, UnknownMethodError, method_named
+from attrib_core.attacks.adapters import FAMILIES
+from attrib_core.attacks.batch import check_request
+from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import AttackPrecision
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED
@@ -22,7 +27,7 @@ from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
-from sweeps.ranges import parse_integers, parse_names, parse_numbers
+from sweeps.ranges import parse_integers, parse_numbers, parse_references
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
@@ -44,8 +49,15 @@ class AttackOptions(ImageOptions):
         description="`trained` (--weights), `untrained`, folders of checkpoints along a training, and run "
         "directories of attribute_training.py.",
     )
-    methods: str = Field("fgsm", description=f"Of {', '.join(METHODS)}, or `all`.")
-    epsilons: str = Field(EPSILONS, description="Sizes of the perturbation in [0, 1]: `0,0.25/255,0.01`.")
+    methods: str = Field(
+        "fgsm",
+        description=f"Of {', '.join(METHODS)}, or `all` of these; {':NAME, '.join(FAMILIES)}:NAME, or "
+        "FILE.py:FUNCTION; settings of their own as in `pgd:num_steps=40`.",
+    )
+    epsilons: str = Field(
+        EPSILONS,
+        description="Sizes of the perturbation: `0,0.25/255,0.01`; in [0, 1] for the max norm, beyond for others.",
+    )
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
     no_clip: bool = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
     save_images: str = Field(
@@ -66,8 +78,10 @@ class AttackOptions(ImageOptions):
 
 def attack_sweep(options: AttackOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
-    methods = parse_names("methods", options.methods, tuple(METHODS))
-    epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=1)
+    methods = _methods(options.methods)
+    on_grid = {name: method for name, method in methods.items() if not method.seeks_minimum}
+    largest = 1.0 if all(each.norm == "linf" for each in on_grid.values()) else math.inf
+    epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=largest)
     dataset, model = load_images(options), options.model_choice()
     data = SweepData(dataset)
     inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
@@ -83,12 +97,19 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         save_perturbations=parse_saved("save_perturbations", options.save_perturbations, len(dataset)),
     )
     targets = _targets(options.targets, inputs.num_classes)
+    for name, method in methods.items():
+        check_request(
+            name,
+            method,
+            epsilons if name in on_grid else GRID,
+            inputs.image_shape,
+            targeted=targets != (UNTARGETED,),
+        )
     return Sweep(
         name="attack",
         kinds=KINDS,
         requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
         settings={
-            "model": options.model,
             **model.settings(),
             **data.settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
@@ -96,7 +117,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=_definitions(inputs, methods, settings.attack),
+        definitions=inputs.model_definitions | _definitions(inputs, methods, settings.attack),
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,
@@ -105,8 +126,26 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         shared=inputs,
         data=data,
         bytes_per_cell=_bytes_per_image(inputs, len(epsilons)),
-        warm_up=partial(_seconds_per_image, settings, inputs, methods, epsilons),
+        warm_up=partial(_seconds_per_image, settings, inputs, tuple(methods), epsilons),
     )
+
+
+def _methods(text: str) -> dict[str, Method]:
+    """Return the methods by their references. ValueError names one that is wrong, before any work starts."""
+    names = parse_references("methods", text, tuple(METHODS))
+    # A name has lost the path to a user's file, which is needed once, to take the file.
+    given = names if text == "all" else [element.strip() for element in text.split(",")]
+    return {name: _method(reference) for name, reference in zip(names, given, strict=True)}
+
+
+def _method(name: str) -> Method:
+    try:
+        return method_named(name, "methods")
+    except UnknownMethodError as error:
+        accepted = str(error).partition("accepted are ")[2]
+        raise ValueError(
+            f"methods: unknown name {name!r}; accepted: names or references, {accepted}"
+        ) from None
 
 
 def _attack_settings(options: AttackOptions) -> AttackSettings:
@@ -120,15 +159,15 @@ def _attack_settings(options: AttackOptions) -> AttackSettings:
 
 
 def _products(
-    methods: Sequence[str],
+    methods: Mapping[str, Method],
     checkpoints: tuple[str, ...],
     targets: tuple[int | str, ...],
     images: tuple[int, ...],
     epsilons: tuple[float, ...],
 ) -> tuple[Axes, ...]:
     """Return two products: methods that take the ε of the grid, and methods that find their own."""
-    on_grid = tuple(method for method in methods if not METHODS[method].seeks_minimum)
-    seeking = tuple(method for method in methods if METHODS[method].seeks_minimum)
+    on_grid = tuple(name for name, method in methods.items() if not method.seeks_minimum)
+    seeking = tuple(name for name, method in methods.items() if method.seeks_minimum)
     common: Axes = {"checkpoint": checkpoints, "target": targets, "image_index": images}
     products: tuple[Axes, ...] = (
         {"method": on_grid, **common, "epsilon": epsilons},
@@ -137,10 +176,12 @@ def _products(
     return tuple(product for product in products if product["method"])
 
 
-def _definitions(inputs: ImageInputs, methods: Sequence[str], settings: AttackSettings) -> dict[str, str]:
+def _definitions(
+    inputs: ImageInputs, methods: Mapping[str, Method], settings: AttackSettings
+) -> dict[str, str]:
     checkpoints = {f"checkpoint {name}": each.digest for name, each in inputs.checkpoints.items()}
     return checkpoints | {
-        f"method {name}": text for name in methods if (text := METHODS[name].describe(settings))
+        f"method {name}": text for name, method in methods.items() if (text := method.describe(settings))
     }
 
 

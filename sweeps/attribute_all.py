@@ -2,6 +2,7 @@
 
 python sweeps/attribute_all.py --methods gradient_x_input,occlusion --output runs/attribute
 python sweeps/attribute_all.py --methods all --target predicted,label --images 0-999 --output runs/attribute
+python sweeps/attribute_all.py --methods integrated_gradients:num_steps=200,captum:DeepLift,mine.py:attribute
 python sweeps/attribute_all.py --model resnet50 --dataset imagenet --data-root /data/imagenet --address auto
 """
 
@@ -9,13 +10,23 @@ import math
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 from pydantic import Field
 
-from attrib_core.attribution import METHODS, TARGETS, AttributionSettings
+from attrib_core.attribution import METHODS, TARGETS, check_target, method_named
+from attrib_core.classifiers import build_classifier
+from attrib_core.prepared import PreparedModel, prepare
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
-from sweeps.attribute.options import AttributionOptions
+from sweeps.attribute.options import (
+    REFERENCES,
+    AttributionOptions,
+    check_methods,
+    definitions_of_methods,
+    notes_on_methods,
+    parse_methods,
+)
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.data import SweepData, load_images
@@ -38,7 +49,8 @@ class AttributeOptions(ImageOptions, AttributionOptions):
 
     output: str = output_field("attribute")
     methods: str = Field(
-        "gradient_x_input,integrated_gradients,occlusion", description=f"Of {', '.join(METHODS)}, or `all`."
+        "gradient_x_input,integrated_gradients,occlusion",
+        description=f"Of {', '.join(METHODS)}, or `all`; {REFERENCES}.",
     )
     target: str = Field(
         "predicted",
@@ -50,7 +62,7 @@ class AttributeOptions(ImageOptions, AttributionOptions):
 
 def attribute_sweep(options: AttributeOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
-    methods = parse_names("methods", options.methods, tuple(METHODS))
+    methods = parse_methods(options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
     dataset, model = load_images(options), options.model_choice()
     data = SweepData(dataset)
@@ -65,7 +77,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         ),
         attribution=options.attribution_settings(),
     )
-    settings.attribution.window(*inputs.image_shape[1:])
+    check_methods(methods, settings.attribution, inputs.image_shape)
+    notes = notes_on_methods(methods, partial(_tried_model, inputs))
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
     return Sweep(
@@ -73,17 +86,20 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         kinds=KINDS,
         requested=tuple(product | {"image_index": images} for product in products),
         settings={
-            "model": options.model,
             **model.settings(),
             **data.settings(RunDirectory(options.output), "attribute", KINDS),
             **inputs.labelling.settings,
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=_definitions(inputs, methods, settings.attribution),
+        definitions={
+            "weights": inputs.checkpoint.digest,
+            **inputs.model_definitions,
+            **definitions_of_methods(methods, settings.attribution),
+        },
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.notes,
+        notes=(*inputs.notes, *notes),
         shard_size=shard_size,
         factory=partial(AttributeJob, settings),
         shared=inputs,
@@ -94,22 +110,25 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
 
 
 def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...]:
-    """Return targets x methods. Methods of the loss explain it whatever the targets are."""
-    others = tuple(method for method in methods if not METHODS[method].explains_loss)
-    of_loss = tuple(method for method in methods if METHODS[method].explains_loss or LOSS in targets)
+    """Return targets x methods. Methods of the loss explain it whatever the targets are.
+
+    Raises ValueError for a method that cannot explain one of the targets.
+    """
+    others = tuple(method for method in methods if not method_named(method).explains_loss)
+    of_loss = tuple(method for method in methods if method_named(method).explains_loss or LOSS in targets)
     of_logits = tuple(target for target in targets if target != LOSS)
+    for method, target in product(methods, targets):
+        check_target(method, target)
     products: tuple[Axes, ...] = (
         {"target": of_logits, "method": others},
         {"target": (LOSS,), "method": of_loss},
     )
-    return tuple(product for product in products if all(product.values()))
+    return tuple(axes for axes in products if all(axes.values()))
 
 
-def _definitions(
-    inputs: ImageInputs, methods: Sequence[str], settings: AttributionSettings
-) -> dict[str, str]:
-    described = {f"method {name}": METHODS[name].describe(settings) for name in methods}
-    return {"weights": inputs.checkpoint.digest} | {name: text for name, text in described.items() if text}
+def _tried_model(inputs: ImageInputs) -> PreparedModel:
+    """Return the model on this machine's CPU, for methods that look at it before work starts."""
+    return prepare(build_classifier(inputs.checkpoint), device="cpu", batch_size=2)
 
 
 def _bytes_per_image(product: Axes, inputs: ImageInputs) -> int:

@@ -12,24 +12,45 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from pydantic import Field
+from torch import nn
 
-from attrib_core.attribution import METHODS, Target
+from attrib_core.attribution import METHODS, Target, check_target
+from attrib_core.classifiers import Description, Preprocessing, canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
-from attrib_core.training import SUMMED_METHODS, Loss, Optimizer, Schedule, TrainingSettings
+from attrib_core.prepared import PreparedModel, prepare
+from attrib_core.training import (
+    SUMMED_METHODS,
+    Loss,
+    Optimizer,
+    Schedule,
+    TrainingSettings,
+    initial_network,
+)
+from attrib_core.training.models import trained_model
+from attrib_core.user_code import first_line
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
-from sweeps.attribute.options import AttributionOptions
-from sweeps.attribute.training.grid import TrainingData, TrainingInputs, grid
+from sweeps.attribute.options import (
+    REFERENCES,
+    AttributionOptions,
+    check_methods,
+    definitions_of_methods,
+    notes_on_methods,
+    parse_methods,
+)
+from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
 from sweeps.attribute.training.panel import FollowSettings, follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
+from sweeps.model_options import DescribedImages
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
 from sweeps.runner import Sweep, run_sweep
@@ -40,11 +61,14 @@ KINDS = AXIS_KINDS["attribute_training"]
 NUM_WARM_UP_UPDATES = 10
 
 
-class AttributeTrainingOptions(AttributionOptions):
+class AttributeTrainingOptions(AttributionOptions, DescribedImages):
     """Options of attribution along training."""
 
     output: str = output_field("attribute_training")
-    model: str = Field("fashion_deep", description="Networks to train: names, of one shape of images.")
+    model: str = Field("fashion_deep", description="Networks to train: references, of one shape of images.")
+    image_size: int | None = Field(
+        None, ge=1, description="Side to which images are resized for your own networks; theirs if not given."
+    )
     dataset: str = Field(
         "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
     )
@@ -64,12 +88,16 @@ class AttributeTrainingOptions(AttributionOptions):
     horizontal_flip: bool = Field(False, description="Mirror half of the images, each time.")
     max_shift: int = Field(0, description="Shift images by up to so many pixels, each time.")
     methods: str = Field(
-        "gradient_x_input", description=f"Of {', '.join((*METHODS, *SUMMED_METHODS))}, or `all`."
+        "gradient_x_input",
+        description=f"Of {', '.join((*METHODS, *SUMMED_METHODS))}, or `all`; {REFERENCES}.",
     )
     target: Target = Field("predicted", description="Logit of the predicted class or the label, or the loss.")
     panel: str = Field("0-15", description="Images that are followed, by index.")
     every: int = Field(1, ge=1, description="Minibatches from one attribution to the next.")
     segment: int = Field(250, ge=1, description="Minibatches from one checkpoint to the next.")
+
+    def described_size(self) -> int | None:
+        return self.image_size
 
     def training_settings(self) -> TrainingSettings:
         """Return the settings that all trainings share. Raises ValueError for values that cannot be."""
@@ -79,7 +107,10 @@ class AttributeTrainingOptions(AttributionOptions):
 
 def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     """Resolve the options against models and data. Raises ValueError for whatever cannot work."""
-    methods = parse_names("methods", options.methods, (*METHODS, *SUMMED_METHODS))
+    methods = parse_methods(options.methods, (*METHODS, *SUMMED_METHODS))
+    by_state = tuple(method for method in methods if method not in SUMMED_METHODS)
+    for method in by_state:
+        check_target(method, options.target)
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
     panel = parse_integers("panel", options.panel, limit=smallest)
@@ -95,7 +126,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         # Small networks gain next to nothing from a second thread, and another training would like the core.
         threads=options.threads_per_worker or 1,
     )
-    settings.follow.attribution.window(*inputs.image_shape()[1:])
+    check_methods(by_state, settings.follow.attribution, inputs.image_shape())
     bytes_per_segment = _bytes_per_segment(options, inputs, len(methods), len(panel))
     refuse_other_tapes(RunDirectory(options.output), inputs)
     return Sweep(
@@ -118,6 +149,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
+        notes=_notes(settings, inputs),
         bytes_per_cell=bytes_per_segment,
         warm_up=partial(_seconds_per_segment, settings, inputs, panel),
         prepare=partial(record_tapes, settings, inputs),
@@ -131,12 +163,54 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
         find_architecture(model)
     names = parse_names("dataset", options.dataset)
     rates = parse_numbers("learning_rates", options.learning_rates, low=0, high=1000)
+    data = {name: _load(name, options) for name in names}
+    counts = sorted({len(each.train.class_names) for each in data.values()})
+    described = options.description()
+    definitions = _model_definitions(models, counts, described)
+    models = tuple(map(canonical_name, models))
     trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
     inputs = TrainingInputs(
-        trials=trials, data={name: _load(name, options) for name in names}, segment=options.segment
+        trials=trials,
+        data=data,
+        segment=options.segment,
+        description=described,
+        definitions=definitions,
     )
     inputs.image_shape()
     return inputs
+
+
+def _model_definitions(
+    models: Sequence[str], counts: Sequence[int], described: Description
+) -> dict[str, str]:
+    """Return which code users' own networks are and what images they see, by model.
+
+    Raises ValueError for a network that cannot be trained on data of so many classes.
+    """
+    definitions: dict[str, str] = {}
+    for model in models:
+        for num_classes in counts:
+            architecture, preprocessing = trained_model(model, num_classes, described)
+            if architecture.definition is None and described == Description():
+                continue
+            network = initial_network(model, num_classes, 0, described)
+            _check_images(model, network, preprocessing)
+            definitions[canonical_name(model)] = (
+                f"{architecture.definition}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
+                f"{preprocessing.std}"
+            )
+    return definitions
+
+
+def _check_images(model: str, network: nn.Module, preprocessing: Preprocessing) -> None:
+    size, channels = preprocessing.image_size, len(preprocessing.mean)
+    try:
+        network.eval()(torch.zeros(2, channels, size, size))
+    except Exception as error:  # a user's network may raise anything
+        raise ValueError(
+            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({first_line(error)}); "
+            "accepted are those that it takes"
+        ) from error
 
 
 def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
@@ -171,6 +245,21 @@ def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int
     )
 
 
+def _notes(settings: SegmentJobSettings, inputs: TrainingInputs) -> tuple[str, ...]:
+    """Return what users should know of the methods on the networks, before these are trained."""
+    methods = settings.follow.methods_by_state
+    by_model = {trial.model: trial for trial in inputs.trials.values()}
+    models = [partial(_tried_model, settings, inputs, trial) for trial in by_model.values()]
+    return tuple(dict.fromkeys(note for model in models for note in notes_on_methods(methods, model)))
+
+
+def _tried_model(settings: SegmentJobSettings, inputs: TrainingInputs, trial: Trial) -> PreparedModel:
+    """Return an untrained network on this machine's CPU, for methods that look at it before work starts."""
+    job = SegmentJob(replace(settings, device="cpu"), inputs)
+    trainer = inputs.trainer(trial, job.training_execution)
+    return prepare(job.live_classifier(trial, trainer), device="cpu", batch_size=2)
+
+
 def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: FollowSettings) -> dict[str, str]:
     trials = {
         f"trial {name}": fingerprint(
@@ -178,13 +267,18 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
                 "model": trial.model,
                 "data": inputs.data[trial.dataset].train.digest,
                 "settings": asdict(trial.settings),
+                **_named("definition", inputs.definitions.get(trial.model)),
             }
         )
         for name, trial in inputs.trials.items()
     }
-    described = {name: METHODS[name].describe(settings.attribution) for name in methods if name in METHODS}
+    by_state = [name for name in methods if name not in SUMMED_METHODS]
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
-    return trials | panels | {f"method {name}": text for name, text in described.items() if text}
+    return trials | panels | definitions_of_methods(by_state, settings.attribution)
+
+
+def _named(name: str, value: str | None) -> dict[str, str]:
+    return {} if value is None else {name: value}
 
 
 def _bytes_per_segment(

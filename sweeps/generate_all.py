@@ -2,6 +2,7 @@
 
 python sweeps/generate_all.py --classes 0-999 --seeds 0 --recipes default --output runs/generate
 python sweeps/generate_all.py --recipes default,runs/tune_recipe/best_recipe.yaml
+python sweeps/generate_all.py --recipes default:rotation=10,mine.py:my_objective
 python sweeps/generate_all.py --address auto --output s3://bucket/generate
 """
 
@@ -13,7 +14,6 @@ from pydantic import Field
 
 from attrib_core.classifiers import InputScaling
 from attrib_core.generation import RECIPES
-from attrib_core.generation.recipe_files import recipe_digest
 from sweeps.cli import output_field, run_command
 from sweeps.generate.job import (
     DEFAULT_JUDGES,
@@ -24,7 +24,7 @@ from sweeps.generate.job import (
     read_weights,
     try_recipes,
 )
-from sweeps.generate.recipe_sources import read_recipes
+from sweeps.generate.recipe_sources import definitions_of_recipes, read_recipes
 from sweeps.model_options import ModelOptions
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
@@ -44,7 +44,8 @@ class GenerateOptions(ModelOptions):
     seeds: str = Field("0", description="Seeds: `0-15`.")
     recipes: str = Field(
         "default",
-        description=f"Of {', '.join(RECIPES)}, or `all`; or YAML files, as tune_recipe.py writes them.",
+        description=f"Of {', '.join(RECIPES)}, or `all`, with settings of their own, `default:num_steps=64`; YAML "
+        "files, as tune_recipe.py writes them; recipes and objectives of yours, `FILE.py:NAME`.",
     )
     num_steps: int | None = Field(
         None, ge=1, description="Updates of an image; the recipe's own if not given."
@@ -89,7 +90,6 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         kinds=KINDS,
         requested=({"recipe": tuple(recipes), "seed": seeds, "class_index": classes},),
         settings={
-            "model": options.model,
             **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
@@ -101,7 +101,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
             "frames": format_integers(frames),
             "frame_every": options.frame_every if frames else None,
         },
-        definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        definitions=weights.model_definitions | definitions_of_recipes(recipes),
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes, "notes": list(weights.model.notes)},
         shard_size=SHARD_SIZE,

@@ -2,21 +2,21 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from attrib_core.classifiers import Checkpoint, Description, read_checkpoint
+from attrib_core.classifiers import Checkpoint, Description, canonical_name, read_checkpoint
 from sweeps.cli import SweepOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """A classifier's name, its weights, and what the user says in place of what is known of published weights."""
+    """A classifier's reference, its weights, and what the user says in place of what is known of them."""
 
-    name: str
+    name: str  # as the user typed it, with the path of a file or folder
     weights: str | None
     description: Description
 
@@ -25,9 +25,10 @@ class ModelChoice:
         return read_checkpoint(self.name, weights=weights or self.weights, description=self.description)
 
     def settings(self) -> dict[str, Any]:
-        """Return what sweep.json records, so that a run directory refuses another description; {} without one."""
+        """Return what sweep.json records, so that a run directory refuses another model or description."""
         said = self.description
         recorded = {
+            "model": canonical_name(self.name),
             "mean": None if said.mean is None else list(said.mean),
             "std": None if said.std is None else list(said.std),
             "image_size": said.image_size,
@@ -37,35 +38,49 @@ class ModelChoice:
         return {name: value for name, value in recorded.items() if value is not None}
 
 
-class ModelOptions(SweepOptions):
-    """Which classifier, and how its images and classes differ from those of the published weights."""
+def model_definitions(*checkpoints: Checkpoint) -> dict[str, str]:
+    """Return which code and configuration networks are built from, for sweep.json; {} for this project's own."""
+    return {f"model {each.name}": each.definition for each in checkpoints if each.definition is not None}
 
-    model: str = Field(description="The classifier.")
-    weights: str | None = Field(None, description="Local weights file, or named weights.")
+
+class DescribedImages(SweepOptions):
+    """How a classifier's images differ from those of the published weights."""
+
     mean: str | None = Field(
         None, description="By channel, as in training: `0.485,0.456,0.406`; the model's own if not given."
     )
     std: str | None = Field(None, description="By channel, as --mean.")
     channels: int | None = Field(None, ge=1, description="Of the images; as many as --mean has numbers.")
-    class_names: Path | None = Field(None, description="File of the classes' names: one a line, or JSON.")
 
-    def model_choice(self) -> ModelChoice:
-        """Return the classifier that is asked for. Raises ValueError for a description that cannot be."""
-        return ModelChoice(
-            name=self.model,
-            weights=self.weights,
-            description=Description(
-                mean=_numbers("mean", self.mean),
-                std=_numbers("std", self.std),
-                image_size=self.described_size(),
-                channels=self.channels,
-                class_names=None if self.class_names is None else read_class_names(self.class_names),
-            ),
+    def description(self) -> Description:
+        """Return what is said of the images. Raises ValueError for what cannot be."""
+        return Description(
+            mean=_numbers("mean", self.mean),
+            std=_numbers("std", self.std),
+            image_size=self.described_size(),
+            channels=self.channels,
         )
 
     def described_size(self) -> int | None:
         """Return the side of the images in training where the user says it."""
         return None
+
+
+class ModelOptions(DescribedImages):
+    """Which classifier, and how its images and classes differ from those of the published weights."""
+
+    model: str = Field(description="The classifier.")
+    weights: str | None = Field(None, description="Local weights file, or named weights.")
+    class_names: Path | None = Field(None, description="File of the classes' names: one a line, or JSON.")
+
+    def model_choice(self) -> ModelChoice:
+        """Return the classifier that is asked for. Raises ValueError for a description that cannot be."""
+        names = None if self.class_names is None else read_class_names(self.class_names)
+        return ModelChoice(
+            name=self.model,
+            weights=self.weights,
+            description=replace(self.description(), class_names=names),
+        )
 
 
 def read_class_names(file: Path) -> tuple[str, ...]:

@@ -63,7 +63,6 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         kinds=KINDS,
         requested=({"target": targets, "image_index": images},),
         settings={
-            "model": options.model,
             **model.settings(),
             **data.settings(RunDirectory(options.output), "modify", KINDS),
             **inputs.labelling.settings,
@@ -73,7 +72,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions={"weights": inputs.checkpoint.digest},
+        definitions=inputs.model_definitions | {"weights": inputs.checkpoint.digest},
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

@@ -7,6 +7,7 @@ from typing import Any
 
 from obstore.exceptions import BaseError
 
+from attrib_core.user_code import Code, install, taken
 from cluster.pool import (
     ClusterLostError,
     Committed,
@@ -27,7 +28,6 @@ from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
-from sweeps.shipping import with_code
 from sweeps.store import RunDirectory
 from sweeps.store.image_failures import is_planned, unresolved
 from sweeps.work import Data, Work
@@ -118,7 +118,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         written = record(run, sweep, shard_size)
         if sweep.data is not None:
             sweep.data.record(run)
-        check_node = partial(run.check_seen, written["invocations"][-1])
+        check_node = partial(_begin_actor, taken(), run, written["invocations"][-1])
         recorded = plan_of(written, sweep.kinds)
         if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
             work = Work(recorded, sweep, run)
@@ -137,9 +137,16 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
                 work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
             work = Work(recorded, sweep, run)
-        return _complete(
-            sweep, work, workers, partial(_build_where_seen, check_node, with_code(sweep.factory))
-        )
+        return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory))
+
+
+def _begin_actor(codes: tuple[Code, ...], run: RunDirectory, invocation: dict[str, Any]) -> None:
+    """Make the user's own code available, and see that this machine sees the run directory.
+
+    What actors share is unpickled before that: it holds references as text, never objects of a user's classes.
+    """
+    install(codes)
+    run.check_seen(invocation)
 
 
 def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, shared: Any) -> Job:

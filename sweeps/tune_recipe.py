@@ -17,6 +17,7 @@ from attrib_core.generation import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe_files import recipe_digest, settings_digest
 from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
+from attrib_core.user_code import taken
 from cluster.session import Session, connect
 from sweeps.cli import INTERRUPTED, output_field, run_command
 from sweeps.generate.job import GenerateSettings, Weights, build_generator, read_weights, try_recipes
@@ -97,6 +98,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     )
     search = Search(
         settings=settings,
+        codes=taken(),
         configurations=configurations,
         chunks=chunks,
         objective=next(iter(weights.judges)),
@@ -106,7 +108,6 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
         kinds=KINDS,
         requested=({"recipe": tuple(configurations), "chunk": tuple(range(len(chunks)))},),
         settings={
-            "model": options.model,
             **model.settings(),
             "model_digest": weights.model.digest,
             "image_size": image_size,
@@ -119,7 +120,8 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
             "base": asdict(base),
             "parameters": list(parameters),
         },
-        definitions={f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
+        definitions=weights.model_definitions
+        | {f"recipe {name}": recipe_digest(recipe) for name, recipe in recipes.items()},
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes},
         shard_size=1,  # cells of the plan are chunks
@@ -234,7 +236,7 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
     print(table(ranked, search))
     file = write_best(run, ranked[0], search)
     print(f"Written to {file}; generate with it:")
-    repeated = ("model", "weights", "mean", "std", "channels", "class_names", "image_size")
+    repeated = ("model", "code", "weights", "mean", "std", "channels", "class_names", "image_size")
     print(f"  {usage(file, options.model_dump(include=set(repeated)))}")
 
 

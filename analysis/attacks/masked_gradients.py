@@ -97,9 +97,8 @@ class Outcomes:
 
     def add(self, frame: pd.DataFrame) -> None:
         """Take in some rows."""
-        wanted = (
-            frame["method"].isin([ONE_STEP, *MANY_STEPS]) & frame["target"].isna() & (frame["epsilon"] > 0)
-        )
+        compared = [name for name in frame["method"].unique() if name == ONE_STEP or _has_many_steps(name)]
+        wanted = frame["method"].isin(compared) & frame["target"].isna() & (frame["epsilon"] > 0)
         rows = frame[wanted & initially_correct(frame)]
         for pair, part in rows.groupby(["checkpoint", "method", "epsilon"], observed=True):
             misled = part["adversarial_prediction"] != part["label"]
@@ -126,6 +125,11 @@ class Outcomes:
         columns = ["checkpoint", "attack", "epsilon", "images", "one_step", "many_steps", "gained", "lost"]
         table = pd.DataFrame(rows, columns=columns)
         return table.assign(helps=[more_steps_help(row) for row in rows])
+
+
+def _has_many_steps(method: str) -> bool:
+    """Return True for a method of `MANY_STEPS`, also under settings of its own: `pgd:num_steps=40`."""
+    return method.partition(":")[0] in MANY_STEPS
 
 
 def _padded(found: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -58,6 +58,7 @@ _COLUMNS = (
     "dataset",
     "split",
     "label_name",
+    "seeks_minimum",
     "zero_gradient",
     "gradient_fallback",
 )
@@ -96,7 +97,8 @@ def minimum_rows(frame: pd.DataFrame, denominator: Denominator = "all") -> pd.Da
     if not is_minimum(frame).any():
         methods = ", ".join(sorted(frame["method"].unique()))
         raise ValueError(
-            f"method of the rows is {methods}: a minimum ε needs minimum_fgsm or minimum_max_norm"
+            f"method of the rows is {methods}: a minimum ε needs minimum_fgsm or minimum_max_norm, "
+            "or an attack that finds one"
         )
     rows = frame[is_minimum(frame) & (frame["target"] != frame["label"])]
     rows = rows if denominator == "all" else rows[initially_correct(rows)]

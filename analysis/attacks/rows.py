@@ -12,7 +12,7 @@ from analysis.result_files import concat_rows
 from analysis.run import AnyRun, Run, opened
 from sweeps.store.maintenance import unusable_images
 
-# The epsilon of their rows is what was found, not what was asked for.
+# The epsilon of their rows is what was found, not what was asked for. In older rows the name alone tells.
 MINIMUM_PREFIX = "minimum_"
 # The stored image of this method is ε · sign(g) by itself: there is no clean image below it.
 ALONE = "gradient_alone"
@@ -28,6 +28,7 @@ COLUMNS = (
     "target",
     "image_index",
     "epsilon",
+    "seeks_minimum",
     "label",
     "label_name",
     "clean_prediction",
@@ -125,9 +126,13 @@ def refuse_other_sweeps(frame: pd.DataFrame, needed: Sequence[str]) -> None:
 
 def is_minimum(frame: pd.DataFrame) -> pd.Series:
     """Return which rows hold the minimum ε of an image."""
-    return frame["method"].isin(
+    by_name = frame["method"].isin(
         [name for name in frame["method"].unique() if name.startswith(MINIMUM_PREFIX)]
     )
+    if "seeks_minimum" not in frame:
+        return by_name
+    # A file of a user may be called minimum_norm.py.
+    return frame["seeks_minimum"].eq(True) | (frame["seeks_minimum"].isna() & by_name)
 
 
 def _opened_attack(run: AnyRun) -> Run:

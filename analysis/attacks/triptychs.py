@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.attacks.rows import ALONE, load_rows, refuse_other_sweeps
+from analysis.attacks.rows import ALONE, is_minimum, load_rows, refuse_other_sweeps
 from analysis.attacks.stored_images import COLUMNS, Images, choose, groups, load_images
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
@@ -64,8 +64,8 @@ def table(rows: pd.DataFrame, images: Images, names: Mapping[int, str]) -> list[
     """
     refuse_other_sweeps(rows, [*COLUMNS, "alone_prediction", "alone_confidence"])
     return [
-        Triptych(title=_title(row, names), size=_size(row), panels=_panels(row, images))
-        for row in rows.itertuples()
+        Triptych(title=_title(row, names, minimum=minimum), size=_size(row), panels=_panels(row, images))
+        for row, minimum in zip(rows.itertuples(), is_minimum(rows), strict=True)
     ]
 
 
@@ -206,11 +206,11 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _title(row: NamedTuple, names: Mapping[int, str]) -> str:
+def _title(row: NamedTuple, names: Mapping[int, str], *, minimum: bool) -> str:
     parts = [f"image {row.image_index} ({row.key})", f"label {_name(row.label, names)}"]
     if not pd.isna(row.target):
         parts.append(f"target {_name(int(row.target), names)}")
-    if row.method.startswith("minimum_"):
+    if minimum:
         parts.append(_size(row))
     return ", ".join(parts)
 

@@ -1,19 +1,24 @@
 """Adversarial images: one gradient serves every ε.
 
-`attack(model, images, labels, method, epsilons=...)` attacks images; `METHODS` are the methods by name. FGSM is
-read from `methods.attack` through `fast_gradient` and `loss_gradient` to `inspection`.
+`attack(model, images, labels, method, epsilons=...)` attacks images; `METHODS` are our methods by name, and
+`method_named` finds those of other libraries and of users too (`adapters/`). FGSM is read from `methods.attack`
+through `fast_gradient` and `loss_gradient` to `inspection`.
 """
 
 from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Method, Predictions
-from attrib_core.attacks.methods import METHODS, attack, attack_batch
+from attrib_core.attacks.foreign import ForeignAttackError
+from attrib_core.attacks.methods import METHODS, UnknownMethodError, attack, attack_batch, method_named
 
 __all__ = [
     "METHODS",
     "AttackBatch",
     "AttackResult",
     "AttackSettings",
+    "ForeignAttackError",
     "Method",
     "Predictions",
+    "UnknownMethodError",
     "attack",
     "attack_batch",
+    "method_named",
 ]

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from attrib_core.prepared import PreparedModel
 
 # Why an image could not be attacked, by its row in the batch.
 Failures = dict[int, str]
+# How a change is measured: its largest entry, length, sum of absolute values, or number of changed entries.
+Norm = Literal["linf", "l2", "l1", "l0"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +87,20 @@ class AttackResult:
     An image with a reason in `failures` was not attacked: its predictions and ε are -1, its other facts NaN.
     """
 
-    epsilons: Tensor  # [B, E] float64; NaN where no ε up to 1 succeeds
+    epsilons: Tensor  # [B, E] float64; NaN where no ε up to 1 succeeds, and where an attack finds no minimum
     clean: Predictions  # [B]
     adversarial: Predictions  # [B, E]
     loss: Tensor  # [B, E], cross-entropy of the label, or of the target
     linf: Tensor  # [B, E], distance to the clean image
     l2: Tensor  # [B, E]
+    l1: Tensor  # [B, E]
+    l0: Tensor  # [B, E], how many of the C · H · W values differ at all
     rounded_prediction: Tensor  # [B, E], after rounding to 8 bits; the unrounded one's without `rounding`
     rounded_linf: Tensor  # [B, E]
+    num_forwards: (
+        Tensor  # [B, E] float64, passes of the network that made the adversarial image: see `Passes`
+    )
+    num_backwards: Tensor  # [B, E] float64
     zero_gradient: Tensor  # [B], whether the gradient of cross-entropy at the clean image is exactly zero
     gradient_fallback: Tensor  # [B, E], whether the margin's gradient was followed: see `loss_gradient`
     rechecked: Tensor  # [B, E], computed again in float32 after a quick pass
@@ -107,6 +117,18 @@ class Clean:
     logits: Tensor
 
 
+@dataclass(frozen=True)
+class Passes:
+    """Passes of the network `[B]` that made the adversarial image of each row; its evaluation does not count.
+
+    A pass in float32 after one whose numbers were not finite counts too. What mixed precision does twice counts
+    once.
+    """
+
+    forwards: Tensor
+    backwards: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """An attack on one batch: the adversarial images at each ε, one after the other."""
@@ -118,13 +140,19 @@ class Attempt:
     zero_gradient: Tensor  # [B], at the clean image
     # Complete when all points are made:
     fallbacks: list[Tensor]  # E times [B], whether the margin's gradient was followed
+    passes: list[Passes]  # E times
     failures: Failures
+    # If set, ε is this norm of the change that was found, where it succeeds; `epsilons` holds NaN.
+    found_norm: Norm | None = None
 
 
 class Method(ABC):
     """A way to make adversarial images."""
 
     seeks_minimum: bool = False  # whether it finds the one ε of each image itself
+    norm: Norm = "linf"  # the one that ε bounds, or that a minimum is of
+    takes_targets: bool = True
+    own_settings: tuple[str, ...] = ()  # those of `AttackSettings` that shape its images
 
     @abstractmethod
     def attempt(
@@ -147,15 +175,32 @@ def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
         raise ValueError(f"keys: {len(batch.keys)} of them for {len(batch.images)} images")
 
 
-def check_epsilons(epsilons: Sequence[float]) -> None:
-    """Raise ValueError for an ε outside [0, 1], for one that is listed twice, and for none at all."""
+def check_request(
+    name: str, method: Method, epsilons: Sequence[float], image_shape: Sequence[int], *, targeted: bool
+) -> None:
+    """Raise ValueError for ε that the method does not have on images `[C, H, W]`, and for targets it cannot take.
+
+    ε are in [0, 1] for the max norm, else up to the norm of a change of every value by 1. None may be listed
+    twice, and there must be one.
+    """
+    if targeted and not method.takes_targets:
+        raise ValueError(f"targets: {name} takes none; accepted is an untargeted attack")
+    limit = largest_epsilon(method.norm, image_shape)
+    of_what = "pixel units" if method.norm == "linf" else f"the {method.norm} norm of {name}"
+    accepted = f"numbers in [0, {limit:g}], in {of_what}"
     if not isinstance(epsilons, Sequence):
-        raise ValueError(f"epsilons: a {type(epsilons).__name__}; accepted is a list of numbers in [0, 1]")
+        raise ValueError(f"epsilons: a {type(epsilons).__name__}; accepted is a list of {accepted}")
     if not epsilons:
         raise ValueError("epsilons: there are none; at least one is needed")
     for epsilon in epsilons:
-        if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
-            raise ValueError(f"epsilons: {epsilon:g}; accepted are numbers in [0, 1], in pixel units")
+        if not (math.isfinite(epsilon) and 0 <= epsilon <= limit):
+            raise ValueError(f"epsilons: {epsilon:g}; accepted are {accepted}, for {name}")
     if len(set(epsilons)) != len(epsilons):
         twice = next(each for each in epsilons if list(epsilons).count(each) > 1)
         raise ValueError(f"epsilons: {twice:g} is listed twice; list each value once")
+
+
+def largest_epsilon(norm: Norm, image_shape: Sequence[int]) -> float:
+    """Return the norm of a change of every value of an image `[C, H, W]` by 1."""
+    num_values = math.prod(image_shape)
+    return {"linf": 1.0, "l2": math.sqrt(num_values)}.get(norm, float(num_values))

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method
+from attrib_core.attacks.batch import (
+    AttackBatch,
+    AttackSettings,
+    Attempt,
+    Clean,
+    Failures,
+    Method,
+    Norm,
+    Passes,
+)
 from attrib_core.attacks.loss_gradient import Gradient, gradient_at, no_gradient
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
@@ -35,6 +44,19 @@ def max_normed_signed(gradient: Tensor) -> Tensor:
     Zero where max(g) is, for which the original divides by zero.
     """
     return _divided(gradient, gradient.amax((1, 2, 3), keepdim=True))
+
+
+def l2_normed(gradient: Tensor) -> Tensor:
+    """Return g / ‖g‖₂ of each image; zero where the gradient is."""
+    # The squares of a tiny gradient would be zero.
+    scaled = max_normed(gradient)
+    return _divided(scaled, l2_norms(scaled))
+
+
+def l2_norms(values: Tensor) -> Tensor:
+    """Return the Euclidean norm of each image's values `[B, C, H, W]`, as `[B, 1, 1, 1]`."""
+    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return norms.view(-1, 1, 1, 1)
 
 
 def _divided(gradient: Tensor, divisor: Tensor) -> Tensor:
@@ -72,11 +94,13 @@ class Ray:
 class AlongRay(Method):
     """image + ε · direction(g).
 
-    With `alone`, ε · direction(g) by itself. Without a direction, random signs, which need no gradient.
+    With `alone`, ε · direction(g) by itself. Without a direction, random signs, which need no gradient. `norm` is
+    the one in which directions have length 1.
     """
 
     direction: Direction | None
     alone: bool = False
+    norm: Norm = "linf"
 
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
@@ -92,6 +116,7 @@ class AlongRay(Method):
             points=(ray.point(epsilon) for epsilon in epsilons),
             zero_gradient=gradient.zero,
             fallbacks=[gradient.fallback] * len(epsilons),
+            passes=[Passes(gradient.num_passes, gradient.num_passes)] * len(epsilons),
             failures=failures,
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import Clean, Predictions
+from attrib_core.attacks.batch import Clean, Norm, Predictions
 from attrib_core.attacks.loss_gradient import finite_logits, is_finite
 from attrib_core.prepared import PreparedModel
 
@@ -33,6 +33,8 @@ class Inspection:
     rechecked: Tensor  # [B, E]
     linf: Tensor  # [B, E]
     l2: Tensor  # [B, E]
+    l1: Tensor  # [B, E]
+    l0: Tensor  # [B, E]
     rounded_prediction: Tensor  # [B, E]
     rounded_linf: Tensor  # [B, E]
 
@@ -44,6 +46,8 @@ class _Look:
     logits: Tensor  # [B, K]
     linf: Tensor  # [B]
     l2: Tensor  # [B]
+    l1: Tensor  # [B]
+    l0: Tensor  # [B]
     doubtful: Tensor  # [B], whether its logits must be computed again
     doubtful_images: Tensor  # [D, C, H, W]
     rounded_linf: Tensor  # [B]
@@ -84,6 +88,8 @@ def inspect(model: PreparedModel, clean: Clean, points: Iterable[Tensor], *, rou
         rechecked=doubtful.T,
         linf=torch.stack([look.linf for look in looks], 1),
         l2=torch.stack([look.l2 for look in looks], 1),
+        l1=torch.stack([look.l1 for look in looks], 1),
+        l0=torch.stack([look.l0 for look in looks], 1),
         rounded_prediction=rounded,
         rounded_linf=rounded_linf,
     )
@@ -92,7 +98,8 @@ def inspect(model: PreparedModel, clean: Clean, points: Iterable[Tensor], *, rou
 @torch.inference_mode()
 def _look(model: PreparedModel, clean: Clean, images: Tensor, *, rounding: bool) -> _Look:
     difference = (images - clean.images).flatten(1)
-    linf = difference.abs().amax(1)  # ten times as fast as `vector_norm`
+    absolute = difference.abs()
+    linf = absolute.amax(1)  # ten times as fast as `vector_norm`
     untouched = linf == 0
     if untouched.all():
         logits, doubtful = clean.logits.clone(), torch.zeros_like(untouched)
@@ -107,6 +114,8 @@ def _look(model: PreparedModel, clean: Clean, images: Tensor, *, rounding: bool)
         logits=logits,
         linf=linf,
         l2=torch.linalg.vector_norm(difference, dim=1),
+        l1=absolute.sum(1),
+        l0=absolute.count_nonzero(1),
         doubtful=doubtful,
         doubtful_images=images[doubtful],
         rounded_linf=rounded.linf,
@@ -131,6 +140,11 @@ def lead(logits: Tensor) -> Tensor:
     """Return by how much the largest logit of each row is above the second, `[B]`."""
     largest = logits.topk(2, dim=1).values
     return largest[:, 0] - largest[:, 1]
+
+
+def norm_of(seen: Inspection, norm: Norm) -> Tensor:
+    """Return one of the norms of the changes, `[B, E]` float64."""
+    return {"linf": seen.linf, "l2": seen.l2, "l1": seen.l1, "l0": seen.l0}[norm].double()
 
 
 def predictions(logits: Tensor, labels: Tensor) -> Predictions:

@@ -1,15 +1,64 @@
-"""Attacks that take many small steps and stay within ε of the image: BIM and PGD."""
+"""Attacks that take many small steps and stay within ε of the image: BIM, and PGD in two norms."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method
+from attrib_core.attacks.batch import (
+    AttackBatch,
+    AttackSettings,
+    Attempt,
+    Clean,
+    Failures,
+    Method,
+    Norm,
+    Passes,
+)
+from attrib_core.attacks.fast_gradient import Direction, l2_normed, l2_norms, sign
 from attrib_core.attacks.loss_gradient import gradient_at
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ball:
+    """The changes of a norm of at most ε: in which direction to step, how to come back, how to draw one."""
+
+    direction: Direction
+    projected: Callable[[Tensor, float], Tensor]  # changes `[B, C, H, W]` and ε
+    drawn: Callable[
+        [Randomness, Sequence[int]], Tensor
+    ]  # uniformly from the ball of ε = 1, of shape `[C, H, W]`
+    stream: str  # part of the key of its random numbers
+
+
+def _scaled_back(changes: Tensor, epsilon: float) -> Tensor:
+    # A change of nothing has no direction, and stays.
+    return changes * (epsilon / l2_norms(changes).clamp(min=1e-12)).clamp(max=1)
+
+
+def _drawn_from_cube(randomness: Randomness, shape: Sequence[int]) -> Tensor:
+    return randomness.uniform(-1, 1, *shape)
+
+
+def _drawn_from_sphere(randomness: Randomness, shape: Sequence[int]) -> Tensor:
+    """Draw a direction from the normal distribution, and a radius whose volume is uniform."""
+    directions = l2_normed(randomness.normal(*shape))
+    return directions * randomness.uniform(0, 1, 1, 1, 1) ** (1 / math.prod(shape))
+
+
+BALLS: dict[Norm, Ball] = {
+    "linf": Ball(
+        direction=sign,
+        projected=lambda changes, epsilon: torch.clamp(changes, -epsilon, epsilon),
+        drawn=_drawn_from_cube,
+        stream="pgd",
+    ),
+    "l2": Ball(direction=l2_normed, projected=_scaled_back, drawn=_drawn_from_sphere, stream="pgd_l2"),
+}
 
 
 @dataclass(frozen=True)
@@ -17,6 +66,8 @@ class Iterated(Method):
     """Many small steps for each ε, from the image or from a random point near it."""
 
     random_start: bool
+    norm: Norm = "linf"
+    own_settings = ("num_steps", "step_size")
 
     def describe(self, settings: AttackSettings) -> str:
         step = "2.5 epsilon / steps" if settings.step_size is None else f"{settings.step_size:g}"
@@ -27,12 +78,14 @@ class Iterated(Method):
     ) -> Attempt:
         failures: Failures = {}
         fallbacks: list[Tensor] = []
+        passes: list[Passes] = []
         clean = gradient_at(model, batch, batch.images, failures)
 
         def points() -> Iterator[Tensor]:
             for epsilon in epsilons:
-                images, fallback = self._iterate(model, batch, epsilon, settings, failures)
+                images, fallback, num_passes = self._iterate(model, batch, epsilon, settings, failures)
                 fallbacks.append(fallback)
+                passes.append(Passes(num_passes, num_passes))
                 yield images
 
         return Attempt(
@@ -42,6 +95,7 @@ class Iterated(Method):
             points=points(),
             zero_gradient=clean.zero,
             fallbacks=fallbacks,
+            passes=passes,
             failures=failures,
         )
 
@@ -52,37 +106,43 @@ class Iterated(Method):
         epsilon: float,
         settings: AttackSettings,
         failures: Failures,
-    ) -> tuple[Tensor, Tensor]:
-        """Return adversarial images `[B, C, H, W]` at most ε from the clean ones in any pixel, and which of them
-        `[B]` followed the margin's gradient at some step.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return adversarial images `[B, C, H, W]` at most ε from the clean ones, which of them `[B]` followed the
+        margin's gradient at some step, and how many passes each took.
 
-        Each step follows the sign of the gradient, projects into the ε-ball and clips to [0, 1]. From the image
-        itself it is the basic iterative method (Kurakin et al. 2016, arXiv:1607.02533); from a random point of
-        the ball, projected gradient descent (Madry et al. 2017, arXiv:1706.06083).
+        Each step follows the gradient, its sign for the max norm and g / ‖g‖₂ for the Euclidean one, projects into
+        the ε-ball and clips to [0, 1]. From the image itself it is the basic iterative method (Kurakin et al.
+        2016, arXiv:1607.02533); from a random point of the ball, projected gradient descent (Madry et al. 2017,
+        arXiv:1706.06083).
         """
         fallback = torch.zeros(len(batch.images), dtype=torch.bool, device=batch.images.device)
+        num_passes = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
         if epsilon == 0:
-            return batch.images.clone(), fallback
-        step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
-        images = start_in_ball(batch, epsilon, settings) if self.random_start else batch.images
+            return batch.images.clone(), fallback, num_passes
+        step_size, ball = settings.step_size or 2.5 * epsilon / settings.num_steps, BALLS[self.norm]
+        images = start_in_ball(batch, epsilon, settings, self.norm) if self.random_start else batch.images
         for step in range(settings.num_steps):
             where = f" before step {step + 1} at ε = {epsilon:g}"
             gradient = gradient_at(model, batch, images, failures, where)
             fallback |= gradient.fallback
-            images = images + batch.uphill * step_size * gradient.values.sign()
-            images = _projected(images, batch.images, epsilon, settings)
-        return images, fallback
+            num_passes += gradient.num_passes
+            images = images + batch.uphill * step_size * ball.direction(gradient.values)
+            images = _projected(images, batch.images, epsilon, settings, ball)
+        return images, fallback, num_passes
 
 
-def start_in_ball(batch: AttackBatch, epsilon: float, settings: AttackSettings) -> Tensor:
+def start_in_ball(
+    batch: AttackBatch, epsilon: float, settings: AttackSettings, norm: Norm = "linf"
+) -> Tensor:
     """Draw a point of each image's ball `[B, C, H, W]`, uniformly; other ε give the same point, nearer or
     farther.
     """
-    randomness = Randomness([(settings.seed, "pgd", key) for key in batch.keys], batch.images.device)
-    start = batch.images + epsilon * randomness.uniform(-1, 1, *batch.images.shape[1:])
-    return _projected(start, batch.images, epsilon, settings)
+    ball = BALLS[norm]
+    randomness = Randomness([(settings.seed, ball.stream, key) for key in batch.keys], batch.images.device)
+    start = batch.images + epsilon * ball.drawn(randomness, batch.images.shape[1:])
+    return _projected(start, batch.images, epsilon, settings, ball)
 
 
-def _projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings) -> Tensor:
-    inside = clean + torch.clamp(images - clean, -epsilon, epsilon)
+def _projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+    inside = clean + ball.projected(images - clean, epsilon)
     return inside.clamp(0, 1) if settings.clip else inside

@@ -40,6 +40,7 @@ class Gradient:
     values: Tensor  # [B, C, H, W]; zero where the image failed
     zero: Tensor  # [B], whether the gradient of cross-entropy is exactly zero
     fallback: Tensor  # [B], whether `values` has the margin's gradient, which is not zero
+    num_passes: Tensor  # [B], forward passes that it took, each with a backward one
 
 
 def gradient_at(
@@ -49,18 +50,19 @@ def gradient_at(
 
     Raises ValueError where the classifier answers with probabilities.
     """
-    logits, values, largest = _gradient(model, images, batch.loss_labels, loss_of)
+    logits, values, largest, num_passes = _gradient(model, images, batch.loss_labels, loss_of)
     failed = _check(logits, model, failures, where) | ~largest.isfinite()
     note(failures, failed, f"its gradient{where} holds {NOT_FINITE}")
     zero, fallback = largest == 0, torch.zeros_like(failed)
     rows = (zero & ~failed & ~batch.succeeds(logits)).nonzero()[:, 0]
     if len(rows):
-        _, margins, largest = _gradient(model, images[rows], batch.loss_labels[rows], margin_loss_of)
+        _, margins, largest, more = _gradient(model, images[rows], batch.loss_labels[rows], margin_loss_of)
+        num_passes[rows] += more
         values[rows], fallback[rows], failed[rows] = margins, largest > 0, ~largest.isfinite()
         note(failures, failed, f"the gradient of its margin{where} holds {NOT_FINITE}")
     if failed.any():
         values[failed], fallback[failed] = 0, False
-    return Gradient(logits=logits, values=values, zero=zero, fallback=fallback)
+    return Gradient(logits=logits, values=values, zero=zero, fallback=fallback, num_passes=num_passes)
 
 
 def margin_loss_of(logits: Tensor, classes: Tensor) -> Tensor:
@@ -97,7 +99,11 @@ def no_gradient(model: PreparedModel, batch: AttackBatch, images: Tensor, failur
     logits = finite_logits(model, images, model.exact_logits(images))
     _check(logits, model, failures)
     nowhere = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    return Gradient(logits=logits, values=torch.zeros_like(images), zero=nowhere, fallback=nowhere)
+    # The logits are those of the clean image, which no attack without a gradient needs.
+    none = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    return Gradient(
+        logits=logits, values=torch.zeros_like(images), zero=nowhere, fallback=nowhere, num_passes=none
+    )
 
 
 def finite_logits(model: PreparedModel, images: Tensor, logits: Tensor) -> Tensor:
@@ -133,19 +139,21 @@ def _check(logits: Tensor, model: PreparedModel, failures: Failures, where: str 
 
 
 def _gradient(model: PreparedModel, images: Tensor, classes: Tensor, loss: Loss) -> tuple[Tensor, ...]:
-    """Return what `loss_gradient` does, and the largest absolute value `[N]` of each gradient.
+    """Return what `loss_gradient` does, the largest absolute value `[N]` of each gradient, and its passes.
 
     What is not finite is computed again in float32. The largest value is NaN where one of them still is.
     """
     logits, values = loss_gradient(model, images, classes, loss)
     largest = _largest(values)
     doubtful = ~(is_finite(logits) & largest.isfinite())
+    num_passes = torch.ones(len(images), dtype=torch.long, device=images.device)
     if doubtful.any():
+        num_passes[doubtful] += 1
         logits[doubtful], values[doubtful] = loss_gradient(
             model.in_float32(), images[doubtful], classes[doubtful], loss
         )
         largest = _largest(values)
-    return logits, values, largest
+    return logits, values, largest, num_passes
 
 
 def _largest(gradient: Tensor) -> Tensor:

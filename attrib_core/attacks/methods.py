@@ -1,4 +1,4 @@
-"""The attacks by name. Another direction along a ray is another entry of `METHODS`."""
+"""The attacks by name and by reference. Another direction along a ray is another entry of `METHODS`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from attrib_core.attacks.adapters import FAMILIES, find_attack
 from attrib_core.attacks.batch import (
     AttackBatch,
     AttackResult,
@@ -14,16 +15,19 @@ from attrib_core.attacks.batch import (
     Method,
     Predictions,
     check_batch,
-    check_epsilons,
+    check_request,
 )
-from attrib_core.attacks.fast_gradient import AlongRay, max_normed, max_normed_signed, sign
-from attrib_core.attacks.inspection import cross_entropy, inspect, predictions
+from attrib_core.attacks.fast_gradient import AlongRay, l2_normed, max_normed, max_normed_signed, sign
+from attrib_core.attacks.inspection import Inspection, cross_entropy, inspect, norm_of, predictions
 from attrib_core.attacks.iterated import Iterated
 from attrib_core.attacks.loss_gradient import NOT_FINITE, note
 from attrib_core.attacks.minimum import MinimumAlongRay
+from attrib_core.attacks.own_settings import with_settings
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
+from attrib_core.references import parse_reference, unknown
+from attrib_core.user_code import is_code, kept_with_code
 
 METHODS: dict[str, Method] = {
     "fgsm": AlongRay(sign),
@@ -33,9 +37,33 @@ METHODS: dict[str, Method] = {
     "gradient_alone": AlongRay(sign, alone=True),
     "bim": Iterated(random_start=False),
     "pgd": Iterated(random_start=True),
+    "fgm_l2": AlongRay(l2_normed, norm="l2"),
+    "pgd_l2": Iterated(random_start=True, norm="l2"),
     "minimum_fgsm": MinimumAlongRay(AlongRay(sign)),
     "minimum_max_norm": MinimumAlongRay(AlongRay(max_normed)),
 }
+
+
+class UnknownMethodError(ValueError):
+    """A name that is neither of our own methods, nor of a family, nor of a file or a module."""
+
+
+@kept_with_code
+def method_named(text: str, field: str = "method") -> Method:
+    """Return the method that a reference names, with the settings that the reference brings.
+
+    `pgd`, `pgd:num_steps=40`, `foolbox:L2DeepFoolAttack:steps=50`, `my_file.py:my_attack`. ValueError names the
+    field, the reference and what would be accepted.
+    """
+    reference = parse_reference(field, text)
+    if reference.name in METHODS and not reference.rest:
+        return with_settings(METHODS[reference.name], field, reference)
+    if reference.name in FAMILIES or is_code(reference):
+        return find_attack(field, reference)
+    known = [*METHODS, *(f"{family}:NAME" for family in FAMILIES), "FILE.py:FUNCTION"]
+    raise UnknownMethodError(
+        f"{field}={text!r}: accepted are {', '.join(known)}; {unknown('method', reference.target, METHODS)}"
+    )
 
 
 def attack(
@@ -48,7 +76,9 @@ def attack(
     targets: Tensor | None = None,
     settings: AttackSettings | None = None,
 ) -> AttackResult:
-    """Attack images `[B, C, H, W]` in [0, 1] by a method of `METHODS` at every ε, in pixel units of [0, 1].
+    """Attack images `[B, C, H, W]` in [0, 1] by a method at every ε, in pixel units of [0, 1].
+
+    `method` is a reference: see `method_named`. An attack that finds the minimum has one ε, its own.
 
     `labels` and `targets` are classes `[B]`; without targets the attack is untargeted. The result holds all
     adversarial images, and in `failures` why an image could not be attacked. Raises ValueError for images,
@@ -86,15 +116,14 @@ def attack_batch(
 ) -> AttackResult:
     """Attack a batch whose images have keys of their own; the result holds adversarial images of the rows `keep`.
 
-    The batch's images are never written to. Raises ValueError: see `check_batch`, `check_epsilons`,
-    `check_logits`.
+    The batch's images are never written to. Raises ValueError: see `method_named`, `check_request`,
+    `check_batch`, `check_logits`; ForeignAttackError where somebody else's attack fails.
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}: accepted are {', '.join(METHODS)}")
-    check_epsilons(epsilons)
+    found = method_named(method)
+    check_request(method, found, epsilons, batch.images.shape[1:], targeted=batch.targets is not None)
     check_batch(model.classifier, batch)
     settings = settings or AttackSettings()
-    attempt = METHODS[method].attempt(model, batch, epsilons, settings)
+    attempt = found.attempt(model, batch, epsilons, settings)
     return _result(model, batch, attempt, settings, list(keep))
 
 
@@ -112,14 +141,18 @@ def _result(
     note(attempt.failures, ~seen.finite.all(1), f"its logits under attack hold {NOT_FINITE}")
     labels = batch.labels
     result = AttackResult(
-        epsilons=attempt.epsilons,
+        epsilons=_epsilons(attempt, batch, seen),
         clean=predictions(attempt.clean.logits, labels),
         adversarial=predictions(seen.logits, labels[:, None]),
         loss=cross_entropy(seen.logits, batch.loss_labels[:, None]),
         linf=seen.linf.cpu(),
         l2=seen.l2.cpu(),
+        l1=seen.l1.cpu(),
+        l0=seen.l0.cpu(),
         rounded_prediction=seen.rounded_prediction.cpu(),
         rounded_linf=seen.rounded_linf.cpu(),
+        num_forwards=torch.stack([each.forwards for each in attempt.passes], 1).double().cpu(),
+        num_backwards=torch.stack([each.backwards for each in attempt.passes], 1).double().cpu(),
         zero_gradient=attempt.zero_gradient.cpu(),
         gradient_fallback=torch.stack(attempt.fallbacks, 1).cpu(),
         rechecked=seen.rechecked.cpu(),
@@ -128,6 +161,14 @@ def _result(
         adversarial_images=torch.stack(adversarial_images, 1),
     )
     return _without_failed(result) if attempt.failures else result
+
+
+def _epsilons(attempt: Attempt, batch: AttackBatch, seen: Inspection) -> Tensor:
+    """Return ε `[B, E]`: those of the attempt, or the norm of what it found where that succeeds."""
+    if attempt.found_norm is None:
+        return attempt.epsilons
+    succeeds = torch.stack([batch.succeeds(logits) for logits in seen.logits.unbind(1)], 1)
+    return norm_of(seen, attempt.found_norm).where(succeeds, torch.nan).cpu()
 
 
 def _without_failed(result: AttackResult) -> AttackResult:
@@ -152,6 +193,10 @@ def _without_failed(result: AttackResult) -> AttackResult:
         loss=blank(result.loss, torch.nan),
         linf=blank(result.linf, torch.nan),
         l2=blank(result.l2, torch.nan),
+        l1=blank(result.l1, torch.nan),
+        l0=blank(result.l0, -1),
+        num_forwards=blank(result.num_forwards, torch.nan),
+        num_backwards=blank(result.num_backwards, torch.nan),
         rounded_prediction=blank(result.rounded_prediction, -1),
         rounded_linf=blank(result.rounded_linf, torch.nan),
     )

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method, Passes
 from attrib_core.attacks.fast_gradient import AlongRay, Ray
 from attrib_core.attacks.loss_gradient import NOT_FINITE, finite_logits, gradient_at, is_finite, note
 from attrib_core.prepared import PreparedModel
@@ -22,6 +22,7 @@ class MinimumAlongRay(Method):
 
     along: AlongRay
     seeks_minimum = True
+    own_settings = ("tolerance",)
 
     def describe(self, settings: AttackSettings) -> str:
         return f"tolerance {settings.tolerance:g}"
@@ -41,6 +42,7 @@ class MinimumAlongRay(Method):
             points=iter([ray.point(minima.nan_to_num(1.0))]),
             zero_gradient=gradient.zero,
             fallbacks=[gradient.fallback],
+            passes=[Passes(gradient.num_passes + walk.num_tries, gradient.num_passes)],
             failures=failures,
         )
 
@@ -53,7 +55,7 @@ class _Bracket:
     high: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Walk:
     """Points along the rays of a batch, tried for success."""
 
@@ -61,6 +63,11 @@ class _Walk:
     batch: AttackBatch
     ray: Ray
     failures: Failures
+    num_tries: Tensor = field(init=False)  # [B], forward passes so far
+
+    def __post_init__(self) -> None:
+        images = self.batch.images
+        self.num_tries = torch.zeros(len(images), dtype=torch.long, device=images.device)
 
     def minimum_epsilons(self, clean_logits: Tensor, tolerance: float) -> Tensor:
         """Return the minima `[B]`, float64, each a success that is at most `tolerance` past a failure.
@@ -95,6 +102,7 @@ class _Walk:
     def _succeeds(self, rows: Tensor, epsilon: float | Tensor) -> Tensor:
         """Return whether the attack on each of these images succeeds at ε; note those whose logits fail."""
         points = self.ray.rows(rows).point(epsilon)
+        self.num_tries[rows] += 1
         logits = finite_logits(self.model, points, self.model.logits(points))
         failed = torch.zeros(len(self.batch.images), dtype=torch.bool, device=logits.device)
         failed[rows] = ~is_finite(logits)

@@ -1,11 +1,13 @@
 """The attribution methods by name. Another method is another entry of `METHODS`."""
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from attrib_core.attribution.adapters.user_functions import user_method
 from attrib_core.attribution.gradients import (
     abs_gradient_x_input,
     gradient,
@@ -14,36 +16,17 @@ from attrib_core.attribution.gradients import (
     loss_gradient_x_input,
 )
 from attrib_core.attribution.integrated import integrated_gradients
+from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
 from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
 from attrib_core.attribution.smooth import smooth_grad
-from attrib_core.attribution.subject import Explained, Subject, clean_pass, explained_classes
+from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
 from attrib_core.prepared import PreparedModel, prepared, probability_of
-
-
-def _no_settings(_settings: AttributionSettings) -> str:
-    return ""
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to attribute: its values `[B, C, H, W]`, and whose gradient at the image they need, if any.
-
-    `describe` returns in words which settings, besides the seed, shape the values; it is empty if none does.
-    Values that are not `is_signed` show how much a pixel matters, and not in which direction.
-    """
-
-    values: Callable[[Subject], Tensor]
-    gradient_of: Explained | None = None
-    describe: Callable[[AttributionSettings], str] = _no_settings
-    is_signed: bool = True
-
-    @property
-    def explains_loss(self) -> bool:
-        """True if it explains the label's loss, whatever the target is."""
-        return self.gradient_of == "loss"
+from attrib_core.references import Reference, parse_reference, typed_settings, unknown
+from attrib_core.user_code import is_code, kept_with_code
+from attrib_core.user_code.targets import canonical, is_installed
 
 
 def _describe_occlusion(settings: AttributionSettings) -> str:
@@ -60,19 +43,70 @@ def _describe_smooth(settings: AttributionSettings) -> str:
     return f"{settings.num_samples} samples, noise {settings.noise:g}"
 
 
+WINDOW, PATH, SAMPLES = ("window_size", "stride"), ("num_steps", "baseline"), ("num_samples", "noise")
+
 METHODS: dict[str, Method] = {
     "gradient": Method(gradient, "target"),
     "abs_gradient_x_input": Method(abs_gradient_x_input, "target", is_signed=False),
     "gradient_x_input": Method(gradient_x_input, "target"),
     "loss_gradient": Method(loss_gradient, "loss"),
     "loss_gradient_x_input": Method(loss_gradient_x_input, "loss"),
-    "occlusion": Method(lambda subject: subject.once(occlusion), None, _describe_occlusion),
-    "occlusion_gradient_x_input": Method(occlusion_gradient_x_input, "target", _describe_occlusion),
-    "integrated_gradients": Method(
-        lambda subject: subject.once(integrated_gradients).values, None, _describe_integrated
+    "occlusion": Method(lambda subject: subject.once(occlusion), None, _describe_occlusion, settings=WINDOW),
+    "occlusion_gradient_x_input": Method(
+        occlusion_gradient_x_input, "target", _describe_occlusion, settings=WINDOW
     ),
-    "smooth_grad": Method(smooth_grad, None, _describe_smooth),
+    "integrated_gradients": Method(
+        lambda subject: subject.once(integrated_gradients).values,
+        None,
+        _describe_integrated,
+        settings=PATH,
+        completeness_gap=lambda subject: subject.once(integrated_gradients).completeness_gap,
+    ),
+    "smooth_grad": Method(smooth_grad, None, _describe_smooth, settings=SAMPLES),
 }
+# Modules with a function `find_method(field, reference)` for all `name:PART`, imported when one is asked for.
+FAMILIES = {"captum": "attrib_core.attribution.adapters.captum"}
+ACCEPTED = f"{', '.join(METHODS)}, captum:NAME and FILE.py:FUNCTION"
+
+
+@kept_with_code
+def method_named(text: str) -> Method:
+    """Return the method that a reference names, such as `occlusion:window_size=8` or `captum:DeepLift`.
+
+    Settings of the reference win over those of a subject. Raises ValueError that names the reference and what is
+    wrong.
+    """
+    return _find_method("methods", parse_reference("methods", text))
+
+
+def _find_method(field: str, reference: Reference) -> Method:
+    if reference.target in METHODS:
+        return _with_settings(field, reference, METHODS[reference.target])
+    if reference.name in FAMILIES:
+        if not is_installed(reference.name):
+            raise ValueError(
+                f"{field}={str(reference)!r}: {reference.name} is not installed; accepted after "
+                f"pip install attrib-sweeps[{reference.name}]"
+            )
+        found: Method = importlib.import_module(FAMILIES[reference.name]).find_method(field, reference)
+        return found
+    if is_code(reference):
+        return user_method(field, reference)
+    near = unknown("method", reference.name, METHODS)
+    raise ValueError(f"{field}: {str(reference)!r}; accepted are {ACCEPTED}: {near}")
+
+
+def _with_settings(field: str, reference: Reference, method: Method) -> Method:
+    """Return a method of ours with the settings of a reference."""
+    if not reference.settings:
+        return method
+    others = AttributionSettings.__dataclass_fields__.keys() - set(method.settings)
+    changes = typed_settings(field, reference, AttributionSettings, given=others)
+    try:
+        AttributionSettings(**changes)
+    except ValueError as error:
+        raise ValueError(f"{field}={str(reference)!r}: {error}") from None
+    return method.with_changes(changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +116,13 @@ class Attributions:
     prediction: Tensor  # [B] int64, the class of the largest logit
     confidence: Tensor  # [B], its softmax probability
     values: dict[str, Tensor]  # [B, C, H, W] by method
-    completeness_gap: Tensor | None  # [B], of integrated gradients; None where they were not asked for
+    completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
     batch_size: int  # of the model, after any halving
+
+    @property
+    def completeness_gap(self) -> Tensor | None:
+        """The gap `[B]` of integrated gradients, the first if there are several; None if there are none."""
+        return next(iter(self.completeness_gaps.values()), None)
 
 
 def attribute(
@@ -98,10 +137,11 @@ def attribute(
 ) -> Attributions:
     """Attribute a classifier's answers for images `[B, C, H, W]` in [0, 1].
 
-    Explained is, for `target` "predicted", the logit of the clean image's predicted class; for "label" that of
-    the label; for "loss" the label's cross-entropy. An image's random numbers belong to its key, by default its
-    position. Weights and the global random state are left alone. Raises ValueError for images, labels, methods
-    or outputs that cannot be.
+    Methods are references: `occlusion:window_size=8`, `captum:DeepLift`, `FILE.py:FUNCTION`. Explained is, for
+    `target` "predicted", the logit of the clean image's predicted class; for "label" that of the label; for "loss"
+    the label's cross-entropy. An image's random numbers belong to its key, by default its position. Weights and
+    the global random state are left alone. Raises ValueError for images, labels, methods or outputs that cannot
+    be.
     """
     _check_request(methods, target)
     keys = tuple(keys) or tuple(range(len(images)))
@@ -109,7 +149,7 @@ def attribute(
     _check_batch(model.classifier, images, labels, keys)
     images, labels = model.images(images.detach().float()), labels.to(model.device).long()
     logits, gradients = clean_pass(
-        model, images, labels, target, {METHODS[name].gradient_of for name in methods}
+        model, images, labels, target, {method_named(name).gradient_of for name in methods}
     )
     subject = Subject(
         model=model,
@@ -124,15 +164,18 @@ def attribute(
     return _attributions(subject, methods)
 
 
-def _attributions(subject: Subject, methods: Sequence[str]) -> Attributions:
-    values = {name: _on_cpu(METHODS[name].values(subject)) for name in methods}
-    integrated = "integrated_gradients" in methods
+def _attributions(subject: Subject, names: Sequence[str]) -> Attributions:
+    methods = {name: method_named(name) for name in names}
     prediction = subject.logits.argmax(1)
     return Attributions(
         prediction=prediction.cpu(),
         confidence=probability_of(subject.logits, prediction).cpu(),
-        values=values,
-        completeness_gap=subject.once(integrated_gradients).completeness_gap.cpu() if integrated else None,
+        values={name: _on_cpu(method.values(subject)) for name, method in methods.items()},
+        completeness_gaps={
+            name: method.completeness_gap(subject).cpu()
+            for name, method in methods.items()
+            if method.completeness_gap is not None
+        },
         batch_size=subject.model.batch_size,
     )
 
@@ -149,13 +192,24 @@ def _check_batch(classifier: Classifier, images: Tensor, labels: Tensor, keys: S
 
 def _check_request(methods: Sequence[str], target: str) -> None:
     if isinstance(methods, str):
-        raise ValueError(f"methods: {methods!r} is text; accepted is a list of {', '.join(METHODS)}")
+        raise ValueError(f"methods: {methods!r} is text; accepted is a list of {ACCEPTED}")
     if not methods:
-        raise ValueError(f"methods: there are none; accepted are {', '.join(METHODS)}")
-    for name in methods:
-        if name not in METHODS:
-            raise ValueError(f"methods: {name!r}; accepted are {', '.join(METHODS)}")
-        if list(methods).count(name) > 1:
-            raise ValueError(f"methods: {name!r} is listed twice; list each method once")
+        raise ValueError(f"methods: there are none; accepted are {ACCEPTED}")
     if target not in TARGETS:
         raise ValueError(f"target={target!r}: accepted are {', '.join(TARGETS)}")
+    seen: set[Reference] = set()
+    for name in methods:
+        check_target(name, target)
+        reference = canonical(parse_reference("methods", name))
+        if reference in seen:
+            raise ValueError(f"methods: {name!r} is listed twice; list each method once")
+        seen.add(reference)
+
+
+def check_target(name: str, target: str) -> None:
+    """Raise ValueError for a method that cannot explain a target."""
+    accepted = method_named(name).targets
+    if target not in accepted:
+        raise ValueError(
+            f"methods={name!r}: it does not explain target={target}; accepted are {', '.join(accepted)}"
+        )

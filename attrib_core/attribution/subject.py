@@ -1,6 +1,6 @@
 """A batch of images under explanation, and the results that its methods share."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
@@ -29,14 +29,19 @@ class Subject:
     classes: Tensor  # [B], whose logit or loss is explained, fixed by the clean images
     logits: Tensor  # [B, K], of the clean images
     gradients: dict[Explained, Tensor]  # [B, C, H, W] each, those that were asked for
-    _found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    found: dict[Any, Any] = field(default_factory=dict, repr=False)  # by function and settings
 
     def once(self, compute: Callable[["Subject"], Result]) -> Result:
-        """Return `compute(self)`, computed the first time that a method asks for it."""
-        if compute not in self._found:
-            self._found[compute] = compute(self)
-        found: Result = self._found[compute]
+        """Return `compute(self)`, computed the first time that a method of these settings asks for it."""
+        key = compute, self.settings
+        if key not in self.found:
+            self.found[key] = compute(self)
+        found: Result = self.found[key]
         return found
+
+    def with_settings(self, changes: Mapping[str, Any]) -> "Subject":
+        """Return the subject under other settings; it shares what was found."""
+        return replace(self, settings=replace(self.settings, **changes))
 
     def explained(self, logits: Tensor, rows: slice | Tensor) -> Tensor:
         """Return the explained number `[N]` at logits `[N, K]`, which belong to the images `rows` (an index)."""
@@ -52,6 +57,7 @@ class Subject:
             classes=self.classes[rows],
             logits=self.logits[rows],
             gradients={name: gradient[rows] for name, gradient in self.gradients.items()},
+            found={},
         )
 
 

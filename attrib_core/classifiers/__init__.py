@@ -12,7 +12,7 @@ from attrib_core.classifiers.classifier import Classifier, InputScaling
 from attrib_core.classifiers.folding import with_folded_batch_norms
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.loading import build_classifier, load_classifier, read_checkpoint
-from attrib_core.classifiers.registry import Architecture, register
+from attrib_core.classifiers.registry import Architecture, canonical_name, register
 from attrib_core.classifiers.wrapping import Description
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Labels",
     "Preprocessing",
     "build_classifier",
+    "canonical_name",
     "load_classifier",
     "read_checkpoint",
     "register",

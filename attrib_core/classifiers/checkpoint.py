@@ -5,7 +5,7 @@ import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attrib_core.classifiers.identity import Labels, Preprocessing
-from attrib_core.classifiers.registry import StateDict
+from attrib_core.classifiers.registry import Files, StateDict
 
 NUM_NAMED = 3  # tensors that a message names before it counts the rest
 
@@ -22,7 +22,7 @@ NUM_NAMED = 3  # tensors that a message names before it counts the rest
 class Checkpoint:
     """A model's weights and what is needed to build the model from them; picklable."""
 
-    name: str  # as given to `read_checkpoint`
+    name: str  # the reference given to `read_checkpoint`, in its canonical text
     weights: str  # where they came from: the named weights, a file, or "untrained"
     weights_name: str | None  # the named weights whose network applies; None: the default
     num_classes: int
@@ -31,6 +31,10 @@ class Checkpoint:
     state: dict[str, NDArray[np.generic]]
     digest: str  # SHA-256 of the state, the same whatever file it was read from
     notes: tuple[str, ...] = ()  # lines for the user to read before any work starts
+    definition: str | None = (
+        None  # which code and configuration build the network, where they are a user's choice
+    )
+    files: Files = field(default_factory=dict)  # from which the network is built, beside code
 
 
 def state_digest(state: Mapping[str, NDArray[np.generic]]) -> str:
@@ -96,11 +100,16 @@ def load_checked(network: nn.Module, state: StateDict) -> None:
             _few("unexpected", [f"{name} {list(state[name].shape)}" for name in unexpected if name in state]),
         ]
         raise ValueError(f"another architecture: {'; '.join(filter(None, reasons))}")
-    _check_finite(network)
+    _check_finite(network.state_dict(), reference)
 
 
-def _check_finite(network: nn.Module) -> None:
-    broken = [name for name, tensor in network.state_dict().items() if not bool(tensor.isfinite().all())]
+def _check_finite(state: StateDict, reference: StateDict) -> None:
+    """Raise ValueError for NaN and infinite values, except where the network's own are: a mask may hold -inf."""
+    broken = [
+        name
+        for name, tensor in state.items()
+        if not bool(tensor.isfinite().all()) and bool(reference[name].isfinite().all())
+    ]
     if broken:
         raise ValueError(_few("NaN or infinite values in", broken))
 

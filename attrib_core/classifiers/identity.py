@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 CropMode = Literal["center", "squash", "border"]
+CropRounding = Literal["even", "down"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +13,9 @@ class Preprocessing:
 
     A photograph is resized, then the centre of `image_size` is cut out; where it is smaller, a border is added.
     `crop_mode` says which of its sides becomes `resize_size`: the shorter one ("center"), both ("squash", which
-    changes the aspect ratio), or the longer one ("border", in the colour of `mean`).
+    changes the aspect ratio), or the longer one ("border", in the colour of `mean`). `crop_rounding` says where a
+    crop begins whose margin is an odd number of pixels: half a pixel is rounded to the even number ("even", as in
+    torchvision and timm) or left out ("down", as in transformers).
     """
 
     mean: tuple[float, ...]
@@ -21,6 +24,7 @@ class Preprocessing:
     resize_size: int | None = None  # `image_size` if None
     crop_mode: CropMode = "center"
     interpolation: str = "bicubic"
+    crop_rounding: CropRounding = "even"
 
 
 @dataclass(frozen=True, kw_only=True)

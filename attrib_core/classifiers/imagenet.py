@@ -1,8 +1,11 @@
 """The classes of ImageNet: the 1,000 that all models know in one order, and those of larger sets."""
 
+from collections.abc import Sequence
+
 from attrib_core.classifiers.identity import Labels
 
 NUM_CLASSES = 1000
+ALIKE = 0.9  # of the names
 # timm's names of the larger sets, by their number of classes.
 LARGER_SETS = {
     11_221: "imagenet-21k-miil",
@@ -24,6 +27,18 @@ def labels(num_classes: int) -> Labels:
     # torchvision's names, because timm's are not unique ("crane" is a bird and a machine).
     names = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
     return Labels(class_names=tuple(names), wnids=_wnids())
+
+
+def has_names(names: Sequence[str]) -> bool:
+    """Return True if the names are those of ImageNet's 1,000 classes in their order, with or without synonyms.
+
+    Projects abridge and repair a few names, each in its own way.
+    """
+    if len(names) != NUM_CLASSES:
+        return False
+    pairs = zip(names, labels(NUM_CLASSES).class_names, strict=True)
+    alike = sum(own.lower() in [each.strip().lower() for each in name.split(",")] for name, own in pairs)
+    return alike >= ALIKE * NUM_CLASSES
 
 
 def _wnids() -> tuple[str, ...]:

@@ -15,11 +15,12 @@ from attrib_core.classifiers.checkpoint import (
     to_arrays,
 )
 from attrib_core.classifiers.classifier import Classifier
-from attrib_core.classifiers.heads import num_outputs, set_heads
+from attrib_core.classifiers.heads import set_heads
 from attrib_core.classifiers.identity import Identity, Preprocessing
 from attrib_core.classifiers.outputs import classes_of
 from attrib_core.classifiers.overriding import doubt_about_classes, overridden
-from attrib_core.classifiers.registry import Architecture, StateDict, find_architecture
+from attrib_core.classifiers.rebuilding import check_rebuilt
+from attrib_core.classifiers.registry import Architecture, StateDict, canonical_name, find_architecture
 from attrib_core.classifiers.stored_images import Expected, images_of_file
 from attrib_core.classifiers.weights_files import read_weights, split_key
 from attrib_core.classifiers.wrapping import Description
@@ -50,9 +51,12 @@ def load_classifier(
 ) -> Classifier:
     """Return the classifier of that name, on `device` (the CPU if None).
 
-    `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`.
-    `weights` is the name of weights that exist for it (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a
-    timm tag), a file (safetensors or a torch state dict), "untrained", or None for the default ones.
+    `name` is a registered model, one of torchvision's, one of timm's, `torchvision:NAME` or `timm:NAME`; a model
+    on the hub or in a folder, `hf-hub:NAME` (timm's format) or `transformers:NAME`; an exported program,
+    `FILE.pt2`; or a user's own network, `FILE.py:FUNCTION` or `package.module:FUNCTION`, with settings such as
+    `net.py:make:depth=20`. `weights` is the name of weights that exist for it
+    (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a timm tag), a file (safetensors or a torch state dict),
+    "untrained", or None for the default ones, which a user's own network has when the function returns it.
     `description` says what is otherwise taken from the published weights: size and scaling of the images, their
     channels, the names of the classes. Raises ValueError if there is no such model or the weights do not fit it.
     """
@@ -63,7 +67,7 @@ def read_checkpoint(
     name: str, *, weights: str | None = None, description: Description = AS_PUBLISHED
 ) -> Checkpoint:
     """Read and verify the weights that `load_classifier` would use; takes the same names."""
-    architecture = find_architecture(name)
+    architecture = find_architecture(name).described(description)
     weights_name = _weights_name(architecture, weights)
     if weights_name is None and weights != UNTRAINED:
         loaded = _loaded_from_file(architecture, str(weights), description)
@@ -71,10 +75,10 @@ def read_checkpoint(
         preprocessing = overridden(architecture.preprocessing(weights_name), description, architecture.name)
         loaded = _loaded_by_name(architecture.for_images(preprocessing), weights_name, preprocessing)
     state = to_arrays(loaded.network)
-    num_classes = num_outputs(architecture.heads(loaded.network), loaded.network, state)
+    num_classes = architecture.num_outputs(loaded.network, state)
     is_named = description.class_names is not None
-    return Checkpoint(
-        name=name,
+    checkpoint = Checkpoint(
+        name=canonical_name(name),
         weights=weights_name or str(weights),
         weights_name=loaded.weights_name,
         num_classes=num_classes,
@@ -83,12 +87,17 @@ def read_checkpoint(
         state=state,
         digest=state_digest(state | loaded.scaling),
         notes=tuple(f"weights={weights!r}: {note}" for note in loaded.notes),
+        definition=architecture.definition,
+        files=dict(architecture.files),
     )
+    if architecture.definition is not None:
+        check_rebuilt(loaded.network, build_classifier(checkpoint))
+    return checkpoint
 
 
 def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> Classifier:
     """Return the classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
-    architecture = find_architecture(checkpoint.name).for_images(checkpoint.preprocessing)
+    architecture = find_architecture(checkpoint.name, checkpoint.files).for_images(checkpoint.preprocessing)
     network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
     set_heads(architecture.heads(network), network, checkpoint.state)
     assign_arrays(network, checkpoint.state)
@@ -130,7 +139,12 @@ def _loaded_by_name(
         network = _untrained(architecture)
     else:
         network, _ = _with_state(architecture, architecture.fetch(weights_name), weights_name)
-    return _Loaded(network=network, weights_name=weights_name, preprocessing=preprocessing)
+    return _Loaded(
+        network=network,
+        weights_name=weights_name,
+        preprocessing=preprocessing,
+        notes=architecture.notes_by_name(weights_name),
+    )
 
 
 def _loaded_from_file(architecture: Architecture, weights: str, description: Description) -> _Loaded:
@@ -148,7 +162,7 @@ def _loaded_from_file(architecture: Architecture, weights: str, description: Des
         network, head_notes = _with_state(architecture, state, published)
     except ValueError as error:
         raise ValueError(f"weights={weights!r}: not for {architecture.name}: {error}") from error
-    num_classes = num_outputs(architecture.heads(network), network, state)
+    num_classes = architecture.num_outputs(network, state)
     doubt = (
         () if stored.scaling else doubt_about_classes(architecture, num_classes, preprocessing, description)
     )
@@ -168,7 +182,7 @@ def _with_state(
     """Return the network with the tensors of a state dict, and notes on its heads."""
     network = _network(architecture, architecture.num_classes, weights_name)
     heads = architecture.heads(network)
-    if (num_classes := num_outputs(heads, network, state)) != architecture.num_classes:
+    if (num_classes := architecture.num_outputs(network, state)) != architecture.num_classes:
         network = _network(architecture, num_classes, weights_name)
     notes = set_heads(heads, network, state)
     load_checked(network, state)

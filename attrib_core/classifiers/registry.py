@@ -1,4 +1,4 @@
-"""Names of networks: some are registered one by one, the others belong to families of models.
+"""Names of networks: registered one by one, of families of models, in a folder or on a hub, or a user's own code.
 
 A new model is one new file: a subclass of `Architecture` and a function under `@register("its_name")`.
 """
@@ -8,14 +8,21 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
-from attrib_core.classifiers.heads import last_layers
+from attrib_core.classifiers.heads import Shaped, last_layers, num_outputs
 from attrib_core.classifiers.identity import Labels, Preprocessing
+from attrib_core.references import Reference, parse_reference
+from attrib_core.user_code import canonical, is_code
+
+if TYPE_CHECKING:
+    from attrib_core.classifiers.wrapping import Description
 
 StateDict = Mapping[str, Tensor]
+Files = Mapping[str, bytes]  # by name
 
 
 class Architecture(ABC):
@@ -26,6 +33,11 @@ class Architecture(ABC):
     weights_names: tuple[str, ...] = ()
     default_weights: str | None = None  # one of `weights_names`
     training_command: str | None = None  # makes a weights file, if this project trains the network
+    # Which code and which configuration build the network, where they are not this project's own choice; the text
+    # changes with them.
+    definition: str | None = None
+    # From which the network is built; they go with the weights to other machines.
+    files: Files = MappingProxyType({})
 
     @abstractmethod
     def network(self, num_classes: int, weights_name: str | None, *, untrained: bool = False) -> nn.Module:
@@ -51,6 +63,14 @@ class Architecture(ABC):
         name, value = next(iter(settings.items()))
         raise ValueError(f"model={self.name!r}: {name}={value} is no setting of it; it has none")
 
+    def described(self, description: "Description") -> "Architecture":
+        """Return the architecture as a user describes it; only one of which nothing is known needs to look."""
+        return self
+
+    def with_classes(self, num_classes: int) -> "Architecture":
+        """Return the architecture for a training on so many classes; only a user's function needs to look."""
+        return self
+
     def for_images(self, preprocessing: Preprocessing) -> "Architecture":
         """Return the architecture whose network takes such images; ValueError if their channels cannot be.
 
@@ -69,12 +89,20 @@ class Architecture(ABC):
         """Return what is assumed about a weights file; `weights_name` if it is the published file of those."""
         return ()
 
+    def notes_by_name(self, weights_name: str | None) -> tuple[str, ...]:
+        """Return what a user should know of named weights or, if None, of untrained ones."""
+        return ()
+
     def heads(self, network: nn.Module) -> tuple[str, ...]:
         """Return the names of the layers that give one output a class: the last linear or convolutional layer.
 
         An architecture that has several heads, or other layers after its head, names them itself.
         """
         return last_layers(network)
+
+    def num_outputs(self, network: nn.Module, state: Shaped) -> int:
+        """Return the number of classes of the heads in a state dict, or of the network's where it has none."""
+        return num_outputs(self.heads(network), network, state)
 
     def adapt(self, state: StateDict) -> StateDict:
         """Rename the tensors of a state dict that uses another project's names; return any other unchanged."""
@@ -91,6 +119,16 @@ class Family(Protocol):
         """Return the architecture of that name, None if the family has no such name."""
 
 
+class Format(Protocol):
+    """A way in which people store models: in folders, on a hub, in a file."""
+
+    def architecture(self, reference: Reference, files: Files) -> Architecture:
+        """Return the architecture of a folder, a model of the hub or a file.
+
+        `files` are those of a checkpoint; if empty, they are read from where the reference says.
+        """
+
+
 _BUILDERS: dict[str, Callable[[], Architecture]] = {}
 # Modules that define a FAMILY. They are imported only when a name is looked up in them, because that takes a
 # second or two. A model is found by `prefix:name`, and by its bare name if no earlier family has a model of
@@ -99,6 +137,14 @@ _FAMILIES = {
     "torchvision": "attrib_core.classifiers.torchvision_models",
     "timm": "attrib_core.classifiers.timm_models",
 }
+# Modules that define a FORMAT, by prefix. Nothing is found in them by a bare name.
+_FORMATS = {
+    "hf-hub": "attrib_core.classifiers.timm_hub",
+    "transformers": "attrib_core.classifiers.transformers_models",
+}
+PROGRAM = ".pt2"
+_PROGRAMS = "attrib_core.classifiers.exported_programs"
+_OWN = "attrib_core.classifiers.user_networks"
 
 
 def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], Architecture]]:
@@ -112,22 +158,53 @@ def register(name: str) -> Callable[[Callable[[], Architecture]], Callable[[], A
     return decorate
 
 
-def find_architecture(name: str) -> Architecture:
-    """Return the architecture of a name or `family:name`; ValueError with near matches if there is none.
+def find_architecture(name: str, files: Files | None = None) -> Architecture:
+    """Return the architecture that a reference names; ValueError with near matches if there is none.
 
-    A name may end in settings of its own: `googlenet:transform_input=true`.
+    A reference is a registered name, `family:name`, a model's folder or file, or a user's own code, and may end in
+    settings: `googlenet:transform_input=true`. `files` are those of a `Checkpoint`.
     """
-    parts = name.split(":")
-    settings = dict(part.split("=", 1) for part in parts if "=" in part)
-    architecture = _named(":".join(part for part in parts if "=" not in part))
-    return architecture.with_settings(settings) if settings else architecture
+    reference = parse_reference("model", name)
+    if reference.name in _FORMATS or reference.target.endswith(PROGRAM):
+        return _format(reference).architecture(reference, files or {})
+    if _is_own(reference):
+        return _format(reference).architecture(reference, {})
+    architecture = _named(reference.target)
+    return architecture.with_settings(dict(reference.settings)) if reference.settings else architecture
+
+
+def canonical_name(name: str) -> str:
+    """Return a model's reference as rows and other processes know it: files and folders without their path."""
+    reference = parse_reference("model", name)
+    if reference.name not in _FORMATS and reference.target.endswith(PROGRAM):
+        return Path(reference.target).name
+    if reference.name in _FORMATS and len(reference.rest) == 1 and local_folder(reference.rest[0]):
+        return f"{reference.name}:{Path(reference.rest[0]).resolve().name}"
+    return str(canonical(reference)) if _is_own(reference) else name
+
+
+def local_folder(text: str) -> Path | None:
+    """Return the folder that a text names, None if there is none: then it is a name on a hub."""
+    folder = Path(text).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def _is_own(reference: Reference) -> bool:
+    return reference.target not in _BUILDERS and reference.name not in _FAMILIES and is_code(reference)
+
+
+def _format(reference: Reference) -> Format:
+    module = _FORMATS.get(reference.name, _PROGRAMS if reference.target.endswith(PROGRAM) else _OWN)
+    found: Format = importlib.import_module(module).FORMAT
+    return found
 
 
 def _named(name: str) -> Architecture:
     prefix, separator, bare = name.partition(":")
     if separator and prefix not in _FAMILIES:
         raise ValueError(
-            f"model={name!r}: no family {prefix!r}; accepted prefixes are {', '.join(_FAMILIES)}"
+            f"model={name!r}: no family {prefix!r}; accepted prefixes are {', '.join((*_FAMILIES, *_FORMATS))}, "
+            "a file FILE.py:FUNCTION and a module package.module:FUNCTION"
         )
     if not separator and name in _BUILDERS:
         return _BUILDERS[name]()

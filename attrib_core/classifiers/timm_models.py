@@ -2,12 +2,9 @@
 
 import copy
 import math
-import urllib.error
-import urllib.request
 from dataclasses import asdict
 from typing import Any
 
-import huggingface_hub
 import timm
 from timm.data.config import resolve_data_config
 from timm.models import PretrainedCfg
@@ -16,12 +13,12 @@ from torch import nn
 from attrib_core.classifiers import imagenet
 from attrib_core.classifiers.heads import last_layers
 from attrib_core.classifiers.identity import Labels, Preprocessing
+from attrib_core.classifiers.model_files import check_reachable
 from attrib_core.classifiers.registry import Architecture, StateDict
 
 # Sizes of the label sets of published weights: ImageNet's, its release of 2021, and Bamboo's.
 LABEL_SETS = {imagenet.NUM_CLASSES, *imagenet.LARGER_SETS, 19_168, 115_217}
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-HUB_TIMEOUT = 10  # seconds
 
 
 class TimmModel(Architecture):
@@ -61,7 +58,7 @@ class TimmModel(Architecture):
         if not has_classes(self._configuration(weights_name)):
             raise ValueError(self._without_classes(weights_name))
         try:
-            _check_reachable(self._configuration(weights_name))
+            self._check_reachable(weights_name)
             network: nn.Module = timm.create_model(tagged, pretrained=True)
         except (OSError, RuntimeError) as error:
             raise ValueError(
@@ -82,6 +79,12 @@ class TimmModel(Architecture):
         # Some of them are modules around the layer.
         found = [last_layers(network.get_submodule(name), name) for name in names]
         return tuple(name for each in found for name in each) or last_layers(network)
+
+    def _check_reachable(self, weights_name: str | None) -> None:
+        configuration = self._configuration(weights_name)
+        if configuration.hf_hub_id:
+            files = [configuration.hf_hub_filename] if configuration.hf_hub_filename else HUB_FILES
+            check_reachable(configuration.hf_hub_id, files)
 
     def _without_classes(self, weights_name: str) -> str:
         """Return the message that refuses weights without classes; it names those that have some."""
@@ -132,22 +135,6 @@ def evaluation_preprocessing(configuration: PretrainedCfg) -> Preprocessing:
         crop_mode=data["crop_mode"],
         interpolation=data["interpolation"],
     )
-
-
-def _check_reachable(configuration: PretrainedCfg) -> None:
-    """Send one request to the hub if the weights are not cached; its client would retry for most of a minute."""
-    repository = configuration.hf_hub_id
-    if not repository:
-        return
-    files = [configuration.hf_hub_filename] if configuration.hf_hub_filename else HUB_FILES
-    if any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files):
-        return
-    request = urllib.request.Request(huggingface_hub.hf_hub_url(repository, "config.json"), method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
-            pass
-    except urllib.error.HTTPError as error:
-        error.close()  # the hub answers, perhaps only to ask for a token, which its client sends
 
 
 class _Timm:

@@ -40,6 +40,7 @@ class Dataset:
     # Why an image cannot be used, by index, as far as its header tells; its digest is zero if it has no bytes.
     unreadable: Mapping[int, str] = field(default_factory=dict)
     num_turned: int = 0  # images that are turned as their EXIF orientation says
+    definition: str | None = None  # which code of a user's made it, in words that change with the code
     notes: tuple[str, ...] = ()  # what a user should know of how the files were read, in a line each
     digest: str = field(init=False)  # SHA-256 over class names, keys, labels and images, as hexadecimal
 

@@ -5,7 +5,7 @@ import io
 import struct
 import zlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -137,12 +137,7 @@ def encoded_dataset(
     or if more than half of them are of that kind.
     """
     found = source.inspect(len(keys))
-    if found.unreadable and (request.refuse_unreadable or 2 * len(found.unreadable) > len(keys)):
-        index, reason = first(found.unreadable)
-        count = f"{len(found.unreadable)} of {len(keys)} images cannot be used, the first is "
-        raise ValueError(
-            f"{request.name}: {count if len(found.unreadable) > 1 else ''}image {keys[index]!r}: {reason}"
-        )
+    refuse_unreadable(request, keys, found.unreadable)
     return Dataset(
         name=request.name,
         split=split,
@@ -155,6 +150,16 @@ def encoded_dataset(
         num_turned=found.num_turned,
         notes=notes,
     )
+
+
+def refuse_unreadable(request: Request, keys: Sequence[str], unreadable: Mapping[int, str]) -> None:
+    """Raise ValueError naming the first unreadable image, if the request takes none or they are more than half."""
+    if unreadable and (request.refuse_unreadable or 2 * len(unreadable) > len(keys)):
+        index, reason = first(unreadable)
+        count = f"{len(unreadable)} of {len(keys)} images cannot be used, the first is "
+        raise ValueError(
+            f"{request.name}: {count if len(unreadable) > 1 else ''}image {keys[index]!r}: {reason}"
+        )
 
 
 def _orientation(image: Image.Image, content: bytes) -> int:

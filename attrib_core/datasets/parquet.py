@@ -13,6 +13,7 @@ from attrib_core.datasets.encoded_images import encoded_dataset
 from attrib_core.datasets.parquet_columns import ImageColumn
 from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, first_line, num_rows, open_url
 from attrib_core.datasets.parquet_shards import (
+    MAX_NUMBERED_CLASSES,
     Shard,
     column_notes,
     joined_labels,
@@ -22,7 +23,6 @@ from attrib_core.datasets.parquet_shards import (
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import choose_files, describe_splits
 
-MAX_NUMBERED_CLASSES = 100_000  # more are a sign that `label` is something else
 MAX_COUNTED = 32  # shards of a split whose rows are counted for the list of splits
 
 
@@ -56,9 +56,9 @@ def parquet(request: Request) -> Dataset:
     dataset = encoded_dataset(
         request,
         split=split,
-        class_names=_class_names(request, class_names, labels),
+        class_names=class_names_or_numbers(request, class_names, labels),
         labels=labels,
-        keys=_keys([path for shard in shards for path in shard.paths]),
+        keys=keys_of([path for shard in shards for path in shard.paths]),
         source=_source(_absolute(request.location, base), shards, image_column),
         notes=column_notes(shards),
     )
@@ -101,8 +101,10 @@ def _sizes(filesystem: Any, files: Mapping[str, Sequence[str]]) -> dict[str, str
     return sizes
 
 
-def _class_names(request: Request, names: tuple[str, ...], labels: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the class names; numbers if the shards have none."""
+def class_names_or_numbers(
+    request: Request, names: tuple[str, ...], labels: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """Return the class names; numbers if the rows have none. Raises ValueError for no rows, and large labels."""
     if not len(labels):
         raise ValueError(f"{request.name}: no rows")
     if names:
@@ -115,7 +117,7 @@ def _class_names(request: Request, names: tuple[str, ...], labels: NDArray[np.in
     return tuple(str(number) for number in range(int(labels.max()) + 1))
 
 
-def _keys(paths: Sequence[str | None]) -> tuple[str, ...]:
+def keys_of(paths: Sequence[str | None]) -> tuple[str, ...]:
     """Return the images' paths if they are unique and safe as file names, else the numbers of the rows."""
     if len(set(paths)) == len(paths) and all(path and _is_safe(path) for path in paths):
         return tuple(str(path) for path in paths)

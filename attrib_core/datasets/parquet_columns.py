@@ -71,7 +71,7 @@ def find_image_column(schema: Any, features: Features, wanted: str | None) -> Im
         if column.in_struct or name in IMAGE_NAMES or _feature(features, name).get("_type") == "Image"
     ]
     plain = [name for name, column in usable.items() if column.shape is None]
-    if chosen := _only(likely or plain, "images", "--image-column"):
+    if chosen := only_one(likely or plain, "images", "--image-column"):
         return usable[chosen]
     named = next((name for name in IMAGE_NAMES if name in found), None)
     reason = f"; `{named}` cannot be used: {found[named]}" if named else ""
@@ -89,7 +89,7 @@ def find_label_column(schema: Any, features: Features, wanted: str | None) -> La
     likely = [
         name for name in found if name in LABEL_NAMES or _feature(features, name).get("_type") == "ClassLabel"
     ]
-    chosen = "label" if "label" in likely else _only(likely, "labels", "--label-column")
+    chosen = "label" if "label" in likely else only_one(likely, "labels", "--label-column")
     if chosen is None:
         raise ValueError(f"has {_listed(schema)}; needed are {REQUIRED}")
     column = found[chosen]
@@ -132,6 +132,14 @@ def is_list(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
+def only_one(names: Sequence[str], what: str, option: str) -> str | None:
+    """Return the only name, None if there is none. Raises ValueError naming the option if there are several."""
+    if len(names) > 1:
+        listed = ", ".join(f"`{name}`" for name in names)
+        raise ValueError(f"its {what} may be in {listed}: say which by {option}")
+    return names[0] if names else None
+
+
 def _usable(found: Mapping[str, Column | str], wanted: str, option: str, schema: Any) -> Column:
     if wanted not in found:
         raise ValueError(f"{option}={wanted!r}: no such column; it has {_listed(schema)}")
@@ -139,13 +147,6 @@ def _usable(found: Mapping[str, Column | str], wanted: str, option: str, schema:
     if isinstance(column, str):
         raise ValueError(f"{option}={wanted!r}: cannot be used: {column}")
     return column
-
-
-def _only(names: Sequence[str], what: str, option: str) -> str | None:
-    if len(names) > 1:
-        listed = ", ".join(f"`{name}`" for name in names)
-        raise ValueError(f"its {what} may be in {listed}: say which by {option}")
-    return names[0] if names else None
 
 
 def _image_column(name: str, kind: Any, features: Features) -> ImageColumn | str:

@@ -22,14 +22,46 @@ from attrib_core.datasets.unreadable import DamagedImageError
 FAILURES = (OSError, pa.ArrowException)  # what reading raises, also for credentials and networks
 
 
-class ParquetImages(EncodedImages):
-    """Images in R row groups: `places` are (shard, number), `first_rows` `[R]` the indices of the first rows.
+class ColumnImages(EncodedImages):
+    """Images in a column of tables, encoded or as arrays of one shape.
 
-    Keeps the last row group in memory, because consecutive batches usually read the same one. Images are turned as
-    their EXIF orientation says, as Hugging Face `datasets` does, with which such files are read elsewhere.
+    They are turned as their EXIF orientation says, as Hugging Face `datasets` does, with which such tables are
+    read elsewhere.
     """
 
     turns_images = True
+    column: ImageColumn
+
+    def open(self, content: bytes) -> Image.Image:
+        shape = self.column.shape
+        if shape is None:
+            return super().open(content)
+        pixels = np.frombuffer(content, np.uint8).reshape(shape)
+        if len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS:
+            pixels = pixels.transpose(1, 2, 0)
+        return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
+
+    def values(self, images: Any) -> Any:
+        """Return a ChunkedArray of the bytes or the pixels in a column."""
+        images = decoded(images)
+        return decoded(pc.struct_field(images, "bytes")) if self.column.in_struct else images
+
+    def bytes_of(self, values: Any) -> list[bytes | None]:
+        """Return the bytes of each of such values; None where there are none, or pixels of another shape."""
+        return values.to_pylist() if self.column.shape is None else _pixels(values, self.column.shape)
+
+    def missing(self) -> str:
+        """Return what an image without bytes is said to have."""
+        if self.column.shape is not None:
+            return f"null, or an array that is not of shape {list(self.column.shape)}"
+        return "holds no bytes, only a path" if self.column.in_struct else "holds no bytes"
+
+
+class ParquetImages(ColumnImages):
+    """Images in R row groups: `places` are (shard, number), `first_rows` `[R]` the indices of the first rows.
+
+    Keeps the last row group in memory, because consecutive batches usually read the same one.
+    """
 
     def __init__(
         self,
@@ -54,24 +86,9 @@ class ParquetImages(EncodedImages):
                 found = self._row_group(group).take(pa.array(members - self.first_rows[group]))
             except FAILURES as error:
                 raise DamagedImageError(int(members[0]), f"{self.places[group][0]}: {error}") from error
-            values = found.to_pylist() if self.column.shape is None else _pixels(found, self.column.shape)
-            for row, value in zip(members.tolist(), values, strict=True):
-                contents[row] = DamagedImageError(row, self._missing()) if value is None else value
+            for row, value in zip(members.tolist(), self.bytes_of(found), strict=True):
+                contents[row] = DamagedImageError(row, self.missing()) if value is None else value
         return [contents[row] for row in rows.tolist()]
-
-    def open(self, content: bytes) -> Image.Image:
-        shape = self.column.shape
-        if shape is None:
-            return super().open(content)
-        pixels = np.frombuffer(content, np.uint8).reshape(shape)
-        if len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS:
-            pixels = pixels.transpose(1, 2, 0)
-        return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
-
-    def _missing(self) -> str:
-        if self.column.shape is not None:
-            return f"null, or an array that is not of shape {list(self.column.shape)}"
-        return "holds no bytes, only a path" if self.column.in_struct else "holds no bytes"
 
     def _row_group(self, group: int) -> Any:
         """Return the bytes or the pixels of a row group's images as a ChunkedArray."""
@@ -80,11 +97,7 @@ class ParquetImages(EncodedImages):
             path, number = self.places[group]
             with open_shard(open_url(self.url)[0], path) as shard:
                 images = shard.read_row_group(number, columns=[self.column.path])[self.column.name]
-            images = decoded(images)
-            last = self._last = (
-                group,
-                decoded(pc.struct_field(images, "bytes")) if self.column.in_struct else images,
-            )
+            last = self._last = (group, self.values(images))
         return last[1]
 
 

@@ -21,6 +21,7 @@ from attrib_core.datasets.parquet_images import FAILURES, decoded, open_shard
 from attrib_core.datasets.registry import Request
 
 UNLABELLED = -1  # what Hugging Face writes in test sets
+MAX_NUMBERED_CLASSES = 100_000  # more are a sign that a label is something else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +42,14 @@ def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
     try:
         with open_shard(filesystem, path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-            features = _features(schema.metadata or {})
+            features = read_features(schema.metadata or {})
             image = find_image_column(schema, features, request.image_column)
             label = find_label_column(schema, features, request.label_column)
             table = file.read(columns=[label.name, *([f"{image.name}.path"] if image.has_paths else [])])
     except (*FAILURES, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    values = decoded(table[label.name])
-    if values.null_count:
-        raise ValueError(f"{path}: {values.null_count} rows without a label")
     paths = pc.struct_field(table[image.name], "path").to_pylist() if image.has_paths else [None] * len(table)
-    labels, class_names = _text_labels(values) if label.is_text else (_integers(values, path), ())
+    labels, class_names = read_labels(table[label.name], label, features, path)
     return Shard(
         path=path,
         row_group_sizes=tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)),
@@ -59,8 +57,23 @@ def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
         label_column=label,
         labels=labels,
         paths=tuple(paths),
-        class_names=class_names if label.is_text else _class_names(features, label.name, path),
+        class_names=class_names,
     )
+
+
+def read_labels(
+    column: Any, label: LabelColumn, features: Features, where: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the labels `[N]` in a column, and the class names, empty if there are none.
+
+    Raises ValueError for rows without a label and for numbers that are none.
+    """
+    values = decoded(column)
+    if values.null_count:
+        raise ValueError(f"{where}: {values.null_count} rows without a label")
+    if label.is_text:
+        return _text_labels(values)
+    return _integers(values, where), _class_names(features, label.name, where)
 
 
 def same_columns(request: Request, shards: Sequence[Shard]) -> tuple[ImageColumn, LabelColumn]:
@@ -139,7 +152,7 @@ def _integers(labels: Any, path: str) -> NDArray[np.int64]:
         raise ValueError(f"{path}: label beyond 64 bits ({error})") from error
 
 
-def _features(metadata: dict[bytes, bytes]) -> Features:
+def read_features(metadata: dict[bytes, bytes]) -> Features:
     """Return Hugging Face's description of the columns; empty if there is none."""
     try:
         description: Any = json.loads(metadata.get(b"huggingface", b"{}"))

@@ -17,7 +17,7 @@ MODES = {1: "L", 3: "RGB"}  # PIL's, by number of channels
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The form in which a classifier sees an image; `resize_size` and `crop_mode` as in `Preprocessing`.
+    """The form in which a classifier sees an image; the fields of a crop are as in `Preprocessing`.
 
     Raises ValueError for settings that cannot be applied to an image.
     """
@@ -28,6 +28,7 @@ class View:
     crop_mode: str = "center"
     interpolation: str = "bicubic"
     fill: tuple[int, ...] = (0, 0, 0)  # of a border, one 8-bit number a channel
+    crop_rounding: str = "even"
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -56,6 +57,7 @@ class View:
             crop_mode=preprocessing.crop_mode,
             interpolation=preprocessing.interpolation,
             fill=tuple(round(255 * mean) if is_bordered else 0 for mean in preprocessing.mean),
+            crop_rounding=preprocessing.crop_rounding,
         )
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -89,12 +91,18 @@ class View:
         return any(after > before for after, before in zip(self.resized(size), size, strict=True))
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        left, top = (_margin(side - self.image_size) for side in image.size)
+        left, top = (self._margin(side - self.image_size) for side in image.size)
         if min(image.size) >= self.image_size:
             return image.crop((left, top, left + self.image_size, top + self.image_size))
         canvas = Image.new(image.mode, (self.image_size, self.image_size), self._fill(image.mode))
         canvas.paste(image, (-left, -top))
         return canvas
+
+    def _margin(self, excess: int) -> int:
+        """Return the pixels to cut off on the left or on top, negative for a border."""
+        if excess < 0:
+            return -(-excess // 2)
+        return excess // 2 if self.crop_rounding == "down" else round(excess / 2)
 
     def _fill(self, mode: str) -> int | tuple[int, ...]:
         return self.fill[0] if mode == "L" else self.fill
@@ -109,11 +117,6 @@ class MeasuringView(View):
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         self.sizes.append(image.size)
         return super().apply(image)
-
-
-def _margin(excess: int) -> int:
-    """Return the pixels to cut off on the left or on top, negative for a border; rounds as torchvision does."""
-    return round(excess / 2) if excess >= 0 else -(-excess // 2)
 
 
 def _with_mode(image: Image.Image, mode: str) -> Image.Image:

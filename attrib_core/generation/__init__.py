@@ -4,7 +4,8 @@ from attrib_core.generation.ascent import Cell, Generated, generate, generate_ba
 from attrib_core.generation.evaluation import Evaluation, Verdict, evaluate, to_8_bits
 from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe import Recipe
-from attrib_core.generation.recipes import RECIPES, find_recipe
+from attrib_core.generation.recipe_references import find_recipe
+from attrib_core.generation.recipes import RECIPES
 
 __all__ = [
     "RECIPES",

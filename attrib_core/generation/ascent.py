@@ -16,11 +16,11 @@ from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
 from attrib_core.generation.recipe import Recipe, Stage
-from attrib_core.generation.recipes import find_recipe
+from attrib_core.generation.recipe_references import find_recipe
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, check_model, prepare
-from attrib_core.seeding import Randomness
+from attrib_core.seeding import Randomness, forked_generators
 
 SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
 START = -1  # the key of the draws that make the first image, before step 0
@@ -58,9 +58,9 @@ def generate(
 ) -> Generated:
     """Generate an image for each class and seed, class by class, in the classifier's own size if none is given.
 
-    `recipe` is one of `RECIPES` by name, or a recipe. Views of a size that the network does not take are
-    resized to one that it takes. Raises ValueError for a name, class or seed that is none, and for images that are
-    too small.
+    `recipe` is a reference, such as `default`, `default:num_steps=64` or `mine.py:my_objective`, or a recipe.
+    Views of a size that the network does not take are resized to one that it takes. Raises ValueError for a name,
+    class or seed that is none, and for images that are too small.
     """
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     check_model(model)
@@ -96,17 +96,19 @@ def generate_batch(
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
     update (step 0) and after each.
     """
-    batch = _Batch(model, recipe, cells, sweep_seed, image_size)
     num_images = len(cells)
-    for stage in recipe.stages:
-        batch.enter(stage)
-        for step in range(stage.num_steps):
-            if observe is not None:
-                observe(batch.num_updates, batch.images()[:num_images])
-            batch.update(stage, Moment(step, stage.num_steps, image_size))
-    images = batch.images()[:num_images]
-    if observe is not None:
-        observe(batch.num_updates, images)
+    # Code of users may draw from the global generators.
+    with forked_generators(sweep_seed, "generate", *cells[0]):
+        batch = _Batch(model, recipe, cells, sweep_seed, image_size)
+        for stage in recipe.stages:
+            batch.enter(stage)
+            for step in range(stage.num_steps):
+                if observe is not None:
+                    observe(batch.num_updates, batch.images()[:num_images])
+                batch.update(stage, Moment(step, stage.num_steps, image_size))
+        images = batch.images()[:num_images]
+        if observe is not None:
+            observe(batch.num_updates, images)
     return Generated(
         images=images.clamp(0, 1).cpu(),
         clipped_share=((images < 0) | (images > 1)).float().flatten(1).mean(1).cpu(),

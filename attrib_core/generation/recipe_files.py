@@ -40,7 +40,7 @@ def read_settings(text: str, source: str) -> PyramidSettings:
             raise ValueError(f"{source}: unknown field {name!r}; accepted: {', '.join(fields)}")
     if missing := [name for name in fields if name not in content]:
         raise ValueError(f"{source}: missing fields; `default` has {_defaults(missing)}")
-    return PyramidSettings(**{name: _number(content[name], fields[name], source) for name in fields})
+    return PyramidSettings(**{name: checked_number(content[name], fields[name], source) for name in fields})
 
 
 def settings_digest(settings: PyramidSettings) -> str:
@@ -77,8 +77,11 @@ def _parse(text: str, source: str) -> dict[Any, Any]:
     return content
 
 
-def _number(value: Any, field: "dataclasses.Field[Any]", source: str) -> Any:
-    """Return the value in the field's type, so that 20 and 20.0 have the same digest."""
+def checked_number(value: Any, field: "dataclasses.Field[Any]", source: str) -> Any:
+    """Return the value of a field of `PyramidSettings` in the field's type, so that 20 and 20.0 are the same.
+
+    ValueError names `source`, the field, its value and what is accepted.
+    """
     whole = field.type in (int, "int")
     accepted, fits = _accepted(field.name, whole)
     is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)

@@ -4,7 +4,6 @@ A recipe is data: a parameterisation, an objective, an optimiser and stages of s
 its priors and its random views. A new recipe is one more entry in `RECIPES`.
 """
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 
@@ -108,6 +107,8 @@ FAST = PyramidSettings(
     num_steps=64, step_size=0.12, final_step_size=0.015, coarse_share=1.0, coarse_size=3 / 7
 )
 
+PYRAMIDS: dict[str, PyramidSettings] = {"fast": FAST, "default": DEFAULT}
+
 RECIPES: dict[str, Recipe] = {
     "plain": _original(),
     "blur": _original(_BLUR),
@@ -120,15 +121,5 @@ RECIPES: dict[str, Recipe] = {
     "noise_long": _from_noise(gradient_descent, Stage(num_steps=1000, step_size=constant(10_000.0))),
     "lucid": _lucid(),
     "small": _small(),
-    "fast": pyramid_recipe(FAST),
-    "default": pyramid_recipe(DEFAULT),
+    **{name: pyramid_recipe(settings) for name, settings in PYRAMIDS.items()},
 }
-
-
-def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name; ValueError names the recipes that exist."""
-    if name in RECIPES:
-        return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ValueError(f"unknown recipe {name!r}{hint}; known recipes: {', '.join(RECIPES)}")

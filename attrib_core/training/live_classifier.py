@@ -2,15 +2,19 @@
 
 from torch import nn
 
-from attrib_core.classifiers import Classifier, Labels
+from attrib_core.classifiers import Classifier, Description, Labels
 from attrib_core.classifiers.identity import Identity
-from attrib_core.classifiers.registry import find_architecture
 from attrib_core.execution import Execution
 from attrib_core.training.loop import initial_network
+from attrib_core.training.models import AS_THE_MODEL_SAYS, trained_model
 
 
 def live_classifier(
-    network: nn.Module, model: str, class_names: tuple[str, ...], execution: Execution
+    network: nn.Module,
+    model: str,
+    class_names: tuple[str, ...],
+    execution: Execution,
+    description: Description = AS_THE_MODEL_SAYS,
 ) -> Classifier:
     """Return a classifier, in eval mode with frozen weights, that follows a network in training.
 
@@ -20,14 +24,14 @@ def live_classifier(
     collects gradients. (`Classifier.wrap` copies instead: its classifier must not change, since its digest
     names its weights.)
     """
-    view = execution.prepare(initial_network(model, len(class_names), seed=0))
+    view = execution.prepare(initial_network(model, len(class_names), 0, description))
     view.load_state_dict(
         {name: tensor.detach() for name, tensor in network.state_dict().items()}, assign=True
     )
     identity = Identity(
         name=model,
         digest="",  # the weights change
-        preprocessing=find_architecture(model).preprocessing(None),
+        preprocessing=trained_model(model, len(class_names), description)[1],
         labels=Labels(class_names=class_names),
     )
     return Classifier(view, identity).to(execution.device)

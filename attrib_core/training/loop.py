@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrib_core.classifiers import Preprocessing
-from attrib_core.classifiers.registry import find_architecture
+from attrib_core.classifiers import Description, Preprocessing
+from attrib_core.classifiers.outputs import read_logits
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
 from attrib_core.seeding import derive_seed, generator
 from attrib_core.training.data import NormalizedImages
+from attrib_core.training.models import AS_THE_MODEL_SAYS, trained_model
 from attrib_core.training.settings import TrainingSettings
 
 EVALUATION_BATCH = 500
@@ -80,7 +81,7 @@ class Trainer:
         device = self._images.device
         keyed = _keyed_randomness(device, derive_seed("dropout", self.settings.seed, self.step))
         with keyed, _repeatable(device):
-            loss = self._loss(self.network.train()(inputs), labels)
+            loss = self._loss(read_logits(self.network.train()(inputs), len(inputs)), labels)
         value = loss.item()
         if not torch.isfinite(loss):
             raise DivergedError(
@@ -114,10 +115,13 @@ class Trainer:
         return F.cross_entropy(logits, labels)
 
 
-def initial_network(model: str, num_classes: int, seed: int) -> nn.Module:
+def initial_network(
+    model: str, num_classes: int, seed: int, description: Description = AS_THE_MODEL_SAYS
+) -> nn.Module:
     """Return the untrained network that a training with this seed starts from; ValueError for an unknown model."""
+    architecture, _ = trained_model(model, num_classes, description)
     with _keyed_randomness(torch.device("cpu"), derive_seed("initial weights", seed)):
-        return find_architecture(model).network(num_classes, None, untrained=True)
+        return architecture.network(num_classes, None, untrained=True)
 
 
 @torch.no_grad()
@@ -127,7 +131,8 @@ def accuracy(network: nn.Module, images: NormalizedImages) -> float:
     num_correct = 0
     for indices in torch.split(torch.arange(len(images)), EVALUATION_BATCH):
         inputs, labels = images.batch(indices)
-        num_correct += int((network(inputs).argmax(dim=1) == labels).sum())
+        logits = read_logits(network(inputs), len(inputs))
+        num_correct += int((logits.argmax(dim=1) == labels).sum())
     return num_correct / len(images)
 
 

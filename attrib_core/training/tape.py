@@ -69,7 +69,10 @@ class TapeFiles(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TapeHeader:
-    """Description of a training and of what it ran on; `segment` is the number of updates between checkpoints."""
+    """Description of a training and of what it ran on; `segment` is the number of updates between checkpoints.
+
+    `definition` says which code a user's own network was, and how it saw its images: words to compare, no more.
+    """
 
     model: str
     dataset: str
@@ -81,10 +84,14 @@ class TapeHeader:
     threads: int = 1
     channels_last: bool = True
     torch_version: str = torch.__version__
+    definition: str | None = None  # of a user's own network
 
     def to_json(self) -> bytes:
         """Return the content of the header's file."""
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+        stored = asdict(self)
+        if self.definition is None:  # tapes of this project's own networks stay as they always were
+            del stored["definition"]
+        return (json.dumps(stored, indent=1) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, where: str) -> Self:
@@ -107,7 +114,7 @@ class TapeHeader:
         return None
 
     def _of_the_training(self) -> dict[str, Any]:
-        names = ("model", "dataset", "data_digest", "segment")
+        names = ("model", "definition", "dataset", "data_digest", "segment")
         own = {name: getattr(self, name) for name in names}
         return own | asdict(self.settings) | {"num_steps": self.num_steps}
 

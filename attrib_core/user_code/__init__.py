@@ -1,6 +1,7 @@
 """Code that users bring: files, a folder, installed packages; it travels to every process that runs it."""
 
-from attrib_core.user_code.snapshots import Code, forget, install, take_folder, taken
+from attrib_core.user_code.kept import kept_with_code
+from attrib_core.user_code.snapshots import Code, forget, install, state_of_code, take_folder, taken
 from attrib_core.user_code.targets import Target, canonical, find_target, first_line, is_code, package_version
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "forget",
     "install",
     "is_code",
+    "kept_with_code",
     "package_version",
+    "state_of_code",
     "take_folder",
     "taken",
 ]

@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 LARGEST_FOLDER = 32 * 2**20  # bytes; it goes to every worker
@@ -25,7 +25,7 @@ class Code:
     files: Mapping[str, bytes]
     is_folder: bool
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the paths and the bytes, as hexadecimal."""
         return digest_of(self.files)
@@ -43,6 +43,7 @@ class Code:
 
 
 _TAKEN: dict[str, Code] = {}
+_READ_FROM: dict[str, Path] = {}  # the files that this process took itself, by name
 _EXTRACTED: dict[str, Path] = {}
 
 
@@ -68,9 +69,13 @@ def take_folder(folder: Path) -> None:
 
 
 def take_file(path: Path) -> Code:
-    """Take a snapshot of one file, and return it."""
+    """Take a snapshot of one file, and return it; a file that was taken before may have been edited since."""
+    path = path.resolve()
     code = Code(path.name, {path.name: _read(path)}, is_folder=False)
+    if _READ_FROM.get(path.name) == path:
+        del _TAKEN[path.name]
     _take(code)
+    _READ_FROM[path.name] = path
     return code
 
 
@@ -90,6 +95,11 @@ def taken_file(name: str) -> Code | None:
     return None if code is None or code.is_folder else code
 
 
+def is_from_elsewhere(code: Code) -> bool:
+    """Return True for code that another process has taken."""
+    return not code.is_folder and code.name not in _READ_FROM
+
+
 def install(codes: Iterable[Code]) -> None:
     """Make code that another process has taken available to references here."""
     for code in codes:
@@ -99,6 +109,18 @@ def install(codes: Iterable[Code]) -> None:
 def forget() -> None:
     """Forget all code that was taken; what is imported stays imported."""
     _TAKEN.clear()
+    _READ_FROM.clear()
+
+
+def state_of_code() -> tuple[tuple[str, str], ...]:
+    """Return names and digests of all that was taken: what is kept by a reference's text is only true with them.
+
+    Files that this process took itself are read again: in a notebook they are edited between two calls.
+    """
+    for path in list(_READ_FROM.values()):
+        if path.is_file():
+            take_file(path)
+    return tuple((code.name, code.digest) for code in taken())
 
 
 def extracted(code: Code) -> Path:

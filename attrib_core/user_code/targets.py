@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from modulefinder import ModuleFinder
@@ -16,10 +18,13 @@ from attrib_core.user_code.snapshots import (
     Code,
     digest_of,
     extracted,
+    is_from_elsewhere,
     take_file,
     taken_file,
     taken_folder,
 )
+
+_NEIGHBOURS = "; a file travels alone, with --code its whole folder does"
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def is_installed(module: str) -> bool:
 
 def package_version(module: str) -> str:
     """Return name and version of the package that a module is of, and the digest of the module's own file."""
-    packages = packages_distributions().get(module.partition(".")[0], ())
+    packages = _packages().get(module.partition(".")[0], ())
     words = []
     for package in packages[:1]:
         try:
@@ -117,7 +122,9 @@ def canonical(reference: Reference) -> Reference:
 def _code_of_file(where: str, name: str) -> Code:
     path = Path(name).expanduser()
     known = taken_file(path.name)
-    if known is not None and name == path.name:  # a worker's own folder may hold another file of that name
+    if known is not None and is_from_elsewhere(
+        known
+    ):  # a worker's own folder may hold another file of that name
         return known
     if path.is_file():
         return take_file(path)
@@ -141,7 +148,7 @@ def _file_module(where: str, code: Code) -> tuple[ModuleType, str]:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise _failure(where, code.name, error) from error
+        raise _failure(where, code.name, error, _NEIGHBOURS) from error
     return module, definition
 
 
@@ -187,10 +194,11 @@ def _installed_module(where: str, name: str) -> ModuleType:
         raise _failure(where, name, error) from error
 
 
-def _failure(where: str, file: str, error: BaseException) -> ValueError:
+def _failure(where: str, file: str, error: BaseException, advice: str = "") -> ValueError:
     line = failed_line(error, Path(file).name)
     place = f"{file}, line {line}," if line else file
-    return ValueError(f"{where}: {place} cannot be imported: {first_line(error)}")
+    advice = advice if isinstance(error, ModuleNotFoundError) else ""
+    return ValueError(f"{where}: {place} cannot be imported: {first_line(error)}{advice}")
 
 
 def _attribute(where: str, module: ModuleType, reference: Reference) -> Any:
@@ -201,6 +209,11 @@ def _attribute(where: str, module: ModuleType, reference: Reference) -> Any:
             raise ValueError(f"{where}: {reference.name} has {unknown('name', word, public)}")
         found = getattr(found, word)
     return found
+
+
+@cache  # it reads the metadata of every package: a second
+def _packages() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -1,5 +1,6 @@
 """The actor's side of the adversarial sweep: shards of images under attack."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,7 +8,9 @@ from typing import Any
 
 import torch
 
-from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
+from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
+from attrib_core.attacks.foreign import Foreign
+from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import attacked_model
 from attrib_core.classifiers import build_classifier
 from attrib_core.datasets import UnreadableImagesError
@@ -19,6 +22,7 @@ from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 
 NUM_CALIBRATION_IMAGES = 256
+NUM_FOREIGN_IMAGES = 8  # that `--plan` tries somebody else's attack on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +65,21 @@ class AttackJob:
 
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Measure the seconds that an image takes under a method on this device."""
-        checkpoint = next(iter(self.inputs.checkpoints))
-        model = self._model(checkpoint, epsilons)
+        found = method_named(method)
+        epsilons = GRID if found.seeks_minimum else epsilons
+        model = self._model(next(iter(self.inputs.checkpoints)), epsilons)
 
-        def work(indices: Sequence[int]) -> None:
-            attack_batch(model, self._batch(model.device, indices), method, epsilons, self.settings.attack)
+        def work(indices: Sequence[int], at: Sequence[float] = epsilons) -> None:
+            attack_batch(model, self._batch(model.device, indices), method, at, self.settings.attack)
 
-        return self._actor.seconds_per_image(model, work)
+        if not isinstance(found, Foreign):
+            return self._actor.seconds_per_image(model, work)
+        # A batch of somebody else's attack may take minutes: a few images at one ε must do.
+        indices = self.inputs.spread(NUM_FOREIGN_IMAGES)
+        start = time.perf_counter()
+        work(indices, [max(epsilons)])
+        runs = 1 if found.seeks_minimum else sum(epsilon > 0 for epsilon in epsilons)
+        return (time.perf_counter() - start) / len(indices) * runs
 
     def _model(self, checkpoint: str, epsilons: tuple[float, ...]) -> PreparedModel:
         """Return the network under one set of weights, calibrated for these ε where precision is mixed."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.attacks import METHODS, AttackResult
+from attrib_core.attacks import AttackResult, method_named
 from attrib_core.attacks.minimum import GRID
 from sweeps.columns import Columns, name_columns, png_columns
 from sweeps.images.columns import image_columns, shard_columns
@@ -29,18 +30,20 @@ class AttackAxes:
     checkpoint: str
     target: int | None  # the class aimed at
     epsilons: tuple[float, ...]
+    seeks_minimum: bool
     indices: tuple[int, ...]  # of the images, in the data set
 
     @classmethod
     def of(cls, shard: Shard) -> "AttackAxes":
         """Return the axes of a shard. A method that seeks the minimum walks along a grid of its own."""
         method = shard.value("method", str)
-        seeks_minimum = METHODS[method].seeks_minimum
+        seeks_minimum = method_named(method).seeks_minimum
         return cls(
             method=method,
             checkpoint=shard.value("checkpoint", str),
             target=None if shard.axes["target"] == UNTARGETED else shard.value("target", int),
             epsilons=GRID if seeks_minimum else shard.values("epsilon", float),
+            seeks_minimum=seeks_minimum,
             indices=shard.indices(),
         )
 
@@ -83,6 +86,7 @@ def result_table(
     columns = {
         **shard_columns("attack", attacked.shard, attempt, inputs, inputs.checkpoints[axes.checkpoint]),
         **_axis_columns(axes),
+        "seeks_minimum": axes.seeks_minimum,
         "batch_size": attacked.batch_size,
         **{name: np.repeat(values, attacked.num_epsilons) for name, values in per_image.items()},
         **_adversarial_columns(attacked),
@@ -139,9 +143,13 @@ def _images(axes: AttackAxes, batch: AttackedBatch) -> list[_StoredImage]:
 
 
 def image_key(axes: AttackAxes, index: int, kind: str, epsilon: float | None = None) -> str:
-    """Return the key of an image in images/: sorts by method, checkpoint, target and image."""
+    """Return the key of an image in images/: sorts by method, checkpoint, target and image.
+
+    A slash in a method (`step_size=1/255`, `folder/file.py:name`) is written as in a URL, since a key becomes a
+    file name.
+    """
     target = UNTARGETED if axes.target is None else axes.target
-    key = f"{axes.method}-{axes.checkpoint}-{target}-i{index:06d}-{kind}"
+    key = f"{quote(axes.method, safe=':=')}-{axes.checkpoint}-{target}-i{index:06d}-{kind}"
     return key if epsilon is None else f"{key}-e{epsilon:.9g}"
 
 
@@ -170,10 +178,14 @@ def _adversarial_columns(attacked: AttackedShard) -> Columns:
         "loss": [result.loss for result in results],
         "linf": [result.linf for result in results],
         "l2": [result.l2 for result in results],
+        "l1": [result.l1 for result in results],
+        "l0": [result.l0 for result in results],
         "prediction_u8": [result.rounded_prediction for result in results],
         "linf_u8": [result.rounded_linf for result in results],
         "gradient_fallback": [result.gradient_fallback for result in results],
         "rechecked": [result.rechecked for result in results],
+        "num_forwards": [result.num_forwards for result in results],
+        "num_backwards": [result.num_backwards for result in results],
     }
     return {
         "epsilon": pa.array(epsilons, mask=np.isnan(epsilons)),

@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from attrib_core.attribution import METHODS, AttributionSettings, Target, attribute, deletion_and_insertion
+from attrib_core.attribution import (
+    AttributionSettings,
+    Target,
+    attribute,
+    deletion_and_insertion,
+    method_named,
+)
 from sweeps.attribute.rows import (
     AttributeAxes,
     AttributedBatch,
@@ -97,4 +103,4 @@ class AttributeJob:
 
 def _support(method: str, target: Target, values: Tensor) -> Tensor:
     """Return values that are largest where a pixel speaks for the class: of the loss, what lowers it."""
-    return -values if target == LOSS and METHODS[method].is_signed else values
+    return -values if target == LOSS and method_named(method).is_signed else values

@@ -1,11 +1,18 @@
 """Options of the sweeps that attribute: what is explained, and the settings of the methods."""
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from attrib_core.attribution import AttributionSettings
+from attrib_core.attribution import AttributionSettings, method_named
+from attrib_core.prepared import PreparedModel
 from sweeps.cli import SweepOptions
+from sweeps.ranges import parse_names, parse_references
+
+REFERENCES = (
+    "a method's own settings, `occlusion:window_size=8`; `captum:NAME`; a function of yours, `FILE.py:NAME`"
+)
 
 
 class AttributionOptions(SweepOptions):
@@ -35,3 +42,46 @@ class AttributionOptions(SweepOptions):
             noise=self.noise,
             seed=self.seed,
         )
+
+
+def parse_methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods of a list in their canonical text; `known` are the names that need no reference.
+
+    Raises ValueError for a name or a reference that is not there, or whose settings cannot be.
+    """
+    references = parse_references("methods", text, known)
+    for reference in references:
+        if ":" not in reference and not reference.endswith(".py"):
+            parse_names("methods", reference, known)
+    return references
+
+
+def check_methods(methods: Sequence[str], settings: AttributionSettings, image_shape: Sequence[int]) -> None:
+    """Raise ValueError where settings of a method fit neither the others nor images `[C, H, W]`."""
+    settings.window(*image_shape[1:])
+    for name in methods:
+        method = method_named(name)
+        if not method.changes:
+            continue
+        try:
+            method.settings_of(settings).window(*image_shape[1:])
+        except ValueError as error:
+            raise ValueError(f"methods={name!r}: {error}") from None
+
+
+def notes_on_methods(methods: Sequence[str], make_model: Callable[[], PreparedModel]) -> tuple[str, ...]:
+    """Return what users should know of methods on a model, which is made only if a method looks at it.
+
+    Raises ValueError for a model that one of them cannot explain.
+    """
+    checks = [check for name in methods if (check := method_named(name).check) is not None]
+    if not checks:
+        return ()
+    model = make_model()
+    return tuple(note for check in checks for note in check(model))
+
+
+def definitions_of_methods(methods: Sequence[str], settings: AttributionSettings) -> dict[str, str]:
+    """Return which settings, or which code of others, shape the values of the methods that have any."""
+    described = {f"method {name}": method_named(name).describe(settings) for name in methods}
+    return {name: text for name, text in described.items() if text}

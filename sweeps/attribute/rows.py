@@ -17,9 +17,6 @@ from sweeps.plan import Shard
 from sweeps.schemas import attribute_images, attribute_results
 from sweeps.store import ImageFailure, columns_table
 
-# The only method that promises an attribution's sum.
-COMPLETE = "integrated_gradients"
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeAxes:
@@ -127,9 +124,9 @@ def image_table(attributed: AttributedShard) -> pa.Table:
 
 
 def _gaps(found: Attributions, methods: list[str]) -> pa.Array:
-    """Return the completeness gap in the rows of its method, null in all others."""
+    """Return the completeness gap in the rows of methods that promise a sum, null in all others."""
     gaps = np.zeros((len(found.prediction), len(methods)), dtype=np.float32)
-    if found.completeness_gap is not None:
-        gaps[:, methods.index(COMPLETE)] = found.completeness_gap.numpy()
-    is_null = np.tile([method != COMPLETE for method in methods], len(gaps))
+    for method, gap in found.completeness_gaps.items():
+        gaps[:, methods.index(method)] = gap.numpy()
+    is_null = np.tile([method not in found.completeness_gaps for method in methods], len(gaps))
     return pa.array(gaps.ravel(), mask=is_null)

@@ -15,6 +15,7 @@ from attrib_core.classifiers import (
     Classifier,
     InputScaling,
     build_classifier,
+    canonical_name,
     read_checkpoint,
     with_folded_batch_norms,
 )
@@ -25,6 +26,7 @@ from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from sweeps.columns import Columns
 from sweeps.commit import commit_shard
+from sweeps.generate.recipe_sources import RecipeSource, built
 from sweeps.generate.rows import (
     Frame,
     GenerateAxes,
@@ -33,7 +35,7 @@ from sweeps.generate.rows import (
     image_table,
     result_columns,
 )
-from sweeps.model_options import ModelChoice
+from sweeps.model_options import ModelChoice, model_definitions
 from sweeps.plan import Shard
 from sweeps.ranges import parse_names
 from sweeps.schemas import generate_results
@@ -49,7 +51,7 @@ class GenerateSettings:
     """What an actor needs to know; the weights come apart from it, through the object store."""
 
     output: str
-    recipes: Mapping[str, Recipe]
+    recipes: Mapping[str, RecipeSource]
     image_size: int
     input_scaling: InputScaling
     num_steps: int | None
@@ -68,6 +70,11 @@ class Weights:
     model: Checkpoint
     judges: Mapping[str, Checkpoint]
 
+    @property
+    def model_definitions(self) -> dict[str, str]:
+        """Which code and configuration the networks are built from, for sweep.json."""
+        return model_definitions(self.model, *self.judges.values())
+
 
 def read_weights(model: ModelChoice, judges: str | None) -> Weights:
     """Read the model and its judges: a list of names, `none`, or None for the default ones.
@@ -75,12 +82,24 @@ def read_weights(model: ModelChoice, judges: str | None) -> Weights:
     Raises ValueError if the model is one of its judges, and for a judge of other classes.
     """
     names = () if judges in (None, "none") else parse_names("judges", judges)
-    if model.name in names:
+    if canonical_name(model.name) in map(canonical_name, names):
         raise ValueError(f"judges: {model.name!r} makes the images; a judge takes no part in making them")
     checkpoint = model.read()
     if judges is None and checkpoint.num_classes == NUM_IMAGENET_CLASSES:
         names = tuple(name for name in DEFAULT_JUDGES if name != model.name)
-    return Weights(model=checkpoint, judges={name: _read_judge(name, checkpoint) for name in names})
+    return Weights(model=checkpoint, judges=_read_judges(names, checkpoint))
+
+
+def _read_judges(names: Sequence[str], model: Checkpoint) -> dict[str, Checkpoint]:
+    judges: dict[str, Checkpoint] = {}
+    for name in names:
+        judge = _read_judge(name, model)
+        if judge.name in judges:
+            raise ValueError(
+                f"judges: two are called {judge.name!r}; accepted are files and folders that differ in name"
+            )
+        judges[judge.name] = judge
+    return judges
 
 
 def _read_judge(name: str, model: Checkpoint) -> Checkpoint:
@@ -137,6 +156,7 @@ class GenerateJob:
 
     def __init__(self, settings: GenerateSettings, weights: Weights) -> None:
         self.settings = settings
+        self._recipes = {name: built(source) for name, source in settings.recipes.items()}
         classifier = build_classifier(weights.model).with_input_scaling(settings.input_scaling)
         self._model = self._prepare(classifier, settings.image_size)
         # The steps run on a faster equal of the classifier; what is stored of the finished image does not.
@@ -179,18 +199,18 @@ class GenerateJob:
 
     def recipe(self, name: str) -> Recipe:
         """Return the named recipe with the number of steps that the sweep wants."""
-        recipe, num_steps = self.settings.recipes[name], self.settings.num_steps
+        recipe, num_steps = self._recipes[name], self.settings.num_steps
         return recipe if num_steps is None else recipe.with_num_steps(num_steps)
 
     def try_recipe(self, recipe_name: str) -> None:
         """Take one step of each stage for one image and show it to the judges; keeps nothing."""
-        recipe = self.settings.recipes[recipe_name]
+        recipe = self._recipes[recipe_name]
         short = replace(recipe, stages=tuple(replace(stage, num_steps=1) for stage in recipe.stages))
         self._judged_batch(short, [Cell(class_index=0, seed=0)])
 
     def seconds_per_cell(self, recipe_name: str) -> float:
         """Measure the seconds that an image takes on this device, from a few steps."""
-        recipe, size = self.settings.recipes[recipe_name], self._generator.batch_size
+        recipe, size = self._recipes[recipe_name], self._generator.batch_size
         # Two steps a stage: a recipe may work at other resolutions in each.
         short = recipe.with_num_steps(2 * len(recipe.stages))
         start = time.perf_counter()

@@ -20,7 +20,7 @@ from attrib_core.datasets.probing import probe, probe_images
 from attrib_core.datasets.view import MeasuringView
 from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
-from sweeps.model_options import ModelChoice
+from sweeps.model_options import ModelChoice, model_definitions
 from sweeps.ranges import parse_names
 
 TRAINED = "trained"
@@ -46,6 +46,11 @@ class ImageInputs:
     def checkpoint(self) -> Checkpoint:
         """The weights of a sweep that has one set of them, else the first."""
         return next(iter(self.checkpoints.values()))
+
+    @property
+    def model_definitions(self) -> dict[str, str]:
+        """Which code and configuration the network is built from, for sweep.json."""
+        return model_definitions(*self.checkpoints.values())
 
     def provenance(self) -> dict[str, Any]:
         """Return what an invocation records of its images."""

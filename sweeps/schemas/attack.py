@@ -16,16 +16,24 @@ def attack_results() -> pa.Schema:
     """Return the schema of one row per checkpoint, method, target, image and ε.
 
     `target` is the class aimed at, null for an untargeted attack. `epsilon` is null where a minimum was sought
-    and no ε up to 1 succeeds; the row then describes ε = 1. Confidences are softmax probabilities of the
-    prediction, margins the label's logit minus the largest other one. `loss` is the cross-entropy at the
-    adversarial image, of the label or the target. Distances are to the clean image, in pixel units of [0, 1];
+    and no ε up to 1 succeeds; the row then describes ε = 1. Where an attack of somebody else finds the minimum,
+    `epsilon` is its change in the attack's own norm, null where it does not succeed. `seeks_minimum` tells such
+    rows from those at an ε that was asked for.
+
+    Confidences are softmax probabilities of the prediction, margins the label's logit minus the largest other
+    one. `loss` is the cross-entropy at the adversarial image, of the label or the target. Distances are to the
+    clean image, in pixel units of [0, 1];
     `_u8` says what is left after rounding to 8 bits. `rechecked`: computed again in float32 after a quick pass.
+    `l0` is the number of the C · H · W values that differ at all. `num_forwards` and `num_backwards` are the
+    passes of one image through the network that made this adversarial image, evaluation apart; of somebody else's
+    attack the mean over the images of its batch.
 
     `zero_gradient`: the gradient of cross-entropy at the clean image is exactly zero. `gradient_fallback`: an
     image that was not fooled had such a gradient, at the image or at a step towards this ε, and the attack
     followed that of (largest other logit - logit of the label, or of the target) instead. Both are false of an
     attack without a gradient. `zero_gradient` alone: the image was fooled already, or the other gradient is zero
-    too and nothing was tried. Run directories of releases without the fallback lack the column.
+    too and nothing was tried. They are also false of somebody else's attack, whose gradients are not seen. Run
+    directories of older releases lack the columns that may be null here.
     """
     return pa.schema(
         [
@@ -50,11 +58,16 @@ def attack_results() -> pa.Schema:
             required("loss", pa.float32()),
             required("linf", pa.float32()),
             required("l2", pa.float32()),
+            pa.field("l1", pa.float32()),
+            pa.field("l0", pa.int32()),
             required("prediction_u8", pa.int32()),
             required("linf_u8", pa.float32()),
             required("zero_gradient", pa.bool_()),
             pa.field("gradient_fallback", pa.bool_()),
             required("rechecked", pa.bool_()),
+            pa.field("num_forwards", pa.float64()),
+            pa.field("num_backwards", pa.float64()),
+            pa.field("seeks_minimum", pa.bool_()),
             required("batch_size", pa.int32()),
         ]
     )

@@ -32,7 +32,14 @@ DICTIONARY_COLUMNS = (
 
 # Columns that a release has added to rows: run directories that are older lack them, and the rows of one that was
 # continued lack some of their values.
-LATER_COLUMNS = {"gradient_fallback": pa.bool_()}
+LATER_COLUMNS = {
+    "gradient_fallback": pa.bool_(),
+    "l1": pa.float32(),
+    "l0": pa.int32(),
+    "num_forwards": pa.float64(),
+    "num_backwards": pa.float64(),
+    "seeks_minimum": pa.bool_(),
+}
 
 # A row that names an image in `x_key` names the file that holds it in `x_file`; both are null otherwise.
 IMAGE_COLUMNS = ("image", "perturbation", "clean")

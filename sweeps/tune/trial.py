@@ -11,6 +11,7 @@ import torch
 from ray import tune
 
 from attrib_core.generation import PyramidSettings
+from attrib_core.user_code import Code, install
 from sweeps.columns import Columns
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
 from sweeps.generate.rows import JudgedShard
@@ -47,6 +48,7 @@ class Search:
     """
 
     settings: GenerateSettings
+    codes: tuple[Code, ...]  # the user's own
     configurations: Mapping[str, PyramidSettings]
     chunks: Sequence[Sequence[int]]
     objective: str
@@ -94,6 +96,7 @@ class Trial(tune.Trainable):
         self, config: dict[str, Any], search: Search, weights: Weights
     ) -> None:
         """Prepare the actor, once, with what `tune.with_parameters` put into the object store."""
+        install(search.codes)
         self._search = search
         self._run = RunDirectory(search.settings.output)
         self._run.check_seen(search.invocation)

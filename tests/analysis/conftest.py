@@ -158,7 +158,7 @@ def result_row(
 class AttackContent:
     """What an attack's run holds; image i has the label i mod `num_classes`, `saved` are stored with images.
 
-    `predicted` gives the adversarial prediction, `minimum` the ε of the rows of `minimum_*` methods.
+    `predicted` gives the adversarial prediction, `minimum` the ε of the rows of methods that seek it.
     """
 
     num_images: int = 6
@@ -178,6 +178,7 @@ class AttackContent:
     )
     predicted_u8: Callable[[str, int, float, int], int] | None = None
     minimum: Callable[[int], float | None] = field(default=lambda index: 1 / 255)
+    seeks_minimum: Callable[[str], bool] = field(default=lambda method: method.startswith("minimum_"))
     zero_gradient: Callable[[int], bool] = field(default=lambda index: False)
     gradient_fallback: Callable[[int], bool | None] = field(default=lambda index: False)
 
@@ -223,7 +224,7 @@ def write_attack_run(run: RunDirectory, content: AttackContent) -> None:
 
 
 def attack_epsilons(method: str, index: int, content: AttackContent) -> Sequence[float | None]:
-    return [content.minimum(index)] if method.startswith("minimum_") else content.epsilons
+    return [content.minimum(index)] if content.seeks_minimum(method) else content.epsilons
 
 
 def write_attack_shard(
@@ -317,11 +318,16 @@ def attack_row(shard_id: str, row: Attack, content: AttackContent) -> dict[str, 
         "loss": 2.0,
         "linf": epsilon,
         "l2": 28 * epsilon,
+        "l1": 784 * epsilon,
+        "l0": 784 if epsilon else 0,
         "prediction_u8": rounded(row.method, row.index, epsilon, clean),
         "linf_u8": epsilon,
         "zero_gradient": content.zero_gradient(row.index),
         "gradient_fallback": content.gradient_fallback(row.index),
         "rechecked": False,
+        "num_forwards": 1.0,
+        "num_backwards": 1.0,
+        "seeks_minimum": content.seeks_minimum(row.method),
         "batch_size": 4,
     }
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
-from attrib_core.classifiers import Preprocessing
-from attrib_core.classifiers.registry import find_architecture
+from attrib_core.classifiers import Description, Preprocessing
 from attrib_core.datasets import Dataset, View
 from attrib_core.execution import Execution
 from attrib_core.training import TapeHeader, Trainer, TrainingSettings, initial_network
+from attrib_core.training.models import AS_THE_MODEL_SAYS, trained_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +37,29 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingInputs:
-    """What actors share through the object store: trials by name, data by the data set's name."""
+    """What actors share through the object store: trials by name, data by the data set's name.
+
+    `description` says how users' own networks see their images, `definitions` which code they are, by model.
+    """
 
     trials: Mapping[str, Trial]
     data: Mapping[str, TrainingData]
     segment: int  # updates between two checkpoints
+    description: Description = AS_THE_MODEL_SAYS
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
     def trainer(self, trial: Trial, execution: Execution) -> Trainer:
         """Return the training of a trial, before its first update."""
         train = self.data[trial.dataset].train
-        network = initial_network(trial.model, len(train.class_names), trial.settings.seed)
-        return Trainer(network, _preprocessing(trial.model), train, trial.settings, execution)
+        network = initial_network(trial.model, len(train.class_names), trial.settings.seed, self.description)
+        return Trainer(network, self._preprocessing(trial), train, trial.settings, execution)
 
     def header(self, trial: Trial, *, device: str, threads: int) -> TapeHeader:
         """Return the header of the trial's tape, recorded on this device with so many CPU threads."""
         train = self.data[trial.dataset].train
         return TapeHeader(
             model=trial.model,
+            definition=self.definitions.get(trial.model),
             dataset=f"{train.name} {train.split}",
             data_digest=train.digest,
             settings=trial.settings,
@@ -74,7 +80,7 @@ class TrainingInputs:
 
     def view(self, trial: Trial) -> View:
         """Return how the trial's network looks at an image."""
-        return View.of_preprocessing(_preprocessing(trial.model))
+        return View.of_preprocessing(self._preprocessing(trial))
 
     def image_shape(self) -> tuple[int, int, int]:
         """Return `[C, H, W]`, which is the same for all trials: a column has one shape. Else raise ValueError."""
@@ -86,6 +92,10 @@ class TrainingInputs:
                 f"model: images of several shapes ({listed}); accepted in one run are models of one"
             )
         return next(iter(shapes.values()))
+
+    def _preprocessing(self, trial: Trial) -> Preprocessing:
+        num_classes = len(self.data[trial.dataset].train.class_names)
+        return trained_model(trial.model, num_classes, self.description)[1]
 
 
 def grid(
@@ -109,7 +119,3 @@ def grid(
             raise ValueError(f"learning_rates, model, dataset: two trials would be called {trial.name!r}")
         trials[trial.name] = trial
     return trials
-
-
-def _preprocessing(model: str) -> Preprocessing:
-    return find_architecture(model).preprocessing(None)

@@ -68,7 +68,9 @@ class SegmentJob:
     def live_classifier(self, trial: Trial, trainer: Trainer) -> Classifier:
         """Return the trainer's network as a classifier for the panel."""
         class_names = self.inputs.data[trial.dataset].train.class_names
-        return live_classifier(trainer.network, trial.model, class_names, self._execution)
+        return live_classifier(
+            trainer.network, trial.model, class_names, self._execution, self.inputs.description
+        )
 
     def follower(self, axes: SegmentAxes, classifier: Classifier) -> Follower:
         """Return what follows the panel of a shard by its methods."""

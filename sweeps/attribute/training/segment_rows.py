@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from attrib_core.attribution import METHODS
+from attrib_core.attribution import method_named
 from attrib_core.datasets import Dataset
 from attrib_core.training import GradientSums
 from sweeps.attribute.columns import attribution_columns
@@ -105,7 +105,7 @@ def _blocks(
         attributions = {name: pa.concat_arrays([part[name] for part in packed]) for name in packed[0]}
         columns = {
             "method": method,
-            "target": "loss" if METHODS[method].explains_loss else settings.target,
+            "target": "loss" if method_named(method).explains_loss else settings.target,
             "num_states": 1,
             "gradient_sum": no_sums,
             "gradient_sum_of_squares": no_sums,

@@ -59,7 +59,11 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
         f"training: {len(trials)} of {len(inputs.trials)} tapes are to be recorded in {settings.output}/tapes/"
     )
     trainable = tune.with_parameters(
-        TapeTrial, settings=settings, inputs=inputs, passing=passing, check_node=preparation.check_node
+        TapeTrial,
+        settings=settings,
+        inputs=inputs,
+        passing=passing,
+        check_node=preparation.check_node,
     )
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)

@@ -1,0 +1,56 @@
+"""Attacks of other libraries and of users, one module each, imported when one of its attacks is named.
+
+A module here has `find(field, reference)`, which returns the method that a reference names. ValueError says
+what is wrong with the reference before anything runs.
+"""
+
+import importlib
+import warnings
+from importlib.metadata import version
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from attrib_core.attacks.batch import Method
+from attrib_core.references import Reference, unknown
+
+FAMILIES = {
+    "foolbox": "attrib_core.attacks.adapters.foolbox_attacks",
+    "torchattacks": "attrib_core.attacks.adapters.torchattacks_attacks",
+    "advlib": "attrib_core.attacks.adapters.advlib_attacks",
+}
+_FUNCTIONS = "attrib_core.attacks.adapters.functions"
+
+
+def find_attack(field: str, reference: Reference) -> Method:
+    """Return the method that a reference to another library, or to a user's function, names."""
+    adapter = importlib.import_module(FAMILIES.get(reference.name, _FUNCTIONS))
+    found: Method = adapter.find(field, reference)
+    return found
+
+
+def import_library(field: str, reference: Reference, module: str, install: str) -> ModuleType:
+    """Import a library that is no requirement of ours. ValueError says how to install a missing one."""
+    if find_spec(module.partition(".")[0]) is None:
+        raise ValueError(
+            f"{field}={str(reference)!r}: {reference.name} is not installed; accepted after `{install}`"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about functions that NumPy, SciPy and Python will remove
+        return importlib.import_module(module)
+
+
+def choose(field: str, reference: Reference, known: dict[str, Any]) -> Any:
+    """Return what the library has under the reference's one name. ValueError with near matches if it has none."""
+    where = f"{field}={str(reference)!r}"
+    if len(reference.rest) != 1:
+        raise ValueError(f"{where}: accepted is {reference.name}:NAME, with the NAME of one of its attacks")
+    name = reference.rest[0]
+    if name not in known:
+        raise ValueError(f"{where}: {unknown(f'attack of {reference.name}', name, known)}")
+    return known[name]
+
+
+def library_version(package: str) -> str:
+    """Return name and version of an installed package."""
+    return f"{package} {version(package)}"

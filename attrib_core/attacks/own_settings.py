@@ -1,0 +1,56 @@
+"""Settings that a reference brings, `pgd:num_steps=40`: they win over those of the run."""
+
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Method
+from attrib_core.prepared import PreparedModel
+from attrib_core.references import Reference, typed_settings
+
+
+@dataclass(frozen=True)
+class WithSettings(Method):
+    """A method of our own, under settings of its own."""
+
+    method: Method
+    given: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        # What is asked of any method is asked of this one.
+        for name in ("seeks_minimum", "norm", "takes_targets"):
+            object.__setattr__(self, name, getattr(self.method, name))
+
+    def describe(self, settings: AttackSettings) -> str:
+        return self.method.describe(self._of(settings))
+
+    def attempt(
+        self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
+    ) -> Attempt:
+        return self.method.attempt(model, batch, epsilons, self._of(settings))
+
+    def _of(self, settings: AttackSettings) -> AttackSettings:
+        return replace(settings, **self.given)
+
+
+def with_settings(method: Method, field: str, reference: Reference) -> Method:
+    """Return the method under the settings of its reference; ValueError for one that it does not have."""
+    given = typed_settings(field, reference, _signature(method.own_settings))
+    if not given:
+        return method
+    try:
+        AttackSettings(**given)
+    except ValueError as error:
+        raise ValueError(f"{field}={str(reference)!r}: {error}") from None
+    return WithSettings(method, given)
+
+
+def _signature(names: Collection[str]) -> Any:
+    """Return a function whose signature is these fields of `AttackSettings`."""
+
+    def settings(**given: Any) -> None: ...
+
+    parameters = inspect.signature(AttackSettings).parameters
+    settings.__signature__ = inspect.Signature([parameters[name] for name in names])  # type: ignore[attr-defined]
+    return settings

@@ -1,0 +1,1 @@
+"""Attribution methods of others: captum's, and functions that users bring."""

@@ -1,0 +1,26 @@
+"""What was found by a reference is kept, as long as the code is the same."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from attrib_core.user_code.snapshots import state_of_code
+
+Parameters = ParamSpec("Parameters")
+Found = TypeVar("Found")
+
+
+def kept_with_code(find: Callable[Parameters, Found]) -> Callable[Parameters, Found]:
+    """Decorate a function of references, so that it works once for each, and again when code has changed."""
+    kept: dict[object, tuple[object, Found]] = {}
+
+    @wraps(find)
+    def kept_or_found(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
+        key = args, tuple(kwargs.items())
+        state, found = kept.get(key, (None, None))
+        if found is None or state != state_of_code():
+            found = find(*args, **kwargs)
+            kept[key] = state_of_code(), found  # the state afterwards: to find is to take a file
+        return found
+
+    return kept_or_found
