@@ -13,6 +13,9 @@ FIGURES := runs/demo-figures
 REPORT := runs/demo-report
 REPRODUCE := runs/reproduce
 
+# Some systems tell Python to keep no compiled modules. Then each of the many processes that tests start compiles them all.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install demo reproduce test test-all lint bench
 
 install: $(INSTALLED)
@@ -116,15 +119,16 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Each process takes whole files, since the tests of a file share what takes long to make.
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+# Each process takes whole files, since the tests of a file share what takes long to make; tests/conftest.py says which
+# files one process takes together, and puts those first.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(PYTEST)
 
-# Everything: faults, several raylets and kill loops included. Those run one by one: each needs the cores for itself.
+# Everything: faults, several raylets and kill loops included. Those of a folder run one by one.
 test-all: test
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py

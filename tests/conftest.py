@@ -9,10 +9,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from sweeps.store import RunDirectory
 
 REPOSITORY = Path(__file__).parents[1]
+# Files of which one process runs all, because each process starts what they share anew.
+TOGETHER = {
+    "cluster": ("tests/cluster/",),
+    "runs": tuple(
+        f"tests/sweeps/test_{name}.py"
+        for name in (*("attack_all", "attribute_all", "attribute_training", "modify_all"),
+                     *("hostile_names", "runs_without_axis_kinds", "tune_recipe"))
+    ),
+    "generation": ("tests/sweeps/test_generate_all",),
+    "faults": ("tests/faults/",),
+}  # fmt: skip
 # The columns that may differ between two runs of the same cells.
 OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}
 
@@ -21,6 +33,31 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give torch one thread where several processes run tests: threads that wait for each other burn the cores."""
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class BySharedStarts(LoadFileScheduling):
+    """Gives a process whole files, and of those that share what takes long to start, all."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return shared_start(nodeid) or super()._split_scope(nodeid)
+
+
+def shared_start(nodeid: str) -> str | None:
+    """Return which of `TOGETHER` a test belongs to, if any."""
+    return next((name for name, files in TOGETHER.items() if nodeid.startswith(files)), None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedStarts | None:
+    """Replace the scheduler of `--dist loadfile`."""
+    return BySharedStarts(config, log) if config.option.dist == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `TOGETHER` first: the others take seconds each, so all processes end at about one time."""
+    order = [*TOGETHER, None]
+    items.sort(key=lambda item: order.index(shared_start(item.nodeid)))
 
 
 class StoredRun:

@@ -17,9 +17,9 @@ SIZE = 64
 LION, PENCIL_BOX, BEE = 291, 709, 309
 
 
-def run(lite0, recipe, cells, **changes):
+def run(lite0, recipe, cells, batch_size=4, **changes):
     settings = {"sweep_seed": 0, "image_size": SIZE} | changes
-    return generate_batch(prepare(lite0, device="cpu", batch_size=8), recipe, cells, **settings)
+    return generate_batch(prepare(lite0, device="cpu", batch_size=batch_size), recipe, cells, **settings)
 
 
 def test_plain_descends_the_documents_formula(lite0) -> None:
@@ -53,8 +53,8 @@ def test_every_recipe_makes_finite_images_of_the_size_asked_for(lite0, name) -> 
 def test_an_image_is_the_same_alone_and_among_others(lite0, name) -> None:
     recipe = find_recipe(name).with_num_steps(4)
     cells = [Cell(PENCIL_BOX, 3), Cell(LION, 0), Cell(LION, 1), Cell(BEE, 0), Cell(BEE, 1)]
-    together = run(lite0, recipe, cells)
-    alone = run(lite0, recipe, cells[1:2])
+    together = run(lite0, recipe, cells, batch_size=8)
+    alone = run(lite0, recipe, cells[1:2], batch_size=8)
     assert torch.equal(together.images[1], alone.images[0])
     assert torch.equal(together.logit_by_step[1], alone.logit_by_step[0])
 
@@ -67,7 +67,11 @@ def test_class_seed_and_sweep_seed_each_change_the_image(lite0) -> None:
     assert all(not torch.equal(variants[i], variants[j]) for i in range(4) for j in range(i))
 
 
-@pytest.mark.parametrize("name", ["default", "fast", "lucid", "blur"])
+# On small networks test_any_network.py shows it of every recipe.
+@pytest.mark.parametrize(
+    "name",
+    ["default", "fast", *(pytest.param(name, marks=pytest.mark.long) for name in ("lucid", "blur"))],
+)
 def test_the_targets_logit_rises(lite0, name) -> None:
     recipe = find_recipe(name).with_num_steps(24)
     generated = run(lite0, recipe, [Cell(LION, 0), Cell(BEE, 0)], image_size=128)

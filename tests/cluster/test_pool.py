@@ -54,7 +54,7 @@ def test_the_next_shard_computes_while_one_is_committed(work_through, shard, jou
     assert max(idle) < 0.1, "a device must not wait for the disk"
 
 
-@pytest.mark.parametrize("num_shards", [2, 3])
+@pytest.mark.parametrize("num_shards", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_few_shards_are_shared_out_over_the_workers(num_shards, make_pool, shard, journal):
     """Also when one worker is ready before the others: it must not take what they will be idle for."""
     pool = make_pool(num_workers=num_shards)

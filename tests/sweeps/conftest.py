@@ -1,12 +1,14 @@
 """Run directories on a local disk and in a real S3 server, and the rows to put into them."""
 
 import contextlib
+import functools
 import itertools
 import os
 import secrets
 import struct
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ from moto.server import ThreadedMotoServer
 from ray import cloudpickle
 
 from attrib_core.classifiers import load_classifier
-from attrib_core.datasets import View, load_dataset
+from attrib_core.datasets import View, load_dataset, registry
 from cluster import worker
 from cluster.backlog import Backlog
 from cluster.pool import Committed, Event, HasId, JobFactory, NoWorkerStartedError, PoolOptions
@@ -31,6 +33,19 @@ from sweeps.store import RunDirectory, rows_table
 
 NUM_CLASSES = 3
 _bucket_numbers = itertools.count()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _fashion_mnist_is_read_once() -> Iterator[None]:
+    """Keeps the published images: each command reads and hashes all of them, which takes half a second."""
+    entries = registry._ENTRIES
+    entry = entries["fashion_mnist"]
+    kept = functools.cache(entry.load)
+    entries["fashion_mnist"] = replace(
+        entry, load=lambda request: kept(request) if request.root is None else entry.load(request)
+    )
+    yield
+    entries["fashion_mnist"] = entry
 
 
 @pytest.fixture(scope="session")

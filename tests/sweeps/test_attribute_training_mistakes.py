@@ -26,7 +26,9 @@ def tree(folder: Path) -> dict[Path, bytes | None]:
 
 
 @pytest.fixture
-def refusal(tmp_path: Path, data_root: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refusal(
+    in_this_process: None, tmp_path: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
     """The line with which arguments are refused; what lay in the folder of the output lies there still."""
 
     def run(*arguments: str) -> str:

@@ -278,8 +278,7 @@ def test_a_ray_address_that_does_not_answer_is_refused_soon(tmp_path) -> None:
         "sweeps/generate_all.py",
         "--output",
         str(tmp_path / "run"),
-        "--judges",
-        "none",
+        *("--model", "fashion_deep", "--classes", "0", "--judges", "none"),
     ]
     result = subprocess.run(
         [*command, "--address", "127.0.0.1:1"], cwd=REPOSITORY, capture_output=True, text=True, timeout=180

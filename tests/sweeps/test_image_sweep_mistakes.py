@@ -232,7 +232,7 @@ def test_shards_that_no_actor_could_hold(tmp_path, capsys) -> None:
 def test_another_window_is_welcome_where_nothing_was_occluded(recorded, tmp_path, capsys) -> None:
     recorded("attribute", "--methods", "gradient")
     given = ["--output", str(tmp_path / "run"), "--images", "0-7", "--methods", "occlusion"]
-    assert attribute_all.main([*given, "--window-size", "7", "--plan"]) == 0
+    assert attribute_all.main([*given, "--window-size", "7", "--batch-size", "4", "--plan"]) == 0
     assert "shards: 1, of which 1 remain" in capsys.readouterr().out
 
 

@@ -15,7 +15,7 @@ from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel
 
-NUM_IMAGES = 200
+NUM_IMAGES = 64
 STEPS = AttackSettings(num_steps=5, step_size=0.02)
 
 
