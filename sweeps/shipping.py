@@ -1,6 +1,5 @@
 """The user's own code on its way to the workers: each installs it before it builds anything."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,16 +13,6 @@ def with_code(factory: JobFactory) -> JobFactory:
     What actors share is unpickled before that, so it holds references as text, never objects of a user's classes.
     """
     return partial(_build, taken(), factory)
-
-
-def with_code_before(call: Callable[[], None]) -> Callable[[], None]:
-    """Return a function without arguments that first makes the code available, for actors that Ray Tune builds."""
-    return partial(_call, taken(), call)
-
-
-def _call(codes: tuple[Code, ...], call: Callable[[], None]) -> None:
-    install(codes)
-    call()
 
 
 def _build(codes: tuple[Code, ...], factory: JobFactory, shared: Any) -> Job:

@@ -8,6 +8,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from attrib_core.training import SUMMED_METHODS, Tape
+from attrib_core.user_code import taken
 from cluster.pool import PoolOptions, headline
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.segment_job import SegmentJobSettings
@@ -16,7 +17,6 @@ from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_othe
 from sweeps.plan import Shard
 from sweeps.ray_tune import run_tune, tracebacks
 from sweeps.runner import Preparation
-from sweeps.shipping import with_code_before
 from sweeps.store import RunDirectory
 
 Log = Callable[[str], None]
@@ -64,7 +64,8 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
         settings=settings,
         inputs=inputs,
         passing=passing,
-        check_node=with_code_before(preparation.check_node),
+        check_node=preparation.check_node,
+        codes=taken(),
     )
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)

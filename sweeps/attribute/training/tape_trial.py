@@ -7,6 +7,7 @@ import torch
 from ray import tune
 
 from attrib_core.training import Tape, TapeHeader
+from attrib_core.user_code import Code, install
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.panel import follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
@@ -31,8 +32,10 @@ class TapeTrial(tune.Trainable):
         inputs: TrainingInputs,
         passing: Passing,
         check_node: Callable[[], None],
+        codes: tuple[Code, ...],
     ) -> None:
         """Build the job, once in an actor, from what `tune.with_parameters` put into the object store."""
+        install(codes)
         check_node()
         self._job, self._passing = SegmentJob(settings, inputs), passing
         self._begin(config)
