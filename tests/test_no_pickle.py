@@ -43,7 +43,7 @@ ALLOWED = {
     (
         "attrib_core/classifiers/exported_programs.py",
         "torch.export.load",
-    ): "a program that the user names as the model, which counts as code",
+    ): "a program that its user names as a model, as a file of code; never one that a directory or a file names",
     ("attrib_core/datasets/fashion_mnist_files.py", "subprocess.SubprocessError"): "an error",
     (
         "attrib_core/datasets/fashion_mnist_files.py",

@@ -323,7 +323,7 @@ def test_a_folder_and_an_installed_module_are_named_alike(tmp_path: Path) -> Non
     classifier = load_classifier("deep.models:make:num_classes=6")
     assert (classifier.num_classes, classifier.name) == (6, "deep.models:make:num_classes=6")
     installed = read_checkpoint(
-        "torchvision.models:resnet18:num_classes=5", description=Description(image_size=32)
+        "torchvision.models:squeezenet1_1:num_classes=5", description=Description(image_size=64)
     )
     assert installed.num_classes == 5
     assert str(installed.definition).startswith("torchvision ")
