@@ -20,32 +20,47 @@ import torch
 from moto.server import ThreadedMotoServer
 from ray import cloudpickle
 
-from attrib_core.classifiers import load_classifier
+from attrib_core.classifiers import Checkpoint, load_classifier, read_checkpoint
 from attrib_core.datasets import View, load_dataset, registry
 from cluster import worker
 from cluster.backlog import Backlog
 from cluster.pool import Committed, Event, HasId, JobFactory, NoWorkerStartedError, PoolOptions
 from cluster.session import Session, connect
 from cluster.worker import Done, Worker
-from sweeps import runner
+from sweeps import model_options, runner
+from sweeps.generate import job as generate_job
 from sweeps.schemas import generate_images, generate_results
 from sweeps.store import RunDirectory, rows_table
 
 NUM_CLASSES = 3
+PUBLISHED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "fashion_deep")
 _bucket_numbers = itertools.count()
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _fashion_mnist_is_read_once() -> Iterator[None]:
     """Keeps the published images: each command reads and hashes all of them, which takes half a second."""
-    entries = registry._ENTRIES
-    entry = entries["fashion_mnist"]
+    entry = registry._ENTRIES["fashion_mnist"]
     kept = functools.cache(entry.load)
-    entries["fashion_mnist"] = replace(
-        entry, load=lambda request: kept(request) if request.root is None else entry.load(request)
-    )
-    yield
-    entries["fashion_mnist"] = entry
+    load = lambda request: (kept if request.root is None else entry.load)(request)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._ENTRIES, "fashion_mnist", replace(entry, load=load))
+        yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _published_weights_are_read_once() -> Iterator[None]:
+    """Keeps those of the networks that most commands name; three of them take seconds."""
+    kept = functools.cache(read_checkpoint)
+
+    def read(name: str, *, weights: str | None = None, **description: Any) -> Checkpoint:
+        reader = kept if name in PUBLISHED and weights is None else read_checkpoint
+        return reader(name, weights=weights, **description)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (model_options, generate_job):
+            patch.setattr(module, "read_checkpoint", read)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -163,9 +178,7 @@ def local_cluster() -> Iterator[None]:
 class PoolHere:
     """A pool whose only worker works in this process; all that it is sent is pickled, as it is for an actor."""
 
-    def __init__(
-        self, factory: JobFactory, shared: Any, options: PoolOptions, *, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, factory: JobFactory, shared: Any, options: PoolOptions, log: Callable[[str], None]):
         self._max_attempts, self._log = options.max_attempts, log
         self._worker = Worker(options.threads_per_worker)
         if failed := self._worker.start(*_sent((factory, shared))):
