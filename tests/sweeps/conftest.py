@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 import struct
+import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 from ray import cloudpickle
 
@@ -38,26 +40,18 @@ _bucket_numbers = itertools.count()
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _fashion_mnist_is_read_once() -> Iterator[None]:
-    """Keeps the published images: each command reads and hashes all of them, which takes half a second."""
+def _published_files_are_read_once() -> Iterator[None]:
+    """Keeps Fashion-MNIST and the usual weights: each command reads and hashes them, for a second or more."""
     entry = registry._ENTRIES["fashion_mnist"]
-    kept = functools.cache(entry.load)
-    load = lambda request: (kept if request.root is None else entry.load)(request)  # noqa: E731
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._ENTRIES, "fashion_mnist", replace(entry, load=load))
-        yield
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _published_weights_are_read_once() -> Iterator[None]:
-    """Keeps those of the networks that most commands name; three of them take seconds."""
-    kept = functools.cache(read_checkpoint)
+    kept_images, kept_weights = functools.cache(entry.load), functools.cache(read_checkpoint)
+    load = lambda request: (kept_images if request.root is None else entry.load)(request)  # noqa: E731
 
     def read(name: str, *, weights: str | None = None, **description: Any) -> Checkpoint:
-        reader = kept if name in PUBLISHED and weights is None else read_checkpoint
+        reader = kept_weights if name in PUBLISHED and weights is None else read_checkpoint
         return reader(name, weights=weights, **description)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._ENTRIES, "fashion_mnist", replace(entry, load=load))
         for module in (model_options, generate_job):
             patch.setattr(module, "read_checkpoint", read)
         yield
@@ -65,11 +59,18 @@ def _published_weights_are_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
+    lock, put = threading.Lock(), S3Response.put_object
+
+    def put_one_by_one(response: S3Response) -> Any:
+        with lock:  # moto compares ETags and stores later: another thread may store in between
+            return put(response)
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", put_one_by_one)
+        server.start()
+        yield "http://{}:{}".format(*server.get_host_and_port())
+        server.stop()
 
 
 @pytest.fixture
@@ -175,6 +176,10 @@ def local_cluster() -> Iterator[None]:
         yield
 
 
+def _sent(value: Any) -> Any:
+    return cloudpickle.loads(cloudpickle.dumps(value))
+
+
 class PoolHere:
     """A pool whose only worker works in this process; all that it is sent is pickled, as it is for an actor."""
 
@@ -202,15 +207,11 @@ class PoolHere:
     def __exit__(self, *_error: object) -> None: ...
 
 
-def _sent(value: Any) -> Any:
-    return cloudpickle.loads(cloudpickle.dumps(value))
-
-
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes sweeps work here, with the worker's own code: an actor takes seconds to start.
 
-    For tests of what options change. Each sweep's first run, and what is said of Ray, is by real actors.
+    For tests of what options change. Each sweep's finished run is made by real actors.
     """
     local = Session(address="local", is_local=True, num_cpus=2.0, num_gpus=0.0)
     monkeypatch.setattr(runner, "connect", lambda *_address, **_cpus: contextlib.nullcontext(local))
