@@ -190,10 +190,9 @@ class PoolHere:
             raise NoWorkerStartedError(failed.error)
 
     def run(self, shards: Iterable[HasId]) -> Iterator[Event]:
-        backlog, turn = Backlog(shards, self._max_attempts), 0
+        backlog, turns = Backlog(shards, self._max_attempts), itertools.count()
         while (task := backlog.take(idle=True)) is not None:
-            answer = self._worker.work(_sent(task.shard), task.attempt, turn)
-            turn += 1
+            answer = self._worker.work(_sent(task.shard), task.attempt, next(turns))
             if isinstance(answer, Done):
                 yield Committed(task.shard, task.attempt, _sent(answer.summary), "worker-0", answer.seconds)
             elif verdict := backlog.fail(task, answer.error, permanent=answer.permanent):
