@@ -117,7 +117,9 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=inputs.model_definitions | _definitions(inputs, methods, settings.attack),
+        definitions=inputs.model_definitions
+        | _definitions(inputs, methods, settings.attack)
+        | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

@@ -95,6 +95,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         definitions={
             "weights": inputs.checkpoint.digest,
             **inputs.model_definitions,
+            **data.definitions,
             **definitions_of_methods(methods, settings.attribution),
         },
         batch_size=settings.actor.batch_size,

@@ -16,12 +16,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from attrib_core.attribution import METHODS, Target, check_target
-from attrib_core.classifiers import Description, Preprocessing, canonical_name
+from attrib_core.classifiers import canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
 from attrib_core.prepared import PreparedModel, prepare
@@ -31,10 +29,7 @@ from attrib_core.training import (
     Optimizer,
     Schedule,
     TrainingSettings,
-    initial_network,
 )
-from attrib_core.training.models import trained_model
-from attrib_core.user_code import first_line
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.options import (
     REFERENCES,
@@ -45,11 +40,13 @@ from sweeps.attribute.options import (
     parse_methods,
 )
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
+from sweeps.attribute.training.models import model_definitions, model_notes
 from sweeps.attribute.training.panel import FollowSettings, follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes
 from sweeps.cli import output_field, run_command
+from sweeps.images.data import definitions_of, print_line
 from sweeps.model_options import DescribedImages
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
@@ -70,7 +67,9 @@ class AttributeTrainingOptions(AttributionOptions, DescribedImages):
         None, ge=1, description="Side to which images are resized for your own networks; theirs if not given."
     )
     dataset: str = Field(
-        "fashion_mnist", description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL."
+        "fashion_mnist",
+        description="Data sets: fashion_mnist, flowers, imagefolder:PATH, parquet:URL, torchvision:NAME, hf:NAME, "
+        "FILE.py:FUNCTION.",
     )
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str = Field("train", description="The images to learn from.")
@@ -149,7 +148,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
-        notes=_notes(settings, inputs),
+        notes=(*model_notes(inputs), *_notes(settings, inputs)),
         bytes_per_cell=bytes_per_segment,
         warm_up=partial(_seconds_per_segment, settings, inputs, panel),
         prepare=partial(record_tapes, settings, inputs),
@@ -163,12 +162,13 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
         find_architecture(model)
     names = parse_names("dataset", options.dataset)
     rates = parse_numbers("learning_rates", options.learning_rates, low=0, high=1000)
-    data = {name: _load(name, options) for name in names}
+    seeds, settings = parse_integers("seeds", options.seeds), options.training_settings()
+    # By the name that rows have, which is that of a user's file without the path to it.
+    data = {each.train.name: each for each in (_load(name, options) for name in names)}
     counts = sorted({len(each.train.class_names) for each in data.values()})
     described = options.description()
-    definitions = _model_definitions(models, counts, described)
-    models = tuple(map(canonical_name, models))
-    trials = grid(models, names, rates, parse_integers("seeds", options.seeds), options.training_settings())
+    definitions = model_definitions(models, counts, described)
+    trials = grid(tuple(map(canonical_name, models)), tuple(data), rates, seeds, settings)
     inputs = TrainingInputs(
         trials=trials,
         data=data,
@@ -180,42 +180,9 @@ def read_inputs(options: AttributeTrainingOptions) -> TrainingInputs:
     return inputs
 
 
-def _model_definitions(
-    models: Sequence[str], counts: Sequence[int], described: Description
-) -> dict[str, str]:
-    """Return which code users' own networks are and what images they see, by model.
-
-    Raises ValueError for a network that cannot be trained on data of so many classes.
-    """
-    definitions: dict[str, str] = {}
-    for model in models:
-        for num_classes in counts:
-            architecture, preprocessing = trained_model(model, num_classes, described)
-            if architecture.definition is None and described == Description():
-                continue
-            network = initial_network(model, num_classes, 0, described)
-            _check_images(model, network, preprocessing)
-            definitions[canonical_name(model)] = (
-                f"{architecture.definition}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std "
-                f"{preprocessing.std}"
-            )
-    return definitions
-
-
-def _check_images(model: str, network: nn.Module, preprocessing: Preprocessing) -> None:
-    size, channels = preprocessing.image_size, len(preprocessing.mean)
-    try:
-        network.eval()(torch.zeros(2, channels, size, size))
-    except Exception as error:  # a user's network may raise anything
-        raise ValueError(
-            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({first_line(error)}); "
-            "accepted are those that it takes"
-        ) from error
-
-
 def _load(name: str, options: AttributeTrainingOptions) -> TrainingData:
     train, panel = (
-        load_dataset(name, split=split, root=options.data_root)
+        load_dataset(name, split=split, root=options.data_root, log=print_line)
         for split in (options.split, options.panel_split)
     )
     if train.class_names != panel.class_names:
@@ -274,7 +241,8 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
     }
     by_state = [name for name in methods if name not in SUMMED_METHODS]
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
-    return trials | panels | definitions_of_methods(by_state, settings.attribution)
+    code = definitions_of(*(data.train for data in inputs.data.values()))
+    return trials | panels | code | definitions_of_methods(by_state, settings.attribution)
 
 
 def _named(name: str, value: str | None) -> dict[str, str]:

@@ -72,7 +72,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
             "seed": options.seed,
             "precision": options.precision,
         },
-        definitions=inputs.model_definitions | {"weights": inputs.checkpoint.digest},
+        definitions=inputs.model_definitions | {"weights": inputs.checkpoint.digest} | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,

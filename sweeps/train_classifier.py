@@ -29,6 +29,7 @@ from attrib_core.training import (
     recommended_settings,
     with_changes,
 )
+from attrib_core.user_code import take_folder
 from sweeps.cli import INTERRUPTED, USER_MISTAKE
 from sweeps.store.terminal_text import terminal_text
 from sweeps.train.run import DATASETS, TrainingRun, TrainingSource
@@ -42,9 +43,12 @@ class TrainOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field("fashion_deep", description="A name that `load_classifier` takes.")
+    model: str = Field("fashion_deep", description="A reference that `load_classifier` takes.")
+    code: Path | None = Field(None, description="Folder of your own modules; references name them.")
     dataset: str | None = Field(
-        None, description=f"{', '.join(sorted(set(DATASETS.values())))}, imagefolder:PATH."
+        None,
+        description=f"{', '.join(sorted(set(DATASETS.values())))}, imagefolder:PATH, torchvision:NAME, hf:NAME, "
+        "FILE.py:FUNCTION.",
     )
     data_root: Path | None = Field(None, description="Where the data set's files are.")
     train_split: str = Field("train", description="The images to learn from.")
@@ -83,6 +87,8 @@ def train(options: TrainOptions) -> int:
         if options.threads < 1:
             raise ValueError(f"threads={options.threads}: accepted are 1 and more")
         torch.set_num_threads(options.threads)
+    if options.code is not None:
+        take_folder(options.code)
     source = TrainingSource(
         dataset=options.dataset or DATASETS.get(options.model),
         root=options.data_root,

@@ -25,6 +25,7 @@ from attrib_core.references import Reference, unknown
 from attrib_core.user_code import first_line
 
 STORED = "stored"  # the weights in the program
+INSIDE = "program."  # begins the names of its tensors
 BATCHES = (1, 4)  # numbers of images that a program has to take
 EXPORT = 'torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))'
 
@@ -93,6 +94,10 @@ class ExportedProgram(Architecture):
 
     def heads(self, network: nn.Module) -> tuple[str, ...]:
         return ()
+
+    def adapt(self, state: StateDict) -> StateDict:
+        """Name the tensors of the network that was exported as the program around them does."""
+        return {name if name.startswith(INSIDE) else f"{INSIDE}{name}": each for name, each in state.items()}
 
     def num_outputs(self, network: nn.Module, state: Shaped) -> int:
         """Return the number of classes, counted in the network's answer to an image."""

@@ -24,7 +24,7 @@ from attrib_core.classifiers.registry import Architecture, StateDict, canonical_
 from attrib_core.classifiers.stored_images import Expected, images_of_file
 from attrib_core.classifiers.weights_files import read_weights, split_key
 from attrib_core.classifiers.wrapping import Description
-from attrib_core.seeding import derive_seed
+from attrib_core.seeding import derive_seed, global_randomness
 
 UNTRAINED = "untrained"
 ONE_LOGIT = ("a head of one logit z is read as two classes, with logits (0, z)",)
@@ -91,7 +91,9 @@ def read_checkpoint(
         files=dict(architecture.files),
     )
     if architecture.definition is not None:
-        check_rebuilt(loaded.network, build_classifier(checkpoint))
+        # Under another seed than that of the first network, as in another process.
+        with global_randomness(derive_seed("rebuilt", checkpoint.name)):
+            check_rebuilt(loaded.network, build_classifier(checkpoint))
     return checkpoint
 
 

@@ -11,6 +11,7 @@ from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.classifier import Classifier
 
 NUM_IMAGES = 2
+OUTPUT = "network: "  # begins what `read_logits` says of an output
 
 
 @torch.no_grad()
@@ -43,9 +44,9 @@ def _images(classifier: Classifier) -> Tensor:
 def _logits(classifier: Classifier, images: Tensor) -> Tensor:
     try:
         logits: Tensor = classifier(images.clone())
-    except ValueError:
-        raise
     except Exception as error:  # a user's network may raise anything
+        if isinstance(error, ValueError) and str(error).startswith(OUTPUT):
+            raise ValueError(f"model={classifier.name!r}: {str(error).removeprefix(OUTPUT)}") from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(
             f"model={classifier.name!r}: it fails on {NUM_IMAGES} images of {classifier.channels} x "

@@ -28,6 +28,7 @@ from attrib_core.classifiers.model_files import read_files, source_of
 from attrib_core.classifiers.registry import Architecture, Files, StateDict, canonical_name, local_folder
 from attrib_core.classifiers.wrapping import Description
 from attrib_core.references import Reference
+from attrib_core.seeding import global_randomness
 from attrib_core.user_code import first_line, package_version
 from attrib_core.user_code.snapshots import digest_of
 
@@ -70,7 +71,7 @@ class TransformersModel(Architecture):
     def fetch(self, weights_name: str) -> StateDict:
         """Return the weights, in float32. Raises ValueError if the file lacks some, such as those of the head."""
         folder = local_folder(self._source)
-        with self._explained("its weights cannot be read"), _quiet():
+        with self._explained("its weights cannot be read"), global_randomness():
             network, report = _AUTO.from_pretrained(
                 self._source if folder is None else folder,
                 use_safetensors=True,
@@ -115,11 +116,41 @@ class TransformersModel(Architecture):
             return Labels.numbered(num_classes)
         return imagenet.labels(num_classes) if imagenet.has_names(names) else Labels(class_names=names)
 
+    def adapt(self, state: StateDict) -> StateDict:
+        """Return the tensors under the names that the library gives them in memory; files often have older ones.
+
+        A head of another number of classes is kept. What the library misses or does not know is left as it is.
+        """
+        config = copy.deepcopy(self._config)
+        network, report = self._converted(config, state)
+        if report["mismatched_keys"]:  # each with the shape in the file, then the network's
+            config.num_labels = min(shape[0] for _, shape, _ in report["mismatched_keys"])
+            network, report = self._converted(config, state)
+        if report["missing_keys"] or report["mismatched_keys"]:
+            return state
+        rest = {name: state[name] for name in report["unexpected_keys"] if name in state}
+        return network.state_dict() | rest
+
+    def _converted(self, config: Any, state: StateDict) -> tuple[nn.Module, dict[str, Any]]:
+        with _quiet(), global_randomness():
+            kind: Any = type(_AUTO.from_config(config, trust_remote_code=False))
+            network, report = kind.from_pretrained(
+                None,
+                config=config,
+                state_dict=dict(state),
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        return network, report
+
     @property
     def _channels(self) -> int:
         return int(getattr(self._config, "num_channels", 3))
 
     def _check_kind(self) -> None:
+        if self._config.model_type == "timm_wrapper":
+            raise ValueError(f"{self._where}: a model in timm's format; accepted as hf-hub:{self._source}")
         if type(self._config) not in _AUTO._model_mapping:
             raise ValueError(
                 f"{self._where}: a {self._config.model_type} is no image classifier of transformers; accepted are "

@@ -40,7 +40,8 @@ class UserNetwork(Architecture):
     def __init__(self, reference: Reference) -> None:
         self._reference, self._description = reference, Description()
         self.name = str(canonical(reference))
-        with global_randomness(derive_seed("import", reference.name)):  # a file may make a module on import
+        # A file may make a module when it is imported: every process makes the same one.
+        with global_randomness(derive_seed("import", canonical(reference).name)):
             target = find_target("model", reference)
         self.definition = target.definition
         self._function = _function(f"model={self.name!r}", target.value, reference)
@@ -97,17 +98,25 @@ class UserNetwork(Architecture):
         return self.num_classes
 
     def notes(self, weights_name: str | None) -> tuple[str, ...]:
-        """Say which size of images was found by trying."""
-        size = self._identity.preprocessing.image_size
-        if self._is_described or size in (self._description.image_size, DEFAULT_IMAGE_SIZE):
+        """Say which size of images is taken where the user says none."""
+        if self._is_described or self._description.image_size is not None:
             return ()
-        return (f"image_size {size}: found by trying which images {self.name} takes",)
+        size = self._identity.preprocessing.image_size
+        if size != DEFAULT_IMAGE_SIZE:
+            return (f"image_size {size}: found by trying which images {self.name} takes",)
+        return (
+            f"image_size {size}: {self.name} takes images of this size; if it was trained on others, give "
+            "--image-size",
+        )
 
     def notes_by_name(self, weights_name: str | None) -> tuple[str, ...]:
         """Say whether the weights that the function returns are random, and whether untrained ones are not."""
         with global_randomness(derive_seed(RETURNED, "again", self.name)):
             again = trainable_copy(self._make()).state_dict()
-        is_random = any(not torch.equal(own, again[name]) for name, own in self._built.state_dict().items())
+        own = self._built.state_dict()
+        is_random = own.keys() != again.keys() or any(
+            not torch.equal(tensor, again[name]) for name, tensor in own.items()
+        )
         if weights_name is not None and is_random:
             random = (f"{self.name} returns random weights; give --weights FILE for trained ones",)
             return (*self.notes(weights_name), *random)
@@ -161,12 +170,16 @@ class UserNetwork(Architecture):
                 else replace(made.identity, preprocessing=scaled)
             )
         frozen = copy.deepcopy(network).eval().requires_grad_(False)
+        with global_randomness():
+            return self._found_out(frozen)
+
+    def _found_out(self, network: nn.Module) -> Identity:
         try:
-            return identify(frozen, self._description)
+            return identify(network, self._description)
         except ValueError as error:
             for size in OTHER_SIZES if self._description.image_size is None else ():
                 try:
-                    return identify(frozen, replace(self._description, image_size=size))
+                    return identify(network, replace(self._description, image_size=size))
                 except ValueError:
                     continue
             raise ValueError(f"model={self.name!r}: {str(error).removeprefix('network: ')}") from error

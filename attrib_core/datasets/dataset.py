@@ -136,6 +136,7 @@ def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
         image_digests=dataset.image_digests[rows],
         source=SelectedImages(dataset.source, rows),
         unreadable=selected(dataset.unreadable, rows),
+        definition=dataset.definition,
     )
 
 

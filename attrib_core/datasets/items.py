@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from attrib_core.datasets.encoded_images import DAMAGED
 from attrib_core.datasets.parquet_columns import CHANNELS, IMAGE_NAMES, LABEL_NAMES, only_one
+from attrib_core.user_code import first_line
 
 IMAGE_FORMS = "PIL images, uint8 arrays [H, W], [H, W, C] or [C, H, W] with C 1 or 3, and floats in [0, 1]"
 ITEM_FORMS = "(image, label), or a dict such as {'image': image, 'label': label}"
@@ -55,10 +57,13 @@ def image_and_label(item: Any, columns: ItemColumns) -> tuple[Any, Any]:
 def as_image(value: Any) -> tuple[Image.Image, float]:
     """Return an image as PIL's, and the largest change of a value in [0, 1] by rounding it to 8 bits.
 
-    Raises ItemError for values whose meaning is not clear, and what PIL raises for a damaged file.
+    Raises ItemError for values whose meaning is not clear, and OSError for a damaged file.
     """
     if isinstance(value, Image.Image):
-        value.load()
+        try:
+            value.load()
+        except DAMAGED as error:
+            raise OSError(first_line(error)) from error
         if value.mode != "F":
             return value, 0.0
         value = np.asarray(value)

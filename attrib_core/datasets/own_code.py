@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from attrib_core.datasets.dataset import Dataset, ImageSource, SelectedImages
 from attrib_core.datasets.encoded_images import refuse_unreadable
 from attrib_core.datasets.items import ItemColumns
-from attrib_core.datasets.map_style import Opening, check_map_style, failure, mapped_dataset
+from attrib_core.datasets.map_style import check_map_style, mapped_dataset
 from attrib_core.datasets.registry import Request
+from attrib_core.datasets.scanning import Opening, failure
 from attrib_core.datasets.splits import ALL, choose_split
 from attrib_core.datasets.view import View
 from attrib_core.references import Reference, parse_reference, typed_settings
@@ -41,7 +43,7 @@ class Call:
             return function(**settings, **self.arguments)
         except (Exception, SystemExit) as error:
             reason = failure(error, code_file(reference))
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError) and not Path(str(error.filename)).is_absolute():
                 reason += " (accepted are full paths: workers run in other folders)"
             raise ValueError(f"dataset={self.reference!r}: {reason}") from error
 

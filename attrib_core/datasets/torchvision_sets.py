@@ -15,9 +15,10 @@ from attrib_core.datasets.arrays import ArrayImages, array_digests
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.item_labels import LabelReader, class_names_of
 from attrib_core.datasets.items import USUAL_COLUMNS, ItemError, as_image, image_and_label
-from attrib_core.datasets.map_style import Opening, check_map_style, mapped_dataset
+from attrib_core.datasets.map_style import check_map_style, mapped_dataset
 from attrib_core.datasets.probing import spread_indices
 from attrib_core.datasets.registry import Request
+from attrib_core.datasets.scanning import Opening
 from attrib_core.datasets.splits import choose_split
 from attrib_core.references import Reference, parse_reference, typed_settings, unknown
 from attrib_core.user_code import first_line

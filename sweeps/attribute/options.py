@@ -50,9 +50,11 @@ def parse_methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
     Raises ValueError for a name or a reference that is not there, or whose settings cannot be.
     """
     references = parse_references("methods", text, known)
-    for reference in references:
-        if ":" not in reference and not reference.endswith(".py"):
-            parse_names("methods", reference, known)
+    for element in [] if text == "all" else text.split(","):
+        if ":" in element or element.strip().endswith(".py"):
+            method_named(element.strip())  # under the user's own path, which the canonical text leaves out
+        else:
+            parse_names("methods", element, known)
     return references
 
 

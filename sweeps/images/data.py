@@ -4,6 +4,7 @@ A run directory belongs to one data set. An image that rows were computed from m
 rows, because it could not be used, may be repaired: the same command then computes it alone.
 """
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from sweeps.record import plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.store import ImageFailure, RunDirectory
 from sweeps.store.image_digests import ImageDigests, digest_of_rest
+from sweeps.store.terminal_text import terminal_text
 
 EXIF_ORIENTATION = "exif_orientation"
 
@@ -30,6 +32,7 @@ def load_images(options: ImageOptions) -> Dataset:
         image_column=options.image_column,
         label_column=options.label_column,
         refuse_unreadable=False,
+        log=print_line,
     )
 
 
@@ -66,6 +69,11 @@ class SweepData:
             name: recorded[name] for name in ("data_digest", EXIF_ORIENTATION) if name in recorded
         }
 
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Which code made the data set, for sweep.json, if a user's did: a directory refuses changed code."""
+        return definitions_of(self.dataset)
+
     def record(self, run: RunDirectory) -> None:
         """Write the digests of all images into the run directory, unless they are there."""
         before = run.read_image_digests()
@@ -86,6 +94,16 @@ class SweepData:
         dataset = self.dataset
         rest = digest_of_rest(dataset.class_names, dataset.keys, dataset.labels.tolist())
         return ImageDigests(dataset.image_digests, rest)
+
+
+def definitions_of(*datasets: Dataset) -> dict[str, str]:
+    """Return which code made data sets, by their references; none for those that no user's code made."""
+    return {f"dataset {each.name}": each.definition for each in datasets if each.definition is not None}
+
+
+def print_line(line: str) -> None:
+    """Tell the user what happens before work starts."""
+    print(terminal_text(line), file=sys.stderr, flush=True)
 
 
 def _with_rows(run: RunDirectory, plan: Plan, images: Collection[int]) -> list[int]:

@@ -221,7 +221,7 @@ def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor)
     try:
         with torch.inference_mode():
             logits = classifier(images)
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # a user's network may raise anything
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(
             f"image_size={classifier.image_size}: {classifier.name} cannot take images of this size ({reason}); "

@@ -18,15 +18,17 @@ class ImageOptions(ModelOptions):
         None, ge=1, description="Side to which the classifier's images are resized; its own if not given."
     )
     dataset: str = Field(
-        "fashion_mnist", description="fashion_mnist, flowers, imagenet, imagefolder:PATH or parquet:URL."
+        "fashion_mnist",
+        description="fashion_mnist, flowers, imagenet, imagefolder:PATH, parquet:URL, torchvision:NAME, hf:NAME, "
+        "or your own, FILE.py:FUNCTION.",
     )
     data_root: Path | None = Field(None, description="Folder that holds the data set.")
     split: str | None = Field(None, description="Part of the data set; the test set if not given.")
     image_column: str | None = Field(
-        None, description="Parquet column of the images, where it cannot be found without doubt."
+        None, description="Column or key of the images, where it cannot be found without doubt."
     )
     label_column: str | None = Field(
-        None, description="Parquet column of the labels, where it cannot be found without doubt."
+        None, description="Column or key of the labels, where it cannot be found without doubt."
     )
     images: str = Field("all", description="Images by index: `0-999` or `all`.")
     labels: Path | None = Field(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from attrib_core.classifiers import canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset, load_dataset, subset
 from attrib_core.execution import choose_execution
@@ -20,6 +21,7 @@ from attrib_core.training import (
     accuracy,
     initial_network,
 )
+from attrib_core.training.models import trained_model
 from sweeps.ranges import parse_names
 from sweeps.train.weights_output import WeightsOutput
 
@@ -45,7 +47,9 @@ class TrainingSource:
         """Return training and test set. Raises ValueError if there is none or their classes differ."""
         if self.dataset is None:
             raise ValueError(f"dataset: needed for a model other than {', '.join(DATASETS)}")
-        train, test = (load_dataset(self.dataset, split=split, root=self.root) for split in self.splits)
+        train, test = (
+            load_dataset(self.dataset, split=split, root=self.root, log=print) for split in self.splits
+        )
         if self.classes is not None:
             names = parse_names("classes", self.classes, train.class_names)
             train, test = subset(train, names), subset(test, names)
@@ -67,9 +71,11 @@ class TrainingRun:
     ) -> None:
         self._model, self._output = model, output
         execution = choose_execution(device)
-        preprocessing = find_architecture(model).preprocessing(None)
+        find_architecture(model)  # an unknown one is refused before data are read
         self._train_set, self._test_set = source.load()
-        network = initial_network(model, len(self._train_set.class_names), settings.seed)
+        num_classes = len(self._train_set.class_names)
+        _, preprocessing = trained_model(model, num_classes)
+        network = initial_network(model, num_classes, settings.seed)
         self._trainer = Trainer(network, preprocessing, self._train_set, settings, execution)
         self._test_images = NormalizedImages(self._test_set, preprocessing, execution)
 
@@ -122,7 +128,7 @@ class TrainingRun:
         """Return what made the weights. It holds no time, so that the same command writes the same bytes."""
         settings = self._trainer.settings
         return {
-            "model": self._model,
+            "model": canonical_name(self._model),
             "command": shlex.join(["python", "sweeps/train_classifier.py", *sys.argv[1:]]),
             "test_accuracy": f"{test_accuracy:.4f}",
             "dataset": self._train_set.name,

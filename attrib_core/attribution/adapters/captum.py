@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from attrib_core.attribution.adapters import captum_calls as calls
 from attrib_core.attribution.adapters.captum_calls import Asked
 from attrib_core.attribution.adapters.foreign import PaddedNetwork, run_foreign
-from attrib_core.attribution.adapters.layers import LAYER, chosen_layer
+from attrib_core.attribution.adapters.layers import LAYER, last_convolution, named_layer
 from attrib_core.attribution.adapters.rewired import rewired
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.settings import TARGETS
@@ -27,7 +27,6 @@ from attrib_core.prepared import PreparedModel, joined
 from attrib_core.references import Reference, typed_settings, unknown
 from attrib_core.user_code import first_line
 
-SIZES = ("segment_size", "window_size")  # settings in pixels
 Settings = Mapping[str, Any]
 
 
@@ -103,10 +102,15 @@ class _Captum:
         """Return notes about a model. Raises ValueError for one that the method cannot explain."""
         self._refuse(model)
         notes: list[str] = []
-        network = model.classifier.network
-        if self._has_layer and LAYER not in self.settings:
-            name, _ = chosen_layer(self.where, network, None)
-            notes.append(f"{self.reference}: layer={name}, the last convolution")
+        side = model.classifier.image_size
+        if self.entry.call is calls.occlusion:
+            calls.window(self.where, side, self.settings.get("window_size"), self.settings.get("stride"))
+        calls.segment_side(self.where, side, self.settings.get("segment_size"))
+        if self._has_layer and self.settings.get(LAYER) is None:
+            name, (height, width) = last_convolution(self.where, model, side, side)
+            notes.append(
+                f"{self.reference}: layer={name}, the last convolution above one pixel: {height} × {width}"
+            )
         if self.entry.hooks:
             notes += self._try(model)
         return tuple(notes)
@@ -118,8 +122,8 @@ class _Captum:
     def _refuse(self, model: PreparedModel) -> None:
         """Raise ValueError for what a look at the network shows."""
         classifier = model.classifier
-        if self._has_layer:
-            chosen_layer(self.where, classifier.network, self.settings.get(LAYER))
+        if self.settings.get(LAYER) is not None:
+            named_layer(self.where, classifier.network, self.settings[LAYER])
         if self.entry.needs_relu and not any(
             isinstance(each, nn.ReLU) for each in classifier.network.modules()
         ):
@@ -162,6 +166,7 @@ class _Captum:
         if self.entry.hooks:  # they see the batch of the network, so that none may be added within
             images, classes = _padded(images, size), _padded(classes, size)
         asked = Asked(
+            where=self.where,
             network=PaddedNetwork(model),
             images=images.clone().requires_grad_(),
             classes=classes,
@@ -173,7 +178,7 @@ class _Captum:
                 warnings.simplefilter("ignore")  # captum explains its hooks, each time
                 values: Tensor = self.entry.call(asked, **self.settings)
         except Exception as error:  # a user's network may raise anything under hooks
-            if is_device_failure(error):
+            if is_device_failure(error) or str(error).startswith(self.where):
                 raise
             raise ValueError(
                 f"{self.where}: it fails on {model.classifier.name}: {first_line(error)}"

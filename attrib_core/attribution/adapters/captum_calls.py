@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from attrib_core.attribution.adapters.foreign import PaddedNetwork
-from attrib_core.attribution.adapters.layers import chosen_layer
+from attrib_core.attribution.adapters.layers import last_convolution, named_layer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations of what captum imports
@@ -35,6 +35,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 class Asked:
     """What captum shall explain: images `[N, C, H, W]` and the classes `[N]` whose logit or loss it is."""
 
+    where: str  # how errors name the method
     network: PaddedNetwork
     images: Tensor
     classes: Tensor
@@ -53,22 +54,43 @@ class Asked:
         return max(1, self.batch_size // len(self.images))
 
     def layer(self, name: str | None) -> nn.Module:
-        return chosen_layer("layer", self.network.network, name)[1]
+        """Return the layer of that name, or the last convolution."""
+        if name is None:
+            name, _ = last_convolution(self.where, self.network.model, *self.images.shape[-2:])
+        return named_layer(self.where, self.network.network, name)
 
     def segments(self, size: int | None) -> Tensor:
         """Return the number of each pixel's square, `[1, 1, H, W]`. Raises ValueError for too large a one."""
         height, width = self.images.shape[-2:]
-        size = self.side("segment_size", size)
+        size = segment_side(self.where, self.shortest_side, size)
         rows, columns = torch.arange(height) // size, torch.arange(width) // size
         numbers = rows[:, None] * (int(columns[-1]) + 1) + columns
         return numbers[None, None].to(self.images.device)
 
-    def side(self, name: str, size: int | None) -> int:
-        """Return a length in pixels, by default a seventh of the shorter side of the images."""
-        shortest = min(self.images.shape[-2:])
-        if size is not None and size > shortest:
-            raise ValueError(f"{name}={size}; accepted are 1 to {shortest}")
-        return max(1, shortest // SEGMENTS_PER_SIDE) if size is None else size
+    @property
+    def shortest_side(self) -> int:
+        return min(self.images.shape[-2:])
+
+
+def segment_side(where: str, side: int, segment_size: int | None = None) -> int:
+    """Return the side of a square of pixels. Raises ValueError for one that is larger than the images."""
+    size = max(1, side // SEGMENTS_PER_SIDE) if segment_size is None else segment_size
+    if size > side:
+        raise ValueError(f"{where}: segment_size={size}; accepted are 1 to {side}")
+    return size
+
+
+def window(
+    where: str, side: int, window_size: int | None = None, stride: int | None = None
+) -> tuple[int, int]:
+    """Return size and stride of the occluded window. Raises ValueError for what does not fit images or window."""
+    size = max(1, side // SEGMENTS_PER_SIDE) if window_size is None else window_size
+    if size > side:
+        raise ValueError(f"{where}: window_size={size}; accepted are 1 to {side}")
+    step = max(1, size // 2) if stride is None else stride
+    if step > size:
+        raise ValueError(f"{where}: stride={step}; accepted are 1 to window_size={size}")
+    return size, step
 
 
 def saliency(asked: Asked, *, abs: Flag = True) -> Any:  # noqa: A002  # captum's name
@@ -124,7 +146,7 @@ def layer_grad_cam(
 ) -> Any:
     captum = attr.LayerGradCam(asked.network, asked.layer(layer))
     values = captum.attribute(asked.images, relu_attributions=relu_attributions, **asked.answer)
-    _check_map(values)
+    _check_map(asked, values)
     size = tuple(asked.images.shape[-2:])
     return attr.LayerAttribution.interpolate(values, size, interpolate_mode)
 
@@ -134,7 +156,7 @@ def guided_grad_cam(
 ) -> Any:
     captum = attr.GuidedGradCam(asked.network, asked.layer(layer))
     values = captum.attribute(asked.images, interpolate_mode=interpolate_mode, **asked.answer)
-    _check_map(values)
+    _check_map(asked, values)
     return values
 
 
@@ -142,10 +164,7 @@ def occlusion(
     asked: Asked, *, window_size: Count | None = None, stride: Count | None = None, baselines: Pixel = 0.0
 ) -> Any:
     channels = asked.images.shape[1]
-    size = asked.side("window_size", window_size)
-    step = max(1, size // 2) if stride is None else stride
-    if step > size:
-        raise ValueError(f"stride={step}; accepted are 1 to window_size={size}")
+    size, step = window(asked.where, asked.shortest_side, window_size, stride)
     return attr.Occlusion(asked.network).attribute(
         asked.images,
         sliding_window_shapes=(channels, size, size),
@@ -219,9 +238,10 @@ class LeastSquares:
         return torch.from_numpy(self._coefficients)[None].float()
 
 
-def _check_map(values: Tensor) -> None:
-    if not isinstance(values, Tensor) or values.ndim != 4:
-        shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(
-            f"the layer's values are {shape}; accepted is a layer of [N, C, H, W], as of a convolution"
-        )
+def _check_map(asked: Asked, values: object) -> None:
+    if isinstance(values, Tensor) and values.ndim == 4:
+        return
+    found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    raise ValueError(
+        f"{asked.where}: the layer gives {found}; accepted is one of [N, C, H, W], as a convolution"
+    )

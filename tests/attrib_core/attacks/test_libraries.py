@@ -2,8 +2,6 @@
 
 import inspect
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +13,6 @@ from torch import Tensor, nn
 from attrib_core.attacks import (
     AttackBatch,
     AttackResult,
-    AttackSettings,
-    adapters,
     attack_batch,
     method_named,
 )
@@ -266,33 +262,6 @@ def test_global_generators_are_left_as_they_were(ours) -> None:
     assert found[2] == expected[2]
 
 
-MISTAKES = {
-    "foolbox:L2DeepFool": r"no attack of foolbox 'L2DeepFool'; near matches are L2DeepFoolAttack",
-    "foolbox": r"accepted is foolbox:NAME",
-    "foolbox:LinfPGD:step=5": r"no setting 'step'; near matches are steps",
-    "foolbox:LinfPGD:steps=many": r"steps=many: ",
-    "foolbox:LinearSearchContrastReductionAttack": r"it needs a distance; accepted are .*:distance=l0",
-    "torchattacks:PDG": r"no attack of torchattacks 'PDG'; near matches are PGD",
-    "torchattacks:PGD:eps=0.1": r"no setting 'eps'",
-    "torchattacks:LGV": r"no attack of torchattacks 'LGV'",
-    "torchattacks:AutoAttack:version=fast": r"Not valid version",
-    "advlib:fmm": r"no attack of advlib 'fmm'; near matches are .*fmn",
-    "advlib:fmn": r"it needs norm; accepted is advlib:fmn:norm=VALUE",
-    "pgd:steps=5": r"no setting 'steps'; near matches are step_size, num_steps",
-    "pgd:num_steps=0": r"method='pgd:num_steps=0': num_steps=0: accepted are 1 and more",
-    "fgsm:num_steps=5": r"no setting 'num_steps'; it has none",
-    "fgsm:one": r"no method 'fgsm:one'",
-}
-
-
-@pytest.mark.parametrize(("reference", "message"), MISTAKES.items())
-def test_a_reference_that_cannot_be_is_refused(reference, message) -> None:
-    with pytest.raises(ValueError, match=message) as refused:
-        method_named(reference)
-    assert str(refused.value).startswith(f"method={reference!r}: ")
-    assert "\n" not in str(refused.value)
-
-
 @pytest.mark.parametrize(
     ("reference", "epsilons", "targeted", "message"),
     [
@@ -305,40 +274,3 @@ def test_a_request_that_cannot_be_is_refused(reference, epsilons, targeted, mess
     targets = torch.zeros(NUM_IMAGES, dtype=torch.long) if targeted else None
     with pytest.raises(ValueError, match=message):
         ours(reference, epsilons, targets)
-
-
-@pytest.mark.parametrize(
-    ("family", "module", "said"),
-    [
-        ("foolbox:LinfPGD", "foolbox", r"pip install attrib-sweeps\[foolbox\]"),
-        ("torchattacks:PGD", "torchattacks", r"pip install attrib-sweeps\[torchattacks\]"),
-        ("advlib:ddn", "adv_lib", r"pip install --no-deps adv-lib"),
-    ],
-)
-def test_a_library_that_is_missing_can_be_installed(family, module, said, monkeypatch) -> None:
-    monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == module else object())
-    with pytest.raises(
-        ValueError, match=f"{family.partition(':')[0]} is not installed; accepted after `{said}"
-    ):
-        adapters.find_attack("methods", parse_reference("methods", family))
-
-
-def test_a_library_that_is_not_named_is_not_imported() -> None:
-    code = "import sys, attrib_core.attacks; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"foolbox", "torchattacks", "adv_lib"} & set(done.stdout.split())
-
-
-def test_settings_of_a_reference_win_over_those_of_the_run(images, labels, classifier) -> None:
-    def images_of(reference: str, num_steps: int) -> Tensor:
-        model = PreparedModel(classifier, Execution(torch.device("cpu")), NUM_IMAGES)
-        batch = AttackBatch(images=images, labels=labels, keys=tuple(range(NUM_IMAGES)))
-        settings = AttackSettings(num_steps=num_steps)
-        return attack_batch(
-            model, batch, reference, [0.05], settings, keep=range(NUM_IMAGES)
-        ).adversarial_images
-
-    assert torch.equal(images_of("pgd:num_steps=7", 2), images_of("pgd", 7))
-    assert not torch.equal(images_of("pgd:num_steps=7", 2), images_of("pgd", 2))
-    assert torch.equal(images_of("bim:step_size=1/255", 2), images_of("bim:step_size=0.00392156862745098", 2))
-    assert method_named("pgd:num_steps=7").describe(AttackSettings()) == "7 steps of 2.5 epsilon / steps"

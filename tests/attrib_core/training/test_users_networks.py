@@ -11,7 +11,7 @@ from attrib_core.classifiers import Description, load_classifier
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
 from attrib_core.training import Tape, TapeHeader, Trainer, TrainingSettings, initial_network, live_classifier
-from attrib_core.training.models import trained_model
+from attrib_core.training.models import AS_THE_MODEL_SAYS, trained_model
 from attrib_core.training.state import digest, weights_of
 from attrib_core.user_code import forget
 from sweeps.store.local_files import LocalFiles
@@ -27,7 +27,8 @@ from attrib_core.classifiers import Classifier
 class Net(nn.Module):
     def __init__(self, num_classes):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 4, 5, stride=2), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.2))
+        conv, norm = nn.Conv2d(1, 4, 5, stride=2), nn.BatchNorm2d(4)
+        self.body = nn.Sequential(conv, norm, nn.ReLU(inplace=True), nn.Dropout(0.2))
         self.head = nn.Linear(576, num_classes)
 
     def forward(self, x):
@@ -68,7 +69,7 @@ def mine(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def trainer_of(stripes: Dataset, execution: Execution) -> Callable[..., Trainer]:
-    def make(model: str, description: Description = Description()) -> Trainer:
+    def make(model: str, description: Description = AS_THE_MODEL_SAYS) -> Trainer:
         network = initial_network(model, 10, SETTINGS.seed, description)
         return Trainer(network, trained_model(model, 10, description)[1], stripes, SETTINGS, execution)
 
