@@ -126,7 +126,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 test: install
 	$(PYTEST)
 
-# Everything: faults, several raylets and kill loops included. Those of a folder run one by one.
+# Everything: faults, several raylets and kill loops included. Of a folder those run one by one.
 test-all: test
 	$(PYTEST) -m long
 

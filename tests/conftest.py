@@ -14,16 +14,16 @@ from xdist.scheduler import LoadFileScheduling
 from sweeps.store import RunDirectory
 
 REPOSITORY = Path(__file__).parents[1]
-# Files of which one process runs all, because each process starts what they share anew.
+# Files of which one process runs all, because each starts what they share anew; those that take longest first.
 TOGETHER = {
+    "faults": ("tests/faults/",),
     "cluster": ("tests/cluster/",),
     "runs": tuple(
         f"tests/sweeps/test_{name}.py"
         for name in (*("attack_all", "attribute_all", "attribute_training", "modify_all"),
-                     *("hostile_names", "runs_without_axis_kinds", "tune_recipe"))
+                     *("hostile_names", "own_code", "runs_without_axis_kinds", "tune_recipe"))
     ),
     "generation": ("tests/sweeps/test_generate_all",),
-    "faults": ("tests/faults/",),
 }  # fmt: skip
 # The columns that may differ between two runs of the same cells.
 OF_THE_RUN = {"attempt", "image_file", "perturbation_file", "clean_file", "seconds"}

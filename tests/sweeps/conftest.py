@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 import struct
+import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -17,44 +18,59 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 from ray import cloudpickle
 
-from attrib_core.classifiers import load_classifier
+from attrib_core.classifiers import Checkpoint, load_classifier, read_checkpoint
 from attrib_core.datasets import View, load_dataset, registry
 from cluster import worker
 from cluster.backlog import Backlog
 from cluster.pool import Committed, Event, HasId, JobFactory, NoWorkerStartedError, PoolOptions
 from cluster.session import Session, connect
 from cluster.worker import Done, Worker
-from sweeps import runner
+from sweeps import model_options, runner
+from sweeps.generate import job as generate_job
 from sweeps.schemas import generate_images, generate_results
 from sweeps.store import RunDirectory, rows_table
 
 NUM_CLASSES = 3
+PUBLISHED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "fashion_deep")
 _bucket_numbers = itertools.count()
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _fashion_mnist_is_read_once() -> Iterator[None]:
-    """Keeps the published images: each command reads and hashes all of them, which takes half a second."""
-    entries = registry._ENTRIES
-    entry = entries["fashion_mnist"]
-    kept = functools.cache(entry.load)
-    entries["fashion_mnist"] = replace(
-        entry, load=lambda request: kept(request) if request.root is None else entry.load(request)
-    )
-    yield
-    entries["fashion_mnist"] = entry
+def _published_files_are_read_once() -> Iterator[None]:
+    """Keeps Fashion-MNIST and the usual weights: each command reads and hashes them, for a second or more."""
+    entry = registry._ENTRIES["fashion_mnist"]
+    kept_images, kept_weights = functools.cache(entry.load), functools.cache(read_checkpoint)
+    load = lambda request: (kept_images if request.root is None else entry.load)(request)  # noqa: E731
+
+    def read(name: str, *, weights: str | None = None, **description: Any) -> Checkpoint:
+        reader = kept_weights if name in PUBLISHED and weights is None else read_checkpoint
+        return reader(name, weights=weights, **description)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._ENTRIES, "fashion_mnist", replace(entry, load=load))
+        for module in (model_options, generate_job):
+            patch.setattr(module, "read_checkpoint", read)
+        yield
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
+    lock, put = threading.Lock(), S3Response.put_object
+
+    def put_one_by_one(response: S3Response) -> Any:
+        with lock:  # moto compares ETags and stores later: another thread may store in between
+            return put(response)
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", put_one_by_one)
+        server.start()
+        yield "http://{}:{}".format(*server.get_host_and_port())
+        server.stop()
 
 
 @pytest.fixture
@@ -160,22 +176,23 @@ def local_cluster() -> Iterator[None]:
         yield
 
 
+def _sent(value: Any) -> Any:
+    return cloudpickle.loads(cloudpickle.dumps(value))
+
+
 class PoolHere:
     """A pool whose only worker works in this process; all that it is sent is pickled, as it is for an actor."""
 
-    def __init__(
-        self, factory: JobFactory, shared: Any, options: PoolOptions, *, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, factory: JobFactory, shared: Any, options: PoolOptions, log: Callable[[str], None]):
         self._max_attempts, self._log = options.max_attempts, log
         self._worker = Worker(options.threads_per_worker)
         if failed := self._worker.start(*_sent((factory, shared))):
             raise NoWorkerStartedError(failed.error)
 
     def run(self, shards: Iterable[HasId]) -> Iterator[Event]:
-        backlog, turn = Backlog(shards, self._max_attempts), 0
+        backlog, turns = Backlog(shards, self._max_attempts), itertools.count()
         while (task := backlog.take(idle=True)) is not None:
-            answer = self._worker.work(_sent(task.shard), task.attempt, turn)
-            turn += 1
+            answer = self._worker.work(_sent(task.shard), task.attempt, next(turns))
             if isinstance(answer, Done):
                 yield Committed(task.shard, task.attempt, _sent(answer.summary), "worker-0", answer.seconds)
             elif verdict := backlog.fail(task, answer.error, permanent=answer.permanent):
@@ -189,15 +206,11 @@ class PoolHere:
     def __exit__(self, *_error: object) -> None: ...
 
 
-def _sent(value: Any) -> Any:
-    return cloudpickle.loads(cloudpickle.dumps(value))
-
-
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes sweeps work here, with the worker's own code: an actor takes seconds to start.
 
-    For tests of what options change. Each sweep's first run, and what is said of Ray, is by real actors.
+    For tests of what options change. Each sweep's finished run is made by real actors.
     """
     local = Session(address="local", is_local=True, num_cpus=2.0, num_gpus=0.0)
     monkeypatch.setattr(runner, "connect", lambda *_address, **_cpus: contextlib.nullcontext(local))
