@@ -19,6 +19,7 @@ from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_images
+from attrib_core.errors import in_one_line
 from attrib_core.execution import (
     BATCH_MULTIPLE,
     Execution,
@@ -85,7 +86,7 @@ class PreparedModel:
                 raise
             raise RefusedSizeError(
                 f"images: {images.shape[-2]} x {images.shape[-1]} pixels, on which {self.classifier.name} fails; "
-                f"accepted is its image_size, {own} x {own} ({type(error).__name__}: {_first_line(error)})"
+                f"accepted is its image_size, {own} x {own} ({in_one_line(error)})"
             ) from error
         return logits[: len(images)].float()
 
@@ -224,10 +225,6 @@ def default_batch_size(
     fitting = (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // pixels
     size = min(LARGEST_BATCH, max(SMALLEST_BATCH, fitting - fitting % BATCH_MULTIPLE))
     return size if num_images is None else min(size, whole_batch(num_images))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
 
 
 def whole_batch(count: int) -> int:

@@ -29,22 +29,25 @@ def generator(*key: int | str) -> torch.Generator:
 
 
 @contextmanager
-def forked_generators(*key: int | str) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python by the key, and give back their states afterwards.
+def global_randomness(seed: int | None = None) -> Iterator[None]:
+    """Seed the global generators of torch, NumPy and Python, and give back their states afterwards.
 
-    For code of others, which may draw from them: what it draws depends on the key alone, and nobody else notices.
+    For code of others, which may draw from them: what it draws depends on the seed alone, and nobody else notices.
+    Without a seed torch's goes on, and NumPy's and Python's follow from its seed. A generator that code makes for
+    itself, such as `numpy.random.default_rng()`, is not reached.
     """
-    seed = derive_seed(*key)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     # Asking for the state of a CUDA generator would start CUDA in a process that does not use it.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         try:
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                torch.cuda.manual_seed_all(seed)
-            np.random.seed(seed % 2**32)
-            random.seed(seed)
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)
+                if devices:
+                    torch.cuda.manual_seed_all(seed)
+            now = torch.default_generator.initial_seed()
+            np.random.seed(now % 2**32)
+            random.seed(now)
             yield
         finally:
             np.random.set_state(numpy_state)
@@ -70,22 +73,3 @@ class Randomness:
     def normal(self, *shape: int) -> Tensor:
         """Draw from the standard normal distribution."""
         return torch.stack([torch.randn(shape, generator=each) for each in self._generators]).to(self._device)
-
-
-@contextmanager
-def global_randomness(seed: int | None = None) -> Iterator[None]:
-    """Run code that draws from global generators: torch's on the CPU, numpy's and Python's, restored afterwards.
-
-    They are seeded, or, if `seed` is None, numpy's and Python's follow from the seed that torch's has now.
-    """
-    of_numpy, of_python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
-        np.random.seed(torch.default_generator.initial_seed() % 2**32)
-        random.seed(torch.default_generator.initial_seed())
-        try:
-            yield
-        finally:
-            np.random.set_state(of_numpy)
-            random.setstate(of_python)

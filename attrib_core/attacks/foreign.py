@@ -27,12 +27,11 @@ from attrib_core.attacks.batch import (
     Passes,
 )
 from attrib_core.attacks.counted_model import CountedModel
-from attrib_core.attacks.global_randomness import seeded_globally
 from attrib_core.attacks.loss_gradient import no_gradient
+from attrib_core.errors import in_one_line
 from attrib_core.execution import is_device_failure
 from attrib_core.prepared import PreparedModel
-from attrib_core.seeding import derive_seed
-from attrib_core.user_code import first_line
+from attrib_core.seeding import derive_seed, global_randomness
 from attrib_core.user_code.targets import failed_line
 
 BEYOND = 1e-6  # what rounding may add to an image in [0, 1]
@@ -122,13 +121,13 @@ class Foreign(Method):
     def _called(self, network: CountedModel, request: Request) -> object:
         own = replace(request, images=request.images.clone(), labels=request.labels.clone())
         try:
-            with seeded_globally(request.seed, request.images.device), torch.enable_grad():
+            with global_randomness(request.seed), torch.enable_grad():
                 return self.run(network, own)
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and is_device_failure(error):
                 raise  # a smaller batch, or another process, may do
             raise ForeignAttackError(
-                f"method={self.reference!r}: {_place(error, self.file)}: {first_line(error)}"
+                f"method={self.reference!r}: {_place(error, self.file)}: {in_one_line(error)}"
             ) from error
 
     def _checked(self, found: object, clean: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.registry import PROGRAM, Architecture, Files, StateDict
 from attrib_core.classifiers.user_modules import checked_module
 from attrib_core.classifiers.wrapping import Description, identify
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, unknown
-from attrib_core.user_code import first_line
 
 STORED = "stored"  # the weights in the program
 INSIDE = "program."  # begins the names of its tensors
@@ -129,7 +129,7 @@ class ExportedProgram(Architecture):
             except Exception as error:
                 raise ValueError(
                     f"{self._where}: exported for batches of {shape[0]}, it fails on one of {count} "
-                    f"({first_line(error)}); accepted is one for batches of any size: {EXPORT}"
+                    f"({in_one_line(error)}); accepted is one for batches of any size: {EXPORT}"
                 ) from error
 
     def _network(self) -> tuple[nn.Module, tuple[int, ...]]:
@@ -139,7 +139,7 @@ class ExportedProgram(Architecture):
                 program = torch.export.load(io.BytesIO(self._content))
         except Exception as error:  # torch raises many kinds for what is not one
             raise ValueError(
-                f"{self._where}: no exported program ({first_line(error)}); accepted is what torch.export.save "
+                f"{self._where}: no exported program ({in_one_line(error)}); accepted is what torch.export.save "
                 "writes"
             ) from error
         shape = _image_shape(program)

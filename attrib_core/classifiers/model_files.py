@@ -9,6 +9,7 @@ import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from attrib_core.classifiers.registry import Files, local_folder
+from attrib_core.errors import first_line
 from attrib_core.references import Reference
 
 TIMEOUT = 10  # seconds
@@ -65,7 +66,7 @@ def find_file(where: str, source: str, names: Sequence[str]) -> Path | None:
         return next(filter(None, (_fetched(source, name) for name in names)), None)
     except (OSError, ValueError) as error:  # the client's errors are of both kinds
         raise ValueError(
-            f"{where}: neither a folder nor could it be fetched from the Hugging Face hub ({_first_line(error)}); "
+            f"{where}: neither a folder nor could it be fetched from the Hugging Face hub ({first_line(error)}); "
             "download it elsewhere and give its folder"
         ) from error
 
@@ -81,7 +82,3 @@ def _fetched(repository: str, name: str) -> Path | None:
 
 def _cached(repository: str, file: str) -> bool:
     return isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

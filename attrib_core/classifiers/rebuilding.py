@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.classifier import Classifier
+from attrib_core.errors import in_one_line
 
 NUM_IMAGES = 2
 OUTPUT = "network: "  # begins what `read_logits` says of an output
@@ -47,7 +48,7 @@ def _logits(classifier: Classifier, images: Tensor) -> Tensor:
     except Exception as error:  # a user's network may raise anything
         if isinstance(error, ValueError) and str(error).startswith(OUTPUT):
             raise ValueError(f"model={classifier.name!r}: {str(error).removeprefix(OUTPUT)}") from error
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        reason = in_one_line(error)
         raise ValueError(
             f"model={classifier.name!r}: it fails on {NUM_IMAGES} images of {classifier.channels} x "
             f"{classifier.image_size} x {classifier.image_size} ({reason}); accepted are networks that take "

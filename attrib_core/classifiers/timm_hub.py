@@ -20,8 +20,8 @@ from attrib_core.classifiers.model_files import find_file, read_files, source_of
 from attrib_core.classifiers.registry import Architecture, Files, StateDict, canonical_name
 from attrib_core.classifiers.timm_models import HUB_FILES, TimmModel
 from attrib_core.classifiers.weights_files import read_weights
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, unknown
-from attrib_core.user_code import first_line
 from attrib_core.user_code.snapshots import digest_of
 
 CONFIG = "config.json"
@@ -96,7 +96,7 @@ def _parsed(where: str, content: bytes) -> tuple[str, dict[str, Any], dict[str, 
         name, published, arguments = str(name), dict(published), dict(arguments)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{where}: its {CONFIG} is not in timm's format ({first_line(error)}); one of transformers is "
+            f"{where}: its {CONFIG} is not in timm's format ({in_one_line(error)}); one of transformers is "
             "transformers:NAME"
         ) from error
     if not timm.is_model(name):

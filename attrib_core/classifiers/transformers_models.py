@@ -27,9 +27,10 @@ from attrib_core.classifiers.image_processors import preprocessing_of
 from attrib_core.classifiers.model_files import read_files, source_of
 from attrib_core.classifiers.registry import Architecture, Files, StateDict, canonical_name, local_folder
 from attrib_core.classifiers.wrapping import Description
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference
 from attrib_core.seeding import global_randomness
-from attrib_core.user_code import first_line, package_version
+from attrib_core.user_code import package_version
 from attrib_core.user_code.snapshots import digest_of
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -164,7 +165,7 @@ class TransformersModel(Architecture):
             with _quiet():
                 yield
         except Exception as error:
-            raise ValueError(f"{self._where}: {what} ({first_line(error)})") from error
+            raise ValueError(f"{self._where}: {what} ({in_one_line(error)})") from error
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.registry import Architecture, Files, StateDict
 from attrib_core.classifiers.user_modules import checked_module, trainable_copy
 from attrib_core.classifiers.wrapping import DEFAULT_IMAGE_SIZE, Description, identify
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, typed_settings
 from attrib_core.seeding import derive_seed, global_randomness
-from attrib_core.user_code import canonical, find_target, first_line
+from attrib_core.user_code import canonical, find_target
 from attrib_core.user_code.targets import failed_line
 
 RETURNED = "returned"  # the weights that the function gives its network
@@ -153,7 +154,7 @@ class UserNetwork(Architecture):
             except (Exception, SystemExit) as error:  # a user's function may raise anything
                 line = failed_line(error, file)
                 place = f"{file}, line {line}," if line else self._reference.target
-                raise ValueError(f"{where}: {place} fails: {first_line(error)}") from error
+                raise ValueError(f"{where}: {place} fails: {in_one_line(error)}") from error
         return checked_module(where, made)
 
     def _identify(self, made: nn.Module, network: nn.Module) -> Identity:

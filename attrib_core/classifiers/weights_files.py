@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attrib_core.classifiers.checkpoint_layouts import StoredWeights, find_weights
 from attrib_core.classifiers.pickled_objects import stand_ins
+from attrib_core.errors import first_line
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
 # Files that trainers store beside the weights, under the same suffixes.
@@ -107,7 +108,7 @@ def _read_checked(path: Path) -> Any:
     except DAMAGED as error:
         raise ValueError(
             f"weights={str(path)!r}: truncated, or neither a safetensors nor a torch file "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
 
 
@@ -142,7 +143,3 @@ def _refused_class(error: pickle.UnpicklingError) -> str:
 def _natural_order(file: Path) -> list[tuple[int, str]]:
     """Return a key that sorts the numbers in names as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file.name)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

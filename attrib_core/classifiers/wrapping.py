@@ -15,6 +15,7 @@ from torch import nn
 from attrib_core.classifiers.checkpoint import state_digest, to_arrays
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.outputs import WatchedPass, read_logits
+from attrib_core.errors import in_one_line
 
 DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CHANNELS = 3
@@ -104,7 +105,7 @@ def copied_network(network: object) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         # A lock has no copy. Old-style weight_norm stores a computed tensor, which torch refuses to copy.
         raise ValueError(
-            f"network: copy.deepcopy fails ({_reason(error)}); accepted is one that it copies"
+            f"network: copy.deepcopy fails ({in_one_line(error)}); accepted is one that it copies"
         ) from error
 
 
@@ -156,7 +157,7 @@ def _num_classes(network: nn.Module, preprocessing: Preprocessing, description: 
     except Exception as error:  # a user's network may raise anything
         raise ValueError(
             f"network: it fails on an image of zeros with image_size={size} and channels={channels}; "
-            f"{description.remedy(network, channels)} ({_reason(error)})"
+            f"{description.remedy(network, channels)} ({in_one_line(error)})"
         ) from error
     logits = read_logits(output, 1)
     if watched.gave_probabilities(output):
@@ -173,7 +174,7 @@ def _digest(network: nn.Module) -> str:
     except (TypeError, AttributeError) as error:
         # Packed weights of quantised layers are no tensors, and numpy has no bfloat16.
         raise ValueError(
-            f"network: no digest of its state dict ({_reason(error)}); accepted are tensors that numpy can hold"
+            f"network: no digest of its state dict ({in_one_line(error)}); accepted are tensors that numpy holds"
         ) from error
 
 
@@ -192,7 +193,3 @@ def _numbers(field: str, values: Sequence[float]) -> tuple[float, ...]:
     if not numbers or not all(math.isfinite(number) for number in numbers):
         raise ValueError(f"{field}={values!r}: accepted is one finite number for each channel")
     return numbers
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

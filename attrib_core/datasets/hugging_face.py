@@ -24,8 +24,8 @@ from attrib_core.datasets.parquet_shards import Shard, column_notes, joined_labe
 from attrib_core.datasets.registry import Request
 from attrib_core.datasets.splits import ALL, choose_split, describe_splits
 from attrib_core.datasets.unreadable import DamagedImageError
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, typed_settings
-from attrib_core.user_code import first_line
 
 Splits = Mapping[str, Any]  # tables of `datasets`, by split
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` writes
@@ -52,7 +52,7 @@ class Source:
         except Exception as error:  # of networks, the hub, and files of any kind
             remedy = "" if self.is_folder else "; check the name and the network, or give a local folder"
             raise ValueError(
-                f"dataset={self.name!r}: cannot be read ({first_line(error)}){remedy}"
+                f"dataset={self.name!r}: cannot be read ({in_one_line(error)}){remedy}"
             ) from error
         tables = found if isinstance(found, Mapping) else {str(found.split or ALL): found}
         return {split: table.with_format("arrow") for split, table in tables.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attrib_core.datasets.encoded_images import DAMAGED
 from attrib_core.datasets.parquet_columns import CHANNELS, IMAGE_NAMES, LABEL_NAMES, only_one
-from attrib_core.user_code import first_line
+from attrib_core.errors import in_one_line
 
 IMAGE_FORMS = "PIL images, uint8 arrays [H, W], [H, W, C] or [C, H, W] with C 1 or 3, and floats in [0, 1]"
 ITEM_FORMS = "(image, label), or a dict such as {'image': image, 'label': label}"
@@ -63,7 +63,7 @@ def as_image(value: Any) -> tuple[Image.Image, float]:
         try:
             value.load()
         except DAMAGED as error:
-            raise OSError(first_line(error)) from error
+            raise OSError(in_one_line(error)) from error
         if value.mode != "F":
             return value, 0.0
         value = np.asarray(value)

@@ -21,7 +21,7 @@ from attrib_core.datasets.registry import Request
 from attrib_core.datasets.scanning import CHANGES, Opening, Scanned, failure, refuse_random, scan
 from attrib_core.datasets.unreadable import DamagedImageError, UnreadableImagesError
 from attrib_core.datasets.view import View
-from attrib_core.user_code import first_line
+from attrib_core.errors import in_one_line
 
 
 class MappedImages(ImageSource):
@@ -121,7 +121,7 @@ def check_map_style(name: str, items: Any) -> None:
     try:
         count = len(items)
     except Exception as error:
-        raise ValueError(f"{where}: its length fails: {first_line(error)}") from error
+        raise ValueError(f"{where}: its length fails: {in_one_line(error)}") from error
     if not count:
         raise ValueError(f"{where}: it has no images")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.encoded_images import encoded_dataset
 from attrib_core.datasets.parquet_columns import ImageColumn
-from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, first_line, num_rows, open_url
+from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, num_rows, open_url
 from attrib_core.datasets.parquet_shards import (
     MAX_NUMBERED_CLASSES,
     Shard,
@@ -22,6 +22,7 @@ from attrib_core.datasets.parquet_shards import (
 )
 from attrib_core.datasets.registry import Request, register
 from attrib_core.datasets.splits import choose_files, describe_splits
+from attrib_core.errors import in_one_line
 
 MAX_COUNTED = 32  # shards of a split whose rows are counted for the list of splits
 
@@ -48,7 +49,7 @@ def parquet(request: Request) -> Dataset:
         if "://" not in request.location:
             raise
         raise ValueError(
-            f"dataset={request.name!r}: cannot be read ({type(error).__name__}: {first_line(error)}); check the "
+            f"dataset={request.name!r}: cannot be read ({in_one_line(error)}); check the "
             "address and the network, or give the folder of a local copy"
         ) from error
     image_column, _ = same_columns(request, shards)

@@ -18,6 +18,7 @@ from PIL import Image
 from attrib_core.datasets.encoded_images import Content, EncodedImages
 from attrib_core.datasets.parquet_columns import CHANNELS, ImageColumn
 from attrib_core.datasets.unreadable import DamagedImageError
+from attrib_core.errors import first_line
 
 FAILURES = (OSError, pa.ArrowException)  # what reading raises, also for credentials and networks
 
@@ -142,11 +143,6 @@ def open_url(url: str) -> tuple[Any, str]:
     except (*FAILURES, ImportError) as error:
         raise ValueError(f"{url}: accepted are paths, s3:// and gs:// ({first_line(error)})") from error
     return filesystem, path
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; pyarrow lists all places where it has looked for a library."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from attrib_core.datasets.items import (
 )
 from attrib_core.datasets.probing import spread_indices
 from attrib_core.datasets.registry import Request
-from attrib_core.user_code.targets import failed_line, first_line
+from attrib_core.errors import in_one_line
+from attrib_core.user_code.targets import failed_line
 
 # What reading a file that is damaged or missing raises in a user's code; anything else is a mistake in it.
 UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -70,7 +71,7 @@ class Scanned:
 def failure(error: BaseException, file: str | None) -> str:
     """Return an error in a line, with the user's file and the line in it where it went through it."""
     line = None if file is None else failed_line(error, file)
-    return f"{file}, line {line}: {first_line(error)}" if line else first_line(error)
+    return f"{file}, line {line}: {in_one_line(error)}" if line else in_one_line(error)
 
 
 def refuse_random(request: Request, opening: Opening) -> None:
@@ -115,7 +116,7 @@ def _scan_one(request: Request, opening: Opening, items: Any, index: int) -> Sca
     try:
         item = items[index]
     except opening.damage as error:
-        return Scanned(reason=f"damaged or not readable: {first_line(error)}")
+        return Scanned(reason=f"damaged or not readable: {in_one_line(error)}")
     except Exception as error:
         raise ValueError(
             f"dataset={request.name!r}: image {index} of {len(items)}: {failure(error, opening.file)}"

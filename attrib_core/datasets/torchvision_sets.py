@@ -20,8 +20,8 @@ from attrib_core.datasets.probing import spread_indices
 from attrib_core.datasets.registry import Request
 from attrib_core.datasets.scanning import Opening
 from attrib_core.datasets.splits import choose_split
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, parse_reference, typed_settings, unknown
-from attrib_core.user_code import first_line
 
 # Parameters that options fill, or that change images at random; the others are settings.
 GIVEN = ("root", "transform", "target_transform", "transforms", "loader")
@@ -54,11 +54,11 @@ class Construction:
         try:
             return kind(**arguments)
         except ValueError as error:
-            raise ValueError(f"dataset={self.reference!r}: {first_line(error)}") from error
+            raise ValueError(f"dataset={self.reference!r}: {in_one_line(error)}") from error
         except Exception as error:
             remedy = "" if arguments.get("download") else self._remedy(kind)
             raise ValueError(
-                f"dataset={self.reference!r}: data_root={self.root!r}: {first_line(error)}{remedy}"
+                f"dataset={self.reference!r}: data_root={self.root!r}: {in_one_line(error)}{remedy}"
             ) from error
 
     def _given(self) -> tuple[str, ...]:

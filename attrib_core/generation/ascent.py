@@ -20,7 +20,7 @@ from attrib_core.generation.recipe_references import find_recipe
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, check_model, prepare
-from attrib_core.seeding import Randomness, forked_generators
+from attrib_core.seeding import Randomness, derive_seed, global_randomness
 
 SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
 START = -1  # the key of the draws that make the first image, before step 0
@@ -98,7 +98,7 @@ def generate_batch(
     """
     num_images = len(cells)
     # Code of users may draw from the global generators.
-    with forked_generators(sweep_seed, "generate", *cells[0]):
+    with global_randomness(derive_seed(sweep_seed, "generate", *cells[0])):
         batch = _Batch(model, recipe, cells, sweep_seed, image_size)
         for stage in recipe.stages:
             batch.enter(stage)

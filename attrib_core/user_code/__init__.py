@@ -2,14 +2,13 @@
 
 from attrib_core.user_code.kept import kept_with_code
 from attrib_core.user_code.snapshots import Code, forget, install, state_of_code, take_folder, taken
-from attrib_core.user_code.targets import Target, canonical, find_target, first_line, is_code, package_version
+from attrib_core.user_code.targets import Target, canonical, find_target, is_code, package_version
 
 __all__ = [
     "Code",
     "Target",
     "canonical",
     "find_target",
-    "first_line",
     "forget",
     "install",
     "is_code",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attrib_core.errors import in_one_line
 from attrib_core.execution import is_device_failure
-from attrib_core.user_code.targets import failed_line, first_line
+from attrib_core.user_code.targets import failed_line
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -29,7 +30,7 @@ class UserFunction:
                 raise
             line = failed_line(error, self._file)
             raise ValueError(
-                f"{self.place(line)} fails: {first_line(error)}; accepted is {self.contract}"
+                f"{self.place(line)} fails: {in_one_line(error)}; accepted is {self.contract}"
             ) from error
 
     def place(self, line: int | None = None) -> str:

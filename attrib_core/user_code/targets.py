@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, unknown
 from attrib_core.user_code.snapshots import (
     Code,
@@ -87,12 +88,6 @@ def package_version(module: str) -> str:
     if file is not None:
         words.append(f"SHA-256 {digest_of({module: Path(file).read_bytes()})[:16]}")
     return ", ".join(words) or module
-
-
-def first_line(error: BaseException) -> str:
-    """Return the kind of an error and the first line of its message, shortened."""
-    message = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0][:200]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def failed_line(error: BaseException, file: str) -> int | None:
@@ -198,7 +193,7 @@ def _failure(where: str, file: str, error: BaseException, advice: str = "") -> V
     line = failed_line(error, Path(file).name)
     place = f"{file}, line {line}," if line else file
     advice = advice if isinstance(error, ModuleNotFoundError) else ""
-    return ValueError(f"{where}: {place} cannot be imported: {first_line(error)}{advice}")
+    return ValueError(f"{where}: {place} cannot be imported: {in_one_line(error)}{advice}")
 
 
 def _attribute(where: str, module: ModuleType, reference: Reference) -> Any:

@@ -18,6 +18,7 @@ from attrib_core.classifiers.weights_files import SUFFIXES, weights_files, weigh
 from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
 from attrib_core.datasets.view import MeasuringView
+from attrib_core.errors import first_line
 from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
 from sweeps.model_options import ModelChoice, model_definitions
@@ -222,7 +223,7 @@ def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor)
         with torch.inference_mode():
             logits = classifier(images)
     except Exception as error:  # a user's network may raise anything
-        reason = str(error).strip().partition("\n")[0][:200]
+        reason = first_line(error)
         raise ValueError(
             f"image_size={classifier.image_size}: {classifier.name} cannot take images of this size ({reason}); "
             "accepted are those that it takes"

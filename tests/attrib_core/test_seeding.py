@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attrib_core.seeding import Randomness, derive_seed, forked_generators, generator
+from attrib_core.seeding import Randomness, derive_seed, generator, global_randomness
 
 
 def test_a_key_always_gives_the_same_numbers() -> None:
@@ -48,21 +48,21 @@ def global_draws() -> tuple[float, float, float]:
 
 
 def test_what_is_drawn_in_a_fork_depends_on_its_key_alone() -> None:
-    with forked_generators(0, "mine.py:noise", 7):
+    with global_randomness(derive_seed(0, "mine.py:noise", 7)):
         first = global_draws()
     global_draws()
-    with forked_generators(0, "mine.py:noise", 7):
+    with global_randomness(derive_seed(0, "mine.py:noise", 7)):
         assert global_draws() == first
         assert global_draws() != first
-    with forked_generators(0, "mine.py:noise", 8):
+    with global_randomness(derive_seed(0, "mine.py:noise", 8)):
         assert all(one != other for one, other in zip(global_draws(), first, strict=True))
 
 
 def test_a_fork_leaves_the_global_generators_as_they_were() -> None:
-    with forked_generators(1):
+    with global_randomness(derive_seed(1)):
         expected = global_draws()
-        with pytest.raises(ZeroDivisionError), forked_generators(2):
+        with pytest.raises(ZeroDivisionError), global_randomness(derive_seed(2)):
             print(global_draws()[1] / 0)
         following = global_draws()
-    with forked_generators(1):
+    with global_randomness(derive_seed(1)):
         assert (global_draws(), global_draws()) == (expected, following)

@@ -305,7 +305,7 @@ WRONG_NETWORKS = {
         r"fails on an image of zeros with image_size=224 and channels=3; give image_size and channels \(Runtime",
     ),
     "an error": (raising(KeyError("head")), r"give image_size and channels \(KeyError: 'head'\)"),
-    "an empty error": (raising(AssertionError()), r"give image_size and channels \(AssertionError: \)"),
+    "an empty error": (raising(AssertionError()), r"give image_size and channels \(AssertionError\)"),
     "a tuple of an image": (
         Function(lambda images: (images,)),
         r"gives torch.float32 \[1, 3, 224, 224\]; accepted",

@@ -9,15 +9,14 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from attrib_core.attacks.adapters import choose, import_library, library_version
 from attrib_core.attacks.batch import Norm
 from attrib_core.attacks.counted_model import CountedModel
 from attrib_core.attacks.foreign import Foreign, Request
-from attrib_core.attacks.global_randomness import seeded_globally
 from attrib_core.references import Reference, typed_settings
+from attrib_core.seeding import global_randomness
 
 INSTALL = "pip install attrib-sweeps[torchattacks]"
 # They take attacks, or train networks.
@@ -59,7 +58,7 @@ def _attacks(library: ModuleType) -> dict[str, Any]:
 def _tried(field: str, reference: Reference, kind: Any, settings: dict[str, Any]) -> Any:
     """Make the attack on a network that is none, which shows what it takes. ValueError for a wrong setting."""
     try:
-        with seeded_globally(0, torch.device("cpu")):  # initial weights are drawn
+        with global_randomness(0):  # initial weights are drawn
             return kind(nn.Linear(1, 1), **settings)
     except Exception as error:
         raise ValueError(f"{field}={str(reference)!r}: {error}") from error

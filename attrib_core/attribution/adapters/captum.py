@@ -22,10 +22,10 @@ from attrib_core.attribution.adapters.rewired import rewired
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.settings import TARGETS
 from attrib_core.attribution.subject import Subject
+from attrib_core.errors import in_one_line
 from attrib_core.execution import is_device_failure
 from attrib_core.prepared import PreparedModel, joined
 from attrib_core.references import Reference, typed_settings, unknown
-from attrib_core.user_code import first_line
 
 Settings = Mapping[str, Any]
 
@@ -181,7 +181,7 @@ class _Captum:
             if is_device_failure(error) or str(error).startswith(self.where):
                 raise
             raise ValueError(
-                f"{self.where}: it fails on {model.classifier.name}: {first_line(error)}"
+                f"{self.where}: it fails on {model.classifier.name}: {in_one_line(error)}"
             ) from error
         return values.detach()[:count].expand(-1, images.shape[1], -1, -1)
 

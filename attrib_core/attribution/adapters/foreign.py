@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attrib_core.attribution.subject import Subject
 from attrib_core.prepared import PreparedModel, joined, loss_of
-from attrib_core.seeding import forked_generators
+from attrib_core.seeding import derive_seed, global_randomness
 
 
 class PaddedNetwork(nn.Module):
@@ -45,7 +45,10 @@ def run_foreign(
 
     def run(rows: range) -> Tensor:
         part = subject.part(rows.start, rows.stop)
-        with forked_generators(subject.settings.seed, reference, int(part.keys[0])), torch.enable_grad():
+        with (
+            global_randomness(derive_seed(subject.settings.seed, reference, int(part.keys[0]))),
+            torch.enable_grad(),
+        ):
             values = compute(network, part)
         network.classifier.eval()  # modes that others changed
         return values

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from attrib_core.classifiers import Description, Preprocessing, canonical_name
+from attrib_core.errors import in_one_line
 from attrib_core.training import initial_network
 from attrib_core.training.models import trained_model
-from attrib_core.user_code import first_line
 from sweeps.attribute.training.grid import TrainingInputs
 
 
@@ -49,6 +49,6 @@ def _check_images(model: str, network: nn.Module, preprocessing: Preprocessing) 
         network.eval()(torch.zeros(2, channels, size, size))
     except Exception as error:  # a user's network may raise anything
         raise ValueError(
-            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({first_line(error)}); "
+            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({in_one_line(error)}); "
             "accepted are those that it takes"
         ) from error

@@ -14,7 +14,7 @@ from attrib_core.attribution import attribute, deletion_and_insertion, method_na
 from attrib_core.classifiers import Classifier
 from attrib_core.pooling import SlicedMaxPool2d
 from attrib_core.prepared import PreparedModel, prepare
-from attrib_core.seeding import forked_generators
+from attrib_core.seeding import derive_seed, global_randomness
 
 NUM_IMAGES, CHANNELS, HEIGHT, WIDTH, NUM_CLASSES = 8, 3, 10, 10, 5
 LABELS = torch.arange(NUM_IMAGES) % NUM_CLASSES
@@ -148,7 +148,7 @@ def test_values_are_captums_own(method, model, peers) -> None:
     name = str(method_key(method))
     found = attribute(model, pixels(), LABELS, [name], target="label").values[name]
     images = model.images(pixels()).requires_grad_()
-    with warnings.catch_warnings(), forked_generators(0, name, 0):
+    with warnings.catch_warnings(), global_randomness(derive_seed(0, name, 0)):
         warnings.simplefilter("ignore")
         expected = METHODS[method](Direct(peers, images)).detach()
     assert found.shape == images.shape
