@@ -164,6 +164,8 @@ def find_architecture(name: str, files: Files | None = None) -> Architecture:
     A reference is a registered name, `family:name`, a model's folder or file, or a user's own code, and may end in
     settings: `googlenet:transform_input=true`. `files` are those of a `Checkpoint`.
     """
+    if not name:
+        raise ValueError(_unknown(name, None))
     reference = parse_reference("model", name)
     if reference.name in _FORMATS or reference.target.endswith(PROGRAM):
         return _format(reference).architecture(reference, files or {})
