@@ -99,7 +99,7 @@ def load_dataset(
         log=log,
     )
     entry = _ENTRIES.get(prefix)
-    if entry is None and separator and (prefix in FAMILIES or is_code(_reference(name))):
+    if entry is None and prefix and separator and (prefix in FAMILIES or is_code(_reference(name))):
         return _load_reference(request, prefix)
     if entry is None or bool(location) != bool(entry.location) or (separator and not location):
         accepted = ", ".join(each.spelled(known) for known, each in sorted(_ENTRIES.items()))
