@@ -121,7 +121,7 @@ def directly(
 ) -> Tensor:
     """The images of the library's own call, under the seed that we take for a batch whose first key is 0."""
     family, name, settings = settings_of(reference)
-    seed = derive_seed(0, reference, 0)
+    seed = derive_seed(0, str(parse_reference("method", reference)), 0)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
