@@ -126,9 +126,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 test: install
 	$(PYTEST)
 
-# Everything: faults, several raylets and kill loops included. Of a folder those run one by one.
-test-all: test
-	$(PYTEST) -m long
+# Everything: faults, several raylets and kill loops included. In one go, since quick and long tests share what they start.
+test-all: install
+	$(PYTEST) -m 'long or not long'
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py
