@@ -142,7 +142,7 @@ def _typed(field: str, reference: Reference, key: str, text: str, parameter: ins
             kind = int | float
     try:
         # A number is tried before its text, so that 2/255 and `none` mean what they say.
-        return TypeAdapter(kind).validate_python(_guess(text), strict=None)
+        return TypeAdapter(kind).validate_python(_guess(text), strict=True)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return _guess(text)
     except ValidationError:

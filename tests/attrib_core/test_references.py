@@ -118,6 +118,8 @@ def test_a_setting_has_the_type_of_its_parameter(setting, value) -> None:
         ("num_steps=2.5", "num_steps=2.5: Input should be a valid integer"),
         ("mode=c", "mode=c: Input should be 'a' or 'b'"),
         ("step_size=fast", "step_size=fast: Input should be a valid number"),
+        ("num_steps=true", "num_steps=true: Input should be a valid integer"),
+        ("step_size=true", "step_size=true: Input should be a valid number"),
         ("flag=3", "flag=3"),
         ("untyped=x", "untyped=x"),
     ],
