@@ -134,10 +134,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
 
 def _methods(text: str) -> dict[str, Method]:
     """Return the methods by their references. ValueError names one that is wrong, before any work starts."""
-    names = parse_references("methods", text, tuple(METHODS))
-    # A name has lost the path to a user's file, which is needed once, to take the file.
-    given = names if text == "all" else [element.strip() for element in text.split(",")]
-    return {name: _method(reference) for name, reference in zip(names, given, strict=True)}
+    return {name: _method(name) for name in parse_references("methods", text, tuple(METHODS))}
 
 
 def _method(name: str) -> Method:

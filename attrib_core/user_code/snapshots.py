@@ -95,9 +95,9 @@ def taken_file(name: str) -> Code | None:
     return None if code is None or code.is_folder else code
 
 
-def is_from_elsewhere(code: Code) -> bool:
-    """Return True for code that another process has taken."""
-    return not code.is_folder and code.name not in _READ_FROM
+def is_from_elsewhere(name: str) -> bool:
+    """Return True for a file that another process has taken."""
+    return taken_file(name) is not None and name not in _READ_FROM
 
 
 def install(codes: Iterable[Code]) -> None:

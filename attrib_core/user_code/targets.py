@@ -105,21 +105,23 @@ def failed_line(error: BaseException, file: str) -> int | None:
 def canonical(reference: Reference) -> Reference:
     """Return the reference as rows and other processes know it: a file by its name, without the path to it.
 
-    A file of the folder keeps its path there.
+    A file of the folder keeps its path there. A file that is there is taken, so that the name alone finds it.
     """
     name, folder = reference.name, taken_folder()
     if not name.endswith(".py"):
         return reference
-    inside = None if folder is None else folder.path_of(name)
-    return Reference((inside or Path(name).name, *reference.rest), reference.settings)
+    if folder is not None and (inside := folder.path_of(name)) is not None:
+        return Reference((inside, *reference.rest), reference.settings)
+    path = Path(name).expanduser()
+    if path.is_file() and not is_from_elsewhere(path.name):
+        take_file(path)
+    return Reference((path.name, *reference.rest), reference.settings)
 
 
 def _code_of_file(where: str, name: str) -> Code:
     path = Path(name).expanduser()
     known = taken_file(path.name)
-    if known is not None and is_from_elsewhere(
-        known
-    ):  # a worker's own folder may hold another file of that name
+    if known is not None and is_from_elsewhere(path.name):  # a worker's folder may hold another of that name
         return known
     if path.is_file():
         return take_file(path)

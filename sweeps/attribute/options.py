@@ -52,7 +52,7 @@ def parse_methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
     references = parse_references("methods", text, known)
     for element in [] if text == "all" else text.split(","):
         if ":" in element or element.strip().endswith(".py"):
-            method_named(element.strip())  # under the user's own path, which the canonical text leaves out
+            method_named(element.strip())
         else:
             parse_names("methods", element, known)
     return references

@@ -34,7 +34,6 @@ def mine(tmp_path: Path) -> Iterator[Path]:
     path.write_text(SQUARE)
     yield path
     user_code.forget()
-    method_named.cache_clear()
 
 
 @pytest.fixture
@@ -101,7 +100,6 @@ def test_a_directory_refuses_changed_code_under_an_old_name(mine, sweep_of, tmp_
     run = RunDirectory(tmp_path / "run")
     record(run, sweep_of("--methods", f"fgsm,{mine}:square"), 8)
     user_code.forget()
-    method_named.cache_clear()
     mine.write_text(SQUARE.replace("+= epsilon", "-= epsilon"))
     assert main(["--output", str(tmp_path / "run"), "--images", "0-15", "--methods", f"{mine}:square"]) == 2
     assert "method mine.py:square: its definition has changed" in capsys.readouterr().err
