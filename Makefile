@@ -126,9 +126,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 test: install
 	$(PYTEST)
 
-# Everything: faults, several raylets and kill loops included. In one go, since quick and long tests share what they start.
-test-all: install
-	$(PYTEST) -m 'long or not long'
+# Everything: faults, several raylets and kill loops included. Those run one by one: each needs the cores for itself.
+test-all: test
+	$(BIN)/python -m pytest -m long
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py
