@@ -42,6 +42,7 @@ PAGES = {
         "benchmarks/README.md",
         "cluster/README.md",
         "docs/sweeps.md",
+        "docs/your-own.md",
         "sweeps/schemas/README.md",
     )
 }

@@ -20,8 +20,7 @@ import pytest
 from sweeps.schemas import IDENTITY
 
 REPOSITORY = Path(__file__).parents[2]
-# A minute on an idle machine is many on a busy one, and other suites run beside these.
-SECONDS_TO_FINISH = 400.0
+SECONDS_TO_FINISH = 400.0  # a minute on an idle machine is many on a busy one
 
 
 @dataclass(frozen=True, kw_only=True)
