@@ -23,7 +23,8 @@ from moto.server import ThreadedMotoServer
 from ray import cloudpickle
 
 from attrib_core.classifiers import Checkpoint, load_classifier, read_checkpoint
-from attrib_core.datasets import View, load_dataset, registry
+from attrib_core.datasets import Dataset, View, load_dataset, registry
+from attrib_core.datasets.registry import Request
 from cluster import worker
 from cluster.backlog import Backlog
 from cluster.pool import Committed, Event, HasId, JobFactory, NoWorkerStartedError, PoolOptions
@@ -39,21 +40,28 @@ PUBLISHED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "
 _bucket_numbers = itertools.count()
 
 
-@pytest.fixture(scope="package", autouse=True)
+FASHION_MNIST = registry._ENTRIES["fashion_mnist"]
+_kept_images, _kept_weights = functools.cache(FASHION_MNIST.load), functools.cache(read_checkpoint)
+
+
+def _load(request: Request) -> Dataset:
+    return (_kept_images if request.root is None else FASHION_MNIST.load)(request)
+
+
+def _read(name: str, *, weights: str | None = None, **description: Any) -> Checkpoint:
+    reader = _kept_weights if name in PUBLISHED and weights is None else read_checkpoint
+    return reader(name, weights=weights, **description)
+
+
+@pytest.fixture(
+    scope="module", autouse=True
+)  # a package of tests is none where processes share its files out
 def _published_files_are_read_once() -> Iterator[None]:
     """Keeps Fashion-MNIST and the usual weights: each command reads and hashes them, for a second or more."""
-    entry = registry._ENTRIES["fashion_mnist"]
-    kept_images, kept_weights = functools.cache(entry.load), functools.cache(read_checkpoint)
-    load = lambda request: (kept_images if request.root is None else entry.load)(request)  # noqa: E731
-
-    def read(name: str, *, weights: str | None = None, **description: Any) -> Checkpoint:
-        reader = kept_weights if name in PUBLISHED and weights is None else read_checkpoint
-        return reader(name, weights=weights, **description)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._ENTRIES, "fashion_mnist", replace(entry, load=load))
+        patch.setitem(registry._ENTRIES, "fashion_mnist", replace(FASHION_MNIST, load=_load))
         for module in (model_options, generate_job):
-            patch.setattr(module, "read_checkpoint", read)
+            patch.setattr(module, "read_checkpoint", _read)
         yield
 
 
