@@ -106,8 +106,8 @@ class UserNetwork(Architecture):
         if size != DEFAULT_IMAGE_SIZE:
             return (f"image_size {size}: found by trying which images {self.name} takes",)
         return (
-            f"image_size {size}: {self.name} takes images of this size; if it was trained on others, give "
-            "--image-size",
+            f"image_size {size}: {self.name} takes images of this size, perhaps of others too; if it was trained "
+            "on others, return Classifier.wrap(network, image_size=...), or give --image-size where data is used",
         )
 
     def notes_by_name(self, weights_name: str | None) -> tuple[str, ...]:

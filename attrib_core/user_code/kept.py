@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from attrib_core.user_code.snapshots import state_of_code
@@ -16,7 +17,7 @@ def kept_with_code(find: Callable[Parameters, Found]) -> Callable[Parameters, Fo
 
     @wraps(find)
     def kept_or_found(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
-        key = args, tuple(kwargs.items())
+        key = args, tuple(kwargs.items()), Path.cwd()  # where a file without a path is looked for
         state, found = kept.get(key, (None, None))
         if found is None or state != state_of_code():
             found = find(*args, **kwargs)

@@ -154,6 +154,8 @@ def _take(code: Code) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    if (folder / "sweep.json").exists():  # a run directory, perhaps that of this very command
+        return
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in SKIPPED:
             continue

@@ -76,17 +76,19 @@ def is_installed(module: str) -> bool:
 
 
 def package_version(module: str) -> str:
-    """Return name and version of the package that a module is of, and the digest of the module's own file."""
-    packages = _packages().get(module.partition(".")[0], ())
+    """Return name and version of a module's package, and a digest of the package's files that the module needs."""
+    top = module.partition(".")[0]
     words = []
-    for package in packages[:1]:
+    for package in _packages().get(top, ())[:1]:
         try:
             words.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    file = getattr(sys.modules.get(module), "__file__", None)
+    file = getattr(sys.modules.get(top), "__file__", None)
     if file is not None:
-        words.append(f"SHA-256 {digest_of({module: Path(file).read_bytes()})[:16]}")
+        root = Path(file).parents[1] if Path(file).name == "__init__.py" else Path(file).parent
+        files = {each.relative_to(root).as_posix(): each.read_bytes() for each in _imports(module, root, top)}
+        words.append(f"SHA-256 {digest_of(files)[:16]}")
     return ", ".join(words) or module
 
 
@@ -165,18 +167,41 @@ def _folder_module(where: str, code: Code, path: str) -> tuple[ModuleType, str]:
         raise ValueError(
             f"{where}: the name {name} is already that of {file}; accepted is a file with a name of its own"
         )
-    return module, f"SHA-256 {digest_of(_needed(code, path))[:16]}"
+    return module, f"SHA-256 {digest_of(_needed(code, name))[:16]}"
 
 
-def _needed(code: Code, path: str) -> dict[str, bytes]:
+def _needed(code: Code, module: str) -> dict[str, bytes]:
     """Return the folder's files that a module can import, and all that are no Python: any may read those."""
-    folder = str(extracted(code))
-    finder = ModuleFinder(path=[folder])
-    finder.run_script(str(Path(folder) / path))
-    named = [getattr(each, "__file__", None) for each in finder.modules.values()]
-    files = [Path(name) for name in named if name is not None]
-    used = {file.relative_to(folder).as_posix() for file in files if file.is_relative_to(folder)}
+    folder = extracted(code)
+    used = {file.relative_to(folder).as_posix() for file in _imports(module, folder)}
     return {name: data for name, data in code.files.items() if name in used or not name.endswith(".py")}
+
+
+def _imports(module: str, folder: Path, package: str | None = None) -> set[Path]:
+    """Return the files below a folder, or of one package there, that a module can import, its own among them.
+
+    They are found by reading the code. Where one of them imports by a name that is computed, it may be any file.
+    """
+    finder = _Finder(folder, package)
+    finder.import_hook(module)
+    named = [getattr(each, "__file__", None) for each in finder.modules.values()]
+    files = {Path(name) for name in named if name is not None and Path(name).is_relative_to(folder)}
+    if any(word in file.read_bytes() for file in files for word in (b"import_module", b"__import__")):
+        return set((folder / (package or "")).rglob("*.py"))
+    return files
+
+
+class _Finder(ModuleFinder):
+    """Follows imports within a folder, or within one package there; it reads Python files and runs none."""
+
+    def __init__(self, folder: Path, package: str | None) -> None:
+        super().__init__(path=[str(folder)])
+        self._package = package
+
+    def find_module(self, name: str, path: Any, parent: Any = None) -> Any:
+        if self._package is not None and path is None and name != self._package:
+            raise ImportError(name)
+        return super().find_module(name, path, parent)
 
 
 def _installed_module(where: str, name: str) -> ModuleType:

@@ -16,6 +16,7 @@ from attrib_core.user_code import (
     forget,
     install,
     is_code,
+    kept_with_code,
     state_of_code,
     take_folder,
     taken,
@@ -123,6 +124,59 @@ def test_the_definition_of_a_folders_module_covers_what_it_imports_and_all_data(
     assert definition_after("new_attack.py", "def attack(): ...\n") == before
     assert definition_after("parts/blocks.py", FOLDER["parts/blocks.py"] + "width = 1\n") != before
     assert definition_after("parts/sizes.json", '{"depth": 4}') != before
+
+
+RELATIVE = {
+    "attacks/__init__.py": "",
+    "attacks/momentum.py": "from .helpers import FACTOR\nfrom . import signs\ndef attack():\n    return FACTOR\n",
+    "attacks/helpers.py": "FACTOR = 1.0\n",
+    "attacks/signs.py": "import importlib\nimportlib.import_module('attacks.named')\n",
+    "attacks/named.py": "",
+}
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+@pytest.mark.parametrize("edited", ["attacks/helpers.py", "attacks/signs.py", "attacks/named.py"])
+def test_the_definition_follows_relative_imports_and_computed_names(
+    tmp_path, monkeypatch, is_installed, edited
+) -> None:
+    folder = write(tmp_path / "lab", RELATIVE)
+
+    def definition() -> str:
+        forget()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "attacks"]:
+            del sys.modules[name]
+        if is_installed:
+            monkeypatch.syspath_prepend(str(folder))
+        else:
+            take_folder(folder)
+        return find("attacks.momentum:attack").definition
+
+    before = definition()
+    assert definition() == before
+    (folder / edited).write_text(RELATIVE[edited] + "WIDTH = 2\n")
+    assert definition() != before
+
+
+def test_a_run_directory_in_the_folder_does_not_travel_and_changes_nothing(tmp_path) -> None:
+    folder = write(tmp_path / "code", FOLDER)
+    take_folder(folder)
+    before = find("nets:make").definition
+    forget()
+    write(folder, {"runs/x/sweep.json": "{}", "runs/x/results/a.parquet": "rows"})
+    take_folder(folder)
+    assert find("nets:make").definition == before
+    assert not [path for path in taken()[0].files if path.startswith("runs/")]
+
+
+def test_a_file_is_looked_for_in_the_folder_where_the_process_is_now(tmp_path, monkeypatch) -> None:
+    write(tmp_path, {"a/m.py": MINE, "b/m.py": MINE.replace("42", "43")})
+    found = kept_with_code(lambda text: find(text).value())
+    monkeypatch.chdir(tmp_path / "a")
+    assert found("m.py:answer") == 42
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(ValueError, match="two of this name have other contents"):
+        found("m.py:answer")
 
 
 def test_an_installed_package_is_named_with_its_version_and_its_file() -> None:
