@@ -119,7 +119,17 @@ def _start(num_cpus: int | None) -> None:
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     ensure_token()
     keep_token_private()
-    _init("local", num_cpus=num_cpus, include_dashboard=False)
+    try:
+        _init("local", num_cpus=num_cpus, include_dashboard=False)
+    # A plain Exception: Ray has no kind of its own for a node whose processes do not come up in time.
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ClusterAddressError(
+            f"Ray did not start on this machine ({reason}); nothing has begun. Try again when less runs here, or "
+            "with fewer --num-workers"
+        ) from error
 
 
 def _join(address: str) -> None:

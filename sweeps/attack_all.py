@@ -61,7 +61,9 @@ class AttackOptions(ImageOptions):
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
     no_clip: bool = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
     save_images: str = Field(
-        "0-15", description="Images whose clean and adversarial versions are stored: `0-15`, `all` or `none`."
+        "first",
+        description="Images whose clean and adversarial versions are stored: `0-15`, `all`, `none`, or the "
+        "`first` 16 of --images.",
     )
     save_perturbations: str = Field(
         "all", description="Images whose sign map or direction is stored: `0-15`, `all` or `none`."
@@ -90,7 +92,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         actor=ActorSettings(
             output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
             precision=options.precision,
-            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            save_images=parse_saved("save_images", options.save_images, len(dataset), images),
             batch_size=chosen_batch_size(options),
         ),
         attack=_attack_settings(options),

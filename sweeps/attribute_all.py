@@ -57,7 +57,9 @@ class AttributeOptions(ImageOptions, AttributionOptions):
         description=f"What is explained, of {', '.join(TARGETS)}: logit of the predicted class, of the label, "
         "the label's loss; loss_gradient and loss_gradient_x_input explain the loss in any case.",
     )
-    save_images: str = Field("0-15", description="Images that are stored: `0-15`, `all` or `none`.")
+    save_images: str = Field(
+        "first", description="Images that are stored: `0-15`, `all`, `none`, or the `first` 16 of --images."
+    )
 
 
 def attribute_sweep(options: AttributeOptions) -> Sweep:
@@ -72,7 +74,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         actor=ActorSettings(
             output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
             precision=options.precision,
-            save_images=parse_saved("save_images", options.save_images, len(dataset)),
+            save_images=parse_saved("save_images", options.save_images, len(dataset), images),
             batch_size=chosen_batch_size(options),
         ),
         attribution=options.attribution_settings(),

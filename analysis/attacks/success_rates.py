@@ -229,7 +229,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = rates(counts, [*axes_that_vary(counts), "epsilon"] if by is None else by)
     formats = {"epsilon": format_epsilon} if "epsilon" in table else {}
     print(terminal_text(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats)))
-    for line in (_left_out(by_found_minimum, count.keywords["by"]), failed_images(run)):
+    counted_against = "of all images, those wrong before any attack included"
+    if options.denominator != "all":
+        counted_against = "of the images that were right before the attack"
+    lines = (
+        f"rate: {counted_against}.",
+        _left_out(by_found_minimum, count.keywords["by"]),
+        failed_images(run),
+        run.missing(),
+    )
+    for line in lines:
         if line:
             print(terminal_text(line))
     if options.output is not None:

@@ -1,5 +1,6 @@
 """Options of every sweep over the images of a data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -8,6 +9,9 @@ from attrib_core.datasets import LabelOrder
 from sweeps.images.labels import LabelChoice
 from sweeps.model_options import ModelOptions
 from sweeps.ranges import parse_integers
+
+# The first images of --images: whoever asks for other ones wants to see those.
+FIRST, NUM_FIRST = "first", 16
 
 
 class ImageOptions(ModelOptions):
@@ -48,9 +52,11 @@ class ImageOptions(ModelOptions):
         return LabelChoice(file=self.labels, order=self.label_order)
 
 
-def parse_saved(field: str, text: str, num_images: int) -> frozenset[int]:
-    """Return the images to be stored: `0-15`, `all` or `none`; a small set may lack some of them."""
+def parse_saved(field: str, text: str, num_images: int, asked: Sequence[int] = ()) -> frozenset[int]:
+    """Return the images to be stored: `0-15`, `all`, `none`, or `first` for the first 16 of those asked for."""
     if text == "none":
         return frozenset()
-    limit = None if text[:1].isdigit() else num_images  # the default names images that a small set may lack
+    if text == FIRST:
+        return frozenset(sorted(asked)[:NUM_FIRST])
+    limit = None if text[:1].isdigit() else num_images  # a small set may lack some of the images
     return frozenset(parse_integers(field, text, limit=limit))
