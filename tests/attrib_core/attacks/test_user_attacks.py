@@ -243,7 +243,12 @@ def test_a_function_that_cannot_be_an_attack_is_refused(source, message, write) 
 
 
 def test_a_minimum_may_leave_epsilon_to_its_default(write, run) -> None:
-    source = "def same(m, x, y, *, epsilon=None):\n    assert epsilon is None\n    return x\nsame.finds_minimum = True\n"
+    source = """
+def same(model, inputs, labels, *, epsilon=None):
+    assert epsilon is None
+    return inputs
+same.finds_minimum = True
+"""
     assert (run(f"{write(source)}:same").l0 == 0).all()
 
 
