@@ -262,7 +262,7 @@ def is_refused(method: Foreign, request: Request) -> bool:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            method.run(Failing().eval(), request)
+            method.run(Failing().eval(), replace(request, images=request.images.clone()))
         except ReachedError:
             return False
         except (AssertionError, ValueError) as error:
