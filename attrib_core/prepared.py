@@ -134,6 +134,7 @@ class PreparedModel:
         """Return logits `[N, K]` of at most `batch_size` points, and the gradient of each objective there.
 
         One forward pass serves all objectives. Each gradient `[N, C, H, W]` belongs to its own image's number.
+        Raises ValueError for a network whose logits do not depend on the images as autograd sees it.
         """
         points = self.execution.images(points).detach().requires_grad_()
         with torch.enable_grad():
@@ -141,8 +142,20 @@ class PreparedModel:
             # Sums, not means: a gradient must not depend on how many neighbours its image has.
             sums = [objective(logits).sum() for objective in objectives]
         # `grad`, not `backward`: nothing may be written to weights, which can be those of a network in training.
-        gradients = [torch.autograd.grad(each, points, retain_graph=each is not sums[-1])[0] for each in sums]
-        return logits.detach(), gradients
+        return logits.detach(), [
+            self._gradient(each, points, retain_graph=each is not sums[-1]) for each in sums
+        ]
+
+    def _gradient(self, objective: Tensor, points: Tensor, *, retain_graph: bool) -> Tensor:
+        found = None
+        if objective.requires_grad:
+            (found,) = torch.autograd.grad(objective, points, retain_graph=retain_graph, allow_unused=True)
+        if found is None:
+            raise ValueError(
+                f"{self.classifier.name}: for autograd its logits do not depend on the images (torch.no_grad, "
+                "detach); accepted is a network whose gradient can be taken"
+            )
+        return found
 
     def in_passes(self, num_rows: int, run: Callable[[range], Result]) -> list[Result]:
         """Return what `run` gives for consecutive ranges of at most `batch_size` rows.

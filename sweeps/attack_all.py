@@ -20,14 +20,14 @@ from attrib_core.attacks.batch import check_request
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import AttackPrecision
 from sweeps.attack.job import AttackJob, AttackJobSettings
-from sweeps.attack.rows import UNTARGETED
+from sweeps.attack.rows import UNTARGETED, epsilon_text
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
-from sweeps.ranges import parse_integers, parse_numbers, parse_references
+from sweeps.ranges import parse_integers, parse_numbers, parse_references, refuse_same
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
@@ -83,7 +83,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     methods = _methods(options.methods)
     on_grid = {name: method for name, method in methods.items() if not method.seeks_minimum}
     largest = 1.0 if all(each.norm == "linf" for each in on_grid.values()) else math.inf
-    epsilons = parse_numbers("epsilons", options.epsilons, low=0, high=largest)
+    epsilons = _epsilons(options.epsilons, largest)
     dataset, model = load_images(options), options.model_choice()
     data = SweepData(dataset)
     inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
@@ -136,7 +136,9 @@ def attack_sweep(options: AttackOptions) -> Sweep:
 
 def _methods(text: str) -> dict[str, Method]:
     """Return the methods by their references. ValueError names one that is wrong, before any work starts."""
-    return {name: _method(name) for name in parse_references("methods", text, tuple(METHODS))}
+    methods = {name: _method(name) for name in parse_references("methods", text, tuple(METHODS))}
+    refuse_same("methods", {name: method.given for name, method in methods.items()})
+    return methods
 
 
 def _method(name: str) -> Method:
@@ -147,6 +149,20 @@ def _method(name: str) -> Method:
         raise ValueError(
             f"methods: unknown name {name!r}; accepted: names or references, {accepted}"
         ) from None
+
+
+def _epsilons(text: str, largest: float) -> tuple[float, ...]:
+    """Return the ε. ValueError names two that the keys of their images could not tell apart."""
+    epsilons = parse_numbers("epsilons", text, low=0, high=largest)
+    first: dict[str, float] = {}
+    for each in epsilons:
+        other = first.setdefault(epsilon_text(each), each)
+        if other != each:
+            raise ValueError(
+                f"epsilons: {other!r} and {each!r} agree in nine digits, so one ε is listed twice; "
+                "list each value once"
+            )
+    return epsilons
 
 
 def _attack_settings(options: AttackOptions) -> AttackSettings:

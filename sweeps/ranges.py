@@ -4,7 +4,8 @@
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from attrib_core.references import parse_reference
 from attrib_core.user_code import canonical
@@ -76,6 +77,17 @@ def parse_references(field: str, text: str, known: Sequence[str]) -> tuple[str, 
     references = [str(canonical(parse_reference(field, element))) for element in elements]
     _refuse_duplicates(field, references)
     return tuple(references)
+
+
+def refuse_same(field: str, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ValueError for two references, with their typed settings, that only look different: 10 and 010."""
+    seen: list[tuple[str, str, Mapping[str, Any]]] = []
+    for text, typed in settings.items():
+        target = parse_reference(field, text).target
+        for other, *same in seen:
+            if same == [target, typed]:
+                raise ValueError(f"{field}: {other!r}, as {text!r}, is listed twice; list each value once")
+        seen.append((text, target, typed))
 
 
 def format_integers(values: Iterable[int]) -> str:

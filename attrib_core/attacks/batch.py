@@ -2,9 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -152,6 +153,8 @@ class Method(ABC):
     seeks_minimum: bool = False  # whether it finds the one ε of each image itself
     norm: Norm = "linf"  # the one that ε bounds, or that a minimum is of
     takes_targets: bool = True
+    needs_targets: bool = False
+    given: Mapping[str, Any] = MappingProxyType({})  # the settings that its reference brings, typed
     own_settings: tuple[str, ...] = ()  # those of `AttackSettings` that shape its images
 
     @abstractmethod
@@ -178,13 +181,17 @@ def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
 def check_request(
     name: str, method: Method, epsilons: Sequence[float], image_shape: Sequence[int], *, targeted: bool
 ) -> None:
-    """Raise ValueError for ε that the method does not have on images `[C, H, W]`, and for targets it cannot take.
+    """Raise ValueError for ε that the method does not have on images `[C, H, W]`, or for wrong targets.
+
+    Those are targets that it cannot take, and none where it needs some.
 
     ε are in [0, 1] for the max norm, else up to the norm of a change of every value by 1. None may be listed
     twice, and there must be one.
     """
     if targeted and not method.takes_targets:
         raise ValueError(f"targets: {name} takes none; accepted is an untargeted attack")
+    if method.needs_targets and not targeted:
+        raise ValueError(f"targets: {name} needs some; accepted are the classes to aim at")
     limit = largest_epsilon(method.norm, image_shape)
     of_what = "pixel units" if method.norm == "linf" else f"the {method.norm} norm of {name}"
     accepted = f"numbers in [0, {limit:g}], in {of_what}"

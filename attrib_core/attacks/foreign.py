@@ -8,10 +8,11 @@ batch (`counted_model`). The attack sees one ε at a time, so that the
 images of an ε do not depend on which others were asked for. At ε = 0 the image is the clean one; nothing is run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from traceback import extract_tb
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,8 @@ class Foreign(Method):
     norm: Norm = "linf"
     seeks_minimum: bool = False
     takes_targets: bool = True
+    needs_targets: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self, settings: AttackSettings) -> str:
         return self.definition

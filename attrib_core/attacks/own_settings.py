@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Method
@@ -15,7 +15,7 @@ class WithSettings(Method):
     """A method of our own, under settings of its own."""
 
     method: Method
-    given: Mapping[str, Any]
+    given: Mapping[str, Any] = field()  # without the default of any method
 
     def __post_init__(self) -> None:
         # What is asked of any method is asked of this one.

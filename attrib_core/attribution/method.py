@@ -22,8 +22,9 @@ class Method:
     `describe` returns in words which settings, besides the seed, shape the values, or which code of others
     computes them; it is empty if neither does. Values that are not `is_signed` show how much a pixel matters, and
     not in which direction. `settings` are the fields of `AttributionSettings` that a reference may give, `changes`
-    those that this one gives. `check`, if there is one, looks at a model before work starts and returns notes for
-    the user; it raises ValueError for a model that the method cannot explain.
+    those that this one gives; `given` are all settings of a reference, typed. `check`, if there is one, looks at a
+    model before work starts and returns notes for the user; it raises ValueError for a model that the method
+    cannot explain.
     """
 
     values: Callable[[Subject], Tensor]
@@ -35,6 +36,7 @@ class Method:
     targets: tuple[Target, ...] = TARGETS
     check: Callable[[PreparedModel], tuple[str, ...]] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def explains_loss(self) -> bool:
@@ -54,4 +56,5 @@ class Method:
             describe=lambda settings: self.describe(replace(settings, **changes)),
             completeness_gap=None if gap is None else lambda subject: gap(subject.with_settings(changes)),
             changes=changes,
+            given=changes,
         )

@@ -150,7 +150,12 @@ def image_key(axes: AttackAxes, index: int, kind: str, epsilon: float | None = N
     """
     target = UNTARGETED if axes.target is None else axes.target
     key = f"{quote(axes.method, safe=':=')}-{axes.checkpoint}-{target}-i{index:06d}-{kind}"
-    return key if epsilon is None else f"{key}-e{epsilon:.9g}"
+    return key if epsilon is None else f"{key}-e{epsilon_text(epsilon)}"
+
+
+def epsilon_text(epsilon: float) -> str:
+    """Return an ε as keys of images hold it, in nine digits."""
+    return f"{epsilon:.9g}"
 
 
 def _axis_columns(axes: AttackAxes) -> Columns:

@@ -8,7 +8,7 @@ from pydantic import Field
 from attrib_core.attribution import AttributionSettings, method_named
 from attrib_core.prepared import PreparedModel
 from sweeps.cli import SweepOptions
-from sweeps.ranges import parse_names, parse_references
+from sweeps.ranges import parse_names, parse_references, refuse_same
 
 REFERENCES = (
     "a method's own settings, `occlusion:window_size=8`; `captum:NAME`; a function of yours, `FILE.py:NAME`"
@@ -55,6 +55,8 @@ def parse_methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
             method_named(element.strip())
         else:
             parse_names("methods", element, known)
+    named = [each for each in references if each not in known]
+    refuse_same("methods", {each: method_named(each).given for each in named})
     return references
 
 

@@ -146,6 +146,20 @@ REFUSED = {
     "norm": (["--methods", "fgm_l2", "--epsilons", "29"], r"epsilons: 29; .* \[0, 28\], in the l2 norm of fgm"),
     "setting": (["--methods", "pgd:steps=4"], r"'pgd:steps=4': no setting 'steps'; near matches are step_size"),
     "twice": (["--methods", "pgd:num_steps=4,pgd:num_steps=4"], r"'pgd:num_steps=4' is listed twice"),
+    "same number": (
+        ["--methods", "pgd:num_steps=10,bim,pgd:num_steps=010"],
+        r"methods: 'pgd:num_steps=10', as 'pgd:num_steps=010', is listed twice",
+    ),
+    "same fraction": (
+        ["--methods", "torchattacks:PGD:alpha=1/4,torchattacks:PGD:alpha=.25"],
+        r"methods: 'torchattacks:PGD:alpha=1/4', as 'torchattacks:PGD:alpha=.25', is listed twice",
+    ),
+    "same epsilon": (
+        ["--epsilons", "1/255,0.1,0.003921568627"],
+        r"epsilons: 0.00392156862745098 and 0.003921568627 agree in nine digits, so one ε is listed twice",
+    ),
+    "untargeted": (["--methods", "fgsm,advlib:sdf", "--targets", "3"], r"targets: advlib:sdf takes none"),
+    "no targets": (["--methods", "foolbox:GenAttack"], r"targets: foolbox:GenAttack needs some"),
     "family": (["--methods", "foolbx:LinfPGD"], r"unknown name 'foolbx:LinfPGD'; accepted: names"),
     "attack": (["--methods", "foolbox:LinfPG"], r"no attack of foolbox 'LinfPG'; near matches are LinfPGD"),
     "file": (["--methods", "nowhere.py:square"], r"no file 'nowhere.py'"),

@@ -93,6 +93,8 @@ MISTAKES = {
     "captum:DeepLft": "methods='captum:DeepLft': captum: no method 'DeepLft'; near matches are DeepLift",
     "nowhere.py:attr": "methods='nowhere.py:attr': no file 'nowhere.py'",
     "smooth_grad:noise=1,smooth_grad:noise=1": "'smooth_grad:noise=1' is listed twice",
+    "smooth_grad:noise=1/4,smooth_grad:noise=.25": "as 'smooth_grad:noise=.25', is listed twice",
+    "captum:KernelShap:n_samples=10,captum:KernelShap:n_samples=010": "as 'captum:KernelShap:n_samples=010', is",
     "mine.py": "methods='mine.py': accepted is mine.py:NAME",
     "occlusion:window_size=29": "methods='occlusion:window_size=29': window_size=29: accepted are 1 to 28",
     "occlusion:stride=5": "methods='occlusion:stride=5': stride=5: accepted are 1 to the window's 4",

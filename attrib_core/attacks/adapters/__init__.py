@@ -6,6 +6,7 @@ what is wrong with the reference before anything runs.
 
 import importlib
 import warnings
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
@@ -20,6 +21,14 @@ FAMILIES = {
     "advlib": "attrib_core.attacks.adapters.advlib_attacks",
 }
 _FUNCTIONS = "attrib_core.attacks.adapters.functions"
+# How the libraries call what an attack repeats.
+_COUNTS = frozenset(
+    (
+        *("steps", "df_steps", "num_steps", "binary_search_steps", "max_iter", "max_iterations"),
+        *("iter", "n_iter", "eot_iter", "nb_iter", "num_iter_set", "search_iter", "restarts", "n_restarts"),
+        *("n_queries", "n_samples", "nb_sample", "max_batch_size", "repeats", "population"),
+    )
+)
 
 
 def find_attack(field: str, reference: Reference) -> Method:
@@ -49,6 +58,29 @@ def choose(field: str, reference: Reference, known: dict[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"{where}: {unknown(f'attack of {reference.name}', name, known)}")
     return known[name]
+
+
+def check_settings(
+    field: str,
+    reference: Reference,
+    settings: Mapping[str, Any],
+    accepted: Mapping[str, Sequence[Any]],
+    *,
+    least: int = 1,
+) -> None:
+    """Raise ValueError for fewer steps than `least`, and for a value that is none of those accepted.
+
+    The libraries check few of their settings before they run: with no step at all, images stay as they are.
+    """
+    written = dict(reference.settings)
+    for key, value in settings.items():
+        where = f"{field}={str(reference)!r}: {key}={written[key]}"
+        if value is None:
+            continue
+        if key in _COUNTS and not (isinstance(value, int) and value >= least):
+            raise ValueError(f"{where}: accepted are whole numbers from {least}")
+        if key in accepted and value not in accepted[key]:
+            raise ValueError(f"{where}: accepted are {', '.join(map(str, accepted[key]))}")
 
 
 def library_version(package: str) -> str:

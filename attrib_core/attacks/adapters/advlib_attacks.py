@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from attrib_core.attacks.adapters import choose, import_library, library_version
+from attrib_core.attacks.adapters import check_settings, choose, import_library, library_version
 from attrib_core.attacks.batch import Norm
 from attrib_core.attacks.counted_model import CountedModel
 from attrib_core.attacks.foreign import Foreign, Request
@@ -30,6 +30,21 @@ _NORMS: dict[str, Norm] = {
     **dict.fromkeys(("carlini_wagner_linf", "pgd_linf"), "linf"),
     **dict.fromkeys(("sigma_zero", "fga", "vfga"), "l0"),
 }
+# Where targets are wanted, they give a warning and the images as they were; one fails.
+_UNTARGETED = ("df", "sdf", "fab", "tr", "sigma_zero", "apgd_targeted")
+# What settings may be, by attack; what else is given fails only when the attack runs.
+_AUTO_PGD = {"norm": (1, 2, math.inf), "loss_function": ("ce", "dlr")}
+_ACCEPTED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "alma": {"distance": ("l1", "l2", "ssim", "msssim", "ciede2000", "lpips")},
+    "apgd": _AUTO_PGD,
+    "apgd_targeted": _AUTO_PGD,
+    "df": {"norm": (2, math.inf)},
+    "fab": {"norm": (1, 2, math.inf)},
+    "fmn": {"norm": (0, 1, 2, math.inf)},
+    "pdpgd": {"norm": (0, 1, 2, math.inf), "proximal_operator": (0, 1, 2, 23, math.inf)},
+    "pgd_linf": {"loss_function": ("ce", "dl", "dlr")},
+    "tr": {"p": (2, math.inf)},
+}
 _BY_ORDER: dict[float, Norm] = {0: "l0", 1: "l1", 2: "l2", math.inf: "linf"}
 
 
@@ -42,15 +57,19 @@ def find(field: str, reference: Reference) -> Foreign:
     budget = _BUDGETS.get(name)
     given = {*parameters[:3], "targeted", "num_classes", "callback", "starting_points", budget or ""}
     settings = typed_settings(field, reference, function, given)
-    if "num_classes" in parameters:
-        settings["num_classes"] = None  # filled in by the model
+    if "loss_function" in settings:
+        settings["loss_function"] = settings["loss_function"].lower()  # as adv-lib reads it
+    check_settings(field, reference, settings, _ACCEPTED.get(name, {}))
+    filled_in = {"num_classes": None} if "num_classes" in parameters else {}  # by the model
     return Foreign(
         reference=str(reference),
-        run=partial(_run, function, budget, settings),
+        run=partial(_run, function, budget, settings | filled_in),
         definition=library_version("adv-lib"),
         where=f"adv_lib.attacks.{name}",
         norm=_norm(function, settings),
         seeks_minimum=budget is None,
+        takes_targets=name not in _UNTARGETED,
+        given=settings,
     )
 
 

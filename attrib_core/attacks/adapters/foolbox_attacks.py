@@ -13,12 +13,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attrib_core.attacks.adapters import choose, import_library, library_version
+from attrib_core.attacks.adapters import check_settings, choose, import_library, library_version
 from attrib_core.attacks.batch import Norm
 from attrib_core.attacks.foreign import Foreign, Request
 from attrib_core.references import Reference, typed_settings
 
 INSTALL = "pip install attrib-sweeps[foolbox]"
+# They refuse targets, or can do nothing without.
+_UNTARGETED = (
+    "L1FastGradientAttack",
+    "L2FastGradientAttack",
+    "LinfFastGradientAttack",
+    "NewtonFoolAttack",
+    "VirtualAdversarialAttack",
+)
+_TARGETED = ("GenAttack",)
 _NORMS: dict[float, Norm] = {0: "l0", 1: "l1", 2: "l2", math.inf: "linf"}
 
 
@@ -26,7 +35,9 @@ def find(field: str, reference: Reference) -> Foreign:
     """Return the attack of a class of `foolbox.attacks`."""
     library = import_library(field, reference, "foolbox", INSTALL)
     kind = choose(field, reference, _attacks(library))
-    attack = _made(field, reference, library, kind)
+    settings = typed_settings(field, reference, kind)
+    check_settings(field, reference, settings, {})
+    attack = _made(field, reference, library, kind, settings)
     fixed = isinstance(attack, library.attacks.base.FixedEpsilonAttack)
     return Foreign(
         reference=str(reference),
@@ -35,6 +46,9 @@ def find(field: str, reference: Reference) -> Foreign:
         where=f"foolbox.attacks.{kind.__name__}",
         norm=_norm(field, reference, attack),
         seeks_minimum=not fixed,
+        takes_targets=kind.__name__ not in _UNTARGETED,
+        needs_targets=kind.__name__ in _TARGETED,
+        given=settings,
     )
 
 
@@ -51,12 +65,12 @@ def _attacks(library: ModuleType) -> dict[str, Any]:
     }
 
 
-def _made(field: str, reference: Reference, library: ModuleType, kind: Any) -> Any:
-    settings = typed_settings(field, reference, kind)
-    if isinstance(settings.get("distance"), str):
-        settings["distance"] = getattr(library.distances, settings["distance"], settings["distance"])
+def _made(field: str, reference: Reference, library: ModuleType, kind: Any, settings: dict[str, Any]) -> Any:
+    filled = dict(settings)
+    if isinstance(filled.get("distance"), str):
+        filled["distance"] = getattr(library.distances, filled["distance"], filled["distance"])
     try:
-        return kind(**settings)
+        return kind(**filled)
     except Exception as error:
         raise ValueError(f"{field}={str(reference)!r}: {error}") from error
 

@@ -40,23 +40,34 @@ def find(field: str, reference: Reference) -> Foreign:
         raise ValueError(
             f"{where}: its function takes no epsilon; accepted is {FORM}, or finds_minimum = True on it"
         )
+    known = canonical(reference)
+    file, line = _source(function, known)
+    place = f"{file}, line {line}" if line else file
+    if minimum and "epsilon" not in positional and _is_needed(parameters.get("epsilon")):
+        raise ValueError(
+            f"{where}: {place}: its function needs epsilon, and with finds_minimum = True it gets none; "
+            "accepted is one without the other, or epsilon=None"
+        )
     norm = getattr(function, "norm", "linf")
     if norm not in NORMS:
         raise ValueError(f"{where}: its norm is {norm!r}; accepted are {', '.join(NORMS)}")
     takes_targets = takes_any or "targets" in parameters
     settings = typed_settings(field, reference, function, [*positional, "epsilon", "targets"])
-    known = canonical(reference)
-    file, line = _source(function, known)
     return Foreign(
         reference=str(known),
         run=partial(_run, function, settings, takes_targets),
         definition=target.definition,
-        where=f"{file}, line {line}" if line else file,
+        where=place,
         file=file,
         norm=norm,
         seeks_minimum=minimum,
         takes_targets=takes_targets,
+        given=settings,
     )
+
+
+def _is_needed(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def _parameters(where: str, function: Any) -> dict[str, inspect.Parameter]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attrib_core.attacks.adapters import choose, import_library, library_version
+from attrib_core.attacks.adapters import check_settings, choose, import_library, library_version
 from attrib_core.attacks.batch import Norm
 from attrib_core.attacks.counted_model import CountedModel
 from attrib_core.attacks.foreign import Foreign, Request
@@ -29,6 +29,15 @@ _NORMS: dict[str, Norm] = {
     **dict.fromkeys(("SparseFool", "OnePixel", "Pixle", "JSMA"), "l0"),
 }
 _LARGEST_SEED = 2**31
+# Words that a setting may be; what else is given fails only when the attack runs.
+_ACCEPTED = {
+    "norm": ("Linf", "L2"),
+    "kernel_name": ("gaussian", "linear", "uniform"),
+    "noise_type": ("guassian", "uniform"),  # as torchattacks spells it
+}
+_LOSSES = {"APGD": ("ce", "dlr"), "UPGD": ("ce", "dlr", "margin"), "Square": ("margin", "ce")}
+# Their targeted mode never asks for targets, and takes the labels for them.
+_TARGETS_AS_LABELS = ("SPSA", "PIFGSMPP")
 
 
 def find(field: str, reference: Reference) -> Foreign:
@@ -39,6 +48,9 @@ def find(field: str, reference: Reference) -> Foreign:
     budget = next((name for name in _BUDGETS if name in parameters), None)
     given = {"model"} if budget is None else {"model", budget}
     settings = typed_settings(field, reference, kind, given)
+    losses = {"loss": _LOSSES[kind.__name__]} if kind.__name__ in _LOSSES else {}
+    # 0 steps are BIM's word for a number that it derives from the ε.
+    check_settings(field, reference, settings, _ACCEPTED | losses, least=0 if kind.__name__ == "BIM" else 1)
     tried = _tried(field, reference, kind, settings)
     return Foreign(
         reference=str(reference),
@@ -48,6 +60,7 @@ def find(field: str, reference: Reference) -> Foreign:
         norm=_norm(kind.__name__, getattr(tried, "norm", None)),
         seeks_minimum=budget is None,
         takes_targets="targeted" in tried.supported_mode,
+        given=settings,
     )
 
 
@@ -67,7 +80,7 @@ def _tried(field: str, reference: Reference, kind: Any, settings: dict[str, Any]
 def _norm(name: str, chosen: str | None) -> Norm:
     if chosen is None:
         return _NORMS.get(name, "linf")
-    norms: dict[str, Norm] = {"Linf": "linf", "L2": "l2", "L1": "l1"}
+    norms: dict[str, Norm] = {"Linf": "linf", "L2": "l2"}
     return norms[chosen]
 
 
@@ -76,11 +89,23 @@ def _run(
 ) -> Tensor:
     attack = kind(network, **_filled(kind, budget, settings, network, request))
     attack.set_device(request.images.device)  # a network without parameters does not tell it
-    labels = request.labels
-    if request.targets is not None:
-        attack.set_mode_targeted_by_label(quiet=True)
-        labels = request.targets
-    found: Tensor = attack(request.images, labels)
+    if request.targets is None:
+        found: Tensor = attack(request.images, request.labels)
+        return found
+    if kind.__name__ != "FAB":
+        return _targeted(attack, request.images, request.labels, request.targets)
+    # FAB finds targets by their place among the images that it has not misled yet: one target at a time is safe.
+    found = request.images.clone()
+    for target in set(request.targets.tolist()):
+        rows = request.targets == target
+        found[rows] = _targeted(attack, request.images[rows], request.labels[rows], request.targets[rows])
+    return found
+
+
+def _targeted(attack: Any, images: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return the images of a targeted attack, which is told the labels too: FAB starts from them."""
+    attack.set_mode_targeted_by_function(lambda _images, _labels: targets, quiet=True)
+    found: Tensor = attack(images, targets if type(attack).__name__ in _TARGETS_AS_LABELS else labels)
     return found
 
 

@@ -78,6 +78,7 @@ def find_method(field: str, reference: Reference) -> Method:
         is_signed=entry.is_signed(settings),
         targets=TARGETS if entry.explains_loss else ("predicted", "label"),
         check=captum.check,
+        given=settings,
     )
 
 

@@ -37,6 +37,7 @@ def user_method(field: str, reference: Reference) -> Method:
         describe=lambda _settings: found.definition,
         is_signed=bool(getattr(found.value, "is_signed", True)),
         targets=("predicted", "label"),
+        given=settings,
     )
 
 

@@ -2,7 +2,10 @@
 
 import inspect
 import random
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,8 @@ from attrib_core.attacks import (
     attack_batch,
     method_named,
 )
-from attrib_core.attacks.adapters import import_library
-from attrib_core.attacks.adapters.advlib_attacks import _without_visdom
+from attrib_core.attacks.adapters import advlib_attacks, foolbox_attacks, import_library
+from attrib_core.attacks.foreign import Foreign, Request
 from attrib_core.classifiers import Classifier
 from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel
@@ -139,19 +142,23 @@ def call_foolbox(name, settings, model, images, labels, epsilon, targets, seed) 
 def call_torchattacks(name, settings, model, images, labels, epsilon, targets, seed) -> Tensor:
     kind = getattr(library("torchattacks"), name)
     if epsilon is not None:
-        settings["eps"] = epsilon
+        settings["max_epsilon" if name == "PIFGSMPP" else "eps"] = epsilon
     if "n_classes" in inspect.signature(kind).parameters:
         settings["n_classes"] = 5
     if name == "AutoAttack":
         settings["seed"] = seed % 2**31
     attack = kind(model, **settings)
-    if targets is not None:
+    if targets is None:
+        return attack(images, labels)
+    if name not in STARTING_FROM_LABELS:
         attack.set_mode_targeted_by_label(quiet=True)
-    return attack(images, labels if targets is None else targets)
+        return attack(images, targets)
+    attack.set_mode_targeted_by_function(lambda _images, _labels: targets, quiet=True)
+    return attack(images, labels)
 
 
 def call_advlib(name, settings, model, images, labels, epsilon, targets, seed) -> Tensor:
-    with _without_visdom():
+    with advlib_attacks._without_visdom():
         function = getattr(library("adv_lib.attacks"), name)
     if epsilon is not None:
         settings["ε" if name == "pgd_linf" else "eps"] = epsilon
@@ -198,7 +205,18 @@ def test_a_minimum_is_that_of_a_direct_call_in_the_attacks_norm(
     assert misled.any()
 
 
-TARGETED = {"foolbox:L2PGD:steps=5": 0.6, "torchattacks:PGD:steps=5": 0.05, "advlib:ddn:steps=10": None}
+TARGETED = {
+    "foolbox:L2PGD:steps=5": 0.6,
+    "torchattacks:PGD:steps=5": 0.05,
+    "torchattacks:Jitter:steps=5": 0.05,
+    "torchattacks:SPSA:max_batch_size=1:nb_iter=3:nb_sample=8": 0.05,
+    "torchattacks:PIFGSMPP": 0.05,
+    "torchattacks:Square:n_queries=20": 0.1,
+    "torchattacks:CW:steps=10:lr=0.1": None,
+    "advlib:ddn:steps=10": None,
+}
+# torchattacks wants the labels of these besides the targets.
+STARTING_FROM_LABELS = ("Jitter", "FAB")
 
 
 @pytest.mark.parametrize(("reference", "epsilon"), TARGETED.items())
@@ -208,6 +226,76 @@ def test_a_targeted_attack_gets_its_targets(reference, epsilon, classifier, imag
     expected = directly(reference, classifier, images, labels, epsilon, targets)
     assert torch.equal(found.adversarial_images[:, 0], expected)
     assert (found.adversarial.prediction[:, 0] == targets).any()
+
+
+def test_an_attack_from_the_label_to_the_target_gets_both(classifier, images, labels, ours) -> None:
+    """FAB mixes up the targets of several classes, so that the direct calls have one each."""
+    reference, epsilon = "torchattacks:FAB:steps=10", 0.2
+    targets = (labels + 1) % 5
+    found = ours(reference, [epsilon], targets)
+    expected = torch.stack(
+        [
+            directly(reference, classifier, images[[row]], labels[[row]], epsilon, targets[[row]])[0]
+            for row in range(NUM_IMAGES)
+        ]
+    )
+    torch.testing.assert_close(found.adversarial_images[:, 0], expected, atol=1e-5, rtol=0)
+    assert (found.adversarial.prediction[:, 0] == targets).sum() > NUM_IMAGES // 2
+    assert (found.num_backwards > 0).all()
+
+
+class ReachedError(Exception):
+    """The network was asked."""
+
+
+class Failing(nn.Module):
+    """A network that only shows that an attack came so far."""
+
+    classifier = SimpleNamespace(num_classes=5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise ReachedError
+
+
+def is_refused(method: Foreign, request: Request) -> bool:
+    """Whether the library itself does not run the attack like this."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            method.run(Failing().eval(), replace(request, images=request.images.clone()))
+        except ReachedError:
+            return False
+        except (AssertionError, ValueError) as error:
+            return isinstance(error, AssertionError) or "unsupported criterion" in str(error)
+    return any("untargeted only" in str(each.message) for each in said)
+
+
+NEEDED = {
+    **dict.fromkeys(("apgd", "apgd_targeted", "fab", "fmn", "pdpgd"), ":norm=2"),
+    "VirtualAdversarialAttack": ":steps=1",
+}
+ADAPTERS = {
+    "foolbox": (foolbox_attacks, "foolbox", 60),
+    "advlib": (advlib_attacks, "adv_lib.attacks", 19),
+}
+
+
+@pytest.mark.parametrize("family", ADAPTERS)
+def test_targets_are_refused_where_the_library_would_not_aim_at_them(family, images, labels) -> None:
+    adapter, package, num_attacks = ADAPTERS[family]
+    with advlib_attacks._without_visdom():
+        names = list(adapter._attacks(library(package)))
+    assert len(names) >= num_attacks
+    request = Request(images=images, labels=labels, targets=None, epsilon=0.1, seed=0)
+    for name in names:
+        if name == "PointwiseAttack" or "BrendelBethge" in name:
+            continue  # cannot be asked for: it says no distance, or needs numba, which is not installed
+        try:
+            method = method_named(f"{family}:{name}{NEEDED.get(name, '')}")
+        except ValueError:
+            method = method_named(f"{family}:{name}:distance=l2")
+        assert method.needs_targets == is_refused(method, request), name
+        assert method.takes_targets != is_refused(method, replace(request, targets=labels)), name
 
 
 def test_passes_equal_a_count_by_hand(images, labels, ours) -> None:
@@ -268,9 +356,42 @@ def test_global_generators_are_left_as_they_were(ours) -> None:
         ("foolbox:LinfPGD", [2.0], False, r"epsilons: 2; accepted are numbers in \[0, 1\], .* for foolbox"),
         ("foolbox:L2PGD", [20.0], False, r"epsilons: 20; accepted are numbers in \[0, 13.85\d*\]"),
         ("torchattacks:APGD", [0.1], True, r"targets: torchattacks:APGD takes none"),
+        ("advlib:df", [0.1], True, r"targets: advlib:df takes none; accepted is an untargeted attack"),
+        ("foolbox:FGSM", [0.1], True, r"targets: foolbox:FGSM takes none"),
+        ("foolbox:GenAttack", [0.1], False, r"targets: foolbox:GenAttack needs some; accepted are the classes"),
     ],
 )  # fmt: skip
 def test_a_request_that_cannot_be_is_refused(reference, epsilons, targeted, message, ours) -> None:
     targets = torch.zeros(NUM_IMAGES, dtype=torch.long) if targeted else None
     with pytest.raises(ValueError, match=message):
         ours(reference, epsilons, targets)
+
+
+WRONG_SETTINGS = {
+    "torchattacks:APGD:norm=L7": "norm=L7: accepted are Linf, L2",
+    "torchattacks:APGD:loss=foo": "loss=foo: accepted are ce, dlr",
+    "torchattacks:TIFGSM:kernel_name=foo": "kernel_name=foo: accepted are gaussian, linear, uniform",
+    "torchattacks:PGD:steps=-3": "steps=-3: accepted are whole numbers from 1",
+    "torchattacks:PGD:steps=2.5": "steps=2.5: accepted are whole numbers from 1",
+    "torchattacks:BIM:steps=-1": "steps=-1: accepted are whole numbers from 0",
+    "foolbox:LinfPGD:steps=0": "steps=0: accepted are whole numbers from 1",
+    "foolbox:LinfPGD:steps=-1": "steps=-1: accepted are whole numbers from 1",
+    "foolbox:LinfPGD:steps=true": "steps=true: Input should be a valid integer",
+    "advlib:fmn:norm=7": "norm=7: accepted are 0, 1, 2, inf",
+    "advlib:tr:p=1": "p=1: accepted are 2, inf",
+    "advlib:alma:distance=foo": "distance=foo: accepted are l1, l2, ssim",
+    "advlib:pgd_linf:loss_function=foo": "loss_function=foo: accepted are ce, dl, dlr",
+    "advlib:sigma_zero:num_steps=0": "num_steps=0: accepted are whole numbers from 1",
+}
+
+
+@pytest.mark.parametrize(("reference", "message"), WRONG_SETTINGS.items())
+def test_a_setting_that_cannot_be_is_refused_before_anything_runs(reference, message) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        method_named(reference, "methods")
+    assert str(refused.value).startswith(f"methods={reference!r}: ")
+
+
+@pytest.mark.parametrize("reference", ["torchattacks:BIM:steps=0", "advlib:pgd_linf:loss_function=DLR"])
+def test_a_setting_that_the_library_reads_in_its_own_way_is_taken(reference, ours) -> None:
+    assert (ours(reference, [0.1]).num_backwards > 0).all()

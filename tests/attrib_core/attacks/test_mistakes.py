@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack, attack_batch
+from attrib_core.classifiers import Classifier
 
 
 @pytest.fixture
@@ -92,6 +93,32 @@ def test_a_model_that_answers_with_probabilities(plain, classifier_of, batch) ->
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(1))
     with pytest.raises(ValueError, match=r"known: its outputs are probabilities; accepted are logits"):
         attack_batch(plain(classifier_of(network, num_classes=3)), batch, "fgsm", [0.1])
+
+
+class Hidden(nn.Module):
+    """Logits that autograd cannot follow to the images."""
+
+    def __init__(self, hide: str) -> None:
+        super().__init__()
+        self.hide, self.last = hide, nn.Linear(16, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.hide == "detach":
+            return self.last(images.flatten(1).detach())
+        with torch.no_grad():
+            return self.last(images.flatten(1))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("hide", ["no_grad", "detach"])
+def test_a_model_without_a_gradient_is_named_and_forward_passes_work(plain, batch, hide, frozen) -> None:
+    model = plain(Classifier.wrap(Hidden(hide), image_size=4, channels=1, name="hidden"))
+    model.classifier.requires_grad_(not frozen)
+    for method in ("fgsm", "pgd"):
+        with pytest.raises(ValueError, match=r"hidden: for autograd its logits do not depend on the images"):
+            attack_batch(model, batch, method, [0.1])
+    found = attack_batch(model, batch, "random_sign", [0.1])
+    assert found.failures == (None,) * 4
 
 
 def test_a_model_that_answers_with_nan(plain, linear_classifier, batch) -> None:

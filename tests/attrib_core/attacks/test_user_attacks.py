@@ -225,6 +225,10 @@ BAD_FUNCTIONS = {
         "def bad(m, x, y, *, epsilon, budget): ...",
         r"it needs budget; accepted is .*:bad:budget=VALUE",
     ),
+    "a minimum of an epsilon": (
+        "def bad(m, x, y, *, epsilon): ...\nbad.finds_minimum = True",
+        r"mine_\d+\.py, line 2: its function needs epsilon, and with finds_minimum = True it gets none",
+    ),
     "syntax": ("def bad(:", r"line 2, cannot be imported: SyntaxError"),
     "another name": ("def worse(m, x, y, epsilon): ...", r"no name 'bad'"),
 }
@@ -236,6 +240,16 @@ def test_a_function_that_cannot_be_an_attack_is_refused(source, message, write) 
     with pytest.raises(ValueError, match=message) as refused:
         method_named(f"{path}:bad", "methods")
     assert str(refused.value).startswith(f"methods='{path}:bad': ")
+
+
+def test_a_minimum_may_leave_epsilon_to_its_default(write, run) -> None:
+    source = """
+def same(model, inputs, labels, *, epsilon=None):
+    assert epsilon is None
+    return inputs
+same.finds_minimum = True
+"""
+    assert (run(f"{write(source)}:same").l0 == 0).all()
 
 
 def test_a_setting_that_a_function_lacks_is_refused(write) -> None:
