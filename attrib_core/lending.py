@@ -10,8 +10,9 @@ values. So what is written through `.data` or NumPy, which no version tells, is 
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
+_hooks_of = itemgetter(*HOOKS)
 GLOBAL_HOOKS = tuple(name for name in HOOKS[:4] if hasattr(torch_module, f"_global{name}"))
 SIMPLE = (bool, int, float, str, tuple, type(None))
 CUDNN = ("benchmark", "deterministic", "enabled")
@@ -118,26 +120,20 @@ class _Layer:
     def __init__(self, name: str, module: nn.Module) -> None:
         self.name, self.module = name, module
         self.setting_names = _setting_names(module)
+        self._holds_hooks = all(name in vars(module) for name in HOOKS)  # a scripted module need not
         self.tensor_names = (*module._parameters, *module._buffers)
 
     def facts(self) -> _Facts:
         """Return what there is now. Quick, since it is asked before and after each call."""
         module = self.module
         own = vars(module)
-        hooks = [own.get(name, ()) for name in HOOKS]
+        hooks = _hooks_of(own) if self._holds_hooks else ()
         return _Facts(
             type(module),
             (module.training, "forward" in own, *[own.get(name) for name in self.setting_names]),
             tuple([tuple(each) for each in hooks]) if any(hooks) else (),
             tuple(module._modules.values()),
-            tuple(
-                [
-                    _tensor_facts(tensor)
-                    for tensors in (module._parameters, module._buffers)
-                    for tensor in tensors.values()
-                    if tensor is not None
-                ]
-            ),
+            (*_tensor_facts(module._parameters), *_tensor_facts(module._buffers)),
         )
 
     def difference(self, before: _Facts, now: _Facts) -> str:
@@ -205,14 +201,20 @@ def _setting_names(module: nn.Module) -> tuple[str, ...]:
     )
 
 
-def _tensor_facts(tensor: Tensor) -> tuple[object, ...]:
-    """Return what tells that a tensor is another one, or was written."""
-    return (
-        tensor.data_ptr() if tensor.layout is torch.strided else 0,
-        tensor.shape,
-        tensor.requires_grad,
-        0 if tensor.is_inference() else tensor._version,
-    )
+def _tensor_facts(tensors: Mapping[str, Tensor | None]) -> Sequence[tuple[object, ...]]:
+    """Return what tells that tensors are others, or were written."""
+    if not tensors:
+        return ()
+    try:
+        return [
+            (each.data_ptr(), each.shape, each.requires_grad, each._version)
+            for each in tensors.values()
+            if each is not None
+        ]
+    except RuntimeError:  # sparse tensors have no one place, those of inference mode no version
+        return [
+            (id(each), each.shape, each.requires_grad, 0) for each in tensors.values() if each is not None
+        ]
 
 
 @torch.no_grad()

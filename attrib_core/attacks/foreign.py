@@ -5,7 +5,8 @@ the images beside it. So it runs in a fork of the generators, seeded from the sw
 key of the batch's first image, and batches are fixed parts of a shard. Where an image of a batch has to be left
 out, the others may get other random numbers, always the same ones. Its passes are not filled up to the prepared
 batch (`counted_model`). It is lent a copy of the model, which it must leave as it was. The attack sees one ε at a
-time, so that the images of an ε do not depend on which others were asked for. At ε = 0 the image is the clean one; nothing is run.
+time, so that the images of an ε do not depend on which others were asked for. At ε = 0 the image is the clean one;
+nothing is run.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -11,8 +11,8 @@ NUM_IMAGES = 2  # in a batch
 def check_neighbours(where: str, answer: Callable[[Tensor], Tensor], channels: int, side: int) -> None:
     """Raise ValueError unless an image's logits are the same beside another image, bit for bit.
 
-    `answer` maps images `[2, C, H, W]` in [0, 1] to logits `[2, K]`. Both batches have the same shape, so that sums
-    are added up in the same order.
+    `answer` maps images `[2, C, H, W]` in [0, 1] to logits `[2, K]`. Both batches have the same shape, so that
+    sums are added up in the same order.
     """
     first, second, third = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
     batch = torch.stack([first, second])
