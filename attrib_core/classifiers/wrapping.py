@@ -181,8 +181,8 @@ def _logits(network: nn.Module, preprocessing: Preprocessing, images: Tensor) ->
         output = network(_scaled(images, preprocessing).to(device_of(network)))
     except Exception as error:  # a user's network may raise anything
         raise ValueError(
-            f"network: it fails on {NUM_IMAGES} images, and not on one ({in_one_line(error)}); accepted are "
-            "networks that take batches of any number of images"
+            f"network: it fails on {NUM_IMAGES} images of {' x '.join(map(str, images.shape[1:]))} "
+            f"({in_one_line(error)}); accepted are networks that take batches of any number of images"
         ) from error
     return read_logits(output, len(images))
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from attrib_core.attacks import AttackBatch, attack_batch
 from attrib_core.attribution import attribute
-from attrib_core.classifiers import Classifier
+from attrib_core.classifiers import Classifier, Labels, Preprocessing
+from attrib_core.classifiers.identity import Identity
+from attrib_core.classifiers.rebuilding import check_rebuilt
 from attrib_core.lending import SETTINGS
 from attrib_core.prepared import PreparedModel, prepare
 
@@ -187,3 +189,13 @@ def test_a_network_whose_answer_depends_on_the_neighbours_is_refused(network: nn
         ValueError, match="depend on the images beside it in the batch; accepted are networks"
     ):
         Classifier.wrap(network, image_size=3, channels=1)
+
+
+@pytest.mark.parametrize("network", BY_NEIGHBOURS.values(), ids=BY_NEIGHBOURS)
+def test_so_is_one_of_a_users_file(network: nn.Module) -> None:
+    shape = Preprocessing(mean=(0.0,), std=(1.0,), image_size=3)
+    identity = Identity(name="mine.py:net", digest="", preprocessing=shape, labels=Labels.numbered(9))
+    with pytest.raises(
+        ValueError, match=r"model='mine.py:net': (the logits of an image depend on|two passes)"
+    ):
+        check_rebuilt(network, Classifier(network, identity))
