@@ -9,7 +9,8 @@ last bits and, after a hundred steps, in more. Here the network sees one number 
 padded with copies of the last one. An image's results then do not depend on its neighbours, on any processor.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from attrib_core.execution import (
     is_out_of_memory,
     release_memory,
 )
+from attrib_core.lending import Lending
 
 # A CPU is fastest while a pass stays in its cache; a GPU wants to be full. Batch sizes are derived and not
 # measured, so that all workers of a run, and a run that is resumed, use the same one.
@@ -55,6 +57,7 @@ class PreparedModel:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: accepted are 1 and more")
         self.classifier, self.execution, self.batch_size = classifier, execution, batch_size
+        self._lending = Lending()
         self._tried: dict[int, bool] = {}  # by the side of square images, whether the network takes them
 
     @property
@@ -64,8 +67,21 @@ class PreparedModel:
     def in_float32(self) -> "PreparedModel":
         """Return this model in float32, whatever its precision is."""
         model = PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
-        model._tried = self._tried
+        model._tried, model._lending = self._tried, self._lending
         return model
+
+    @contextmanager
+    def lent(self, by: str) -> Iterator["PreparedModel"]:
+        """Lend a copy of this model to other people's code, which errors call `by`.
+
+        Raises ValueError if the code leaves the copy, or a setting of torch, changed.
+        """
+        with self._lending.copy_of(self.classifier, by, compiled=self.execution.compile) as classifier:
+            model = PreparedModel(classifier, self.execution, self.batch_size)
+            try:
+                yield model
+            finally:
+                self.batch_size = min(self.batch_size, model.batch_size)
 
     def images(self, images: Tensor) -> Tensor:
         """Return images `[N, C, H, W]` on the device, in the memory format."""

@@ -4,8 +4,9 @@ Such an attack may draw from the global generators of random numbers, and what i
 the images beside it. So it runs in a fork of the generators, seeded from the sweep's seed, its reference and the
 key of the batch's first image, and batches are fixed parts of a shard. Where an image of a batch has to be left
 out, the others may get other random numbers, always the same ones. Its passes are not filled up to the prepared
-batch (`counted_model`). The attack sees one ε at a time, so that the
-images of an ε do not depend on which others were asked for. At ε = 0 the image is the clean one; nothing is run.
+batch (`counted_model`). It is lent a copy of the model, which it must leave as it was. The attack sees one ε at a
+time, so that the images of an ε do not depend on which others were asked for. At ε = 0 the image is the clean one;
+nothing is run.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,26 +113,32 @@ class Foreign(Method):
         rows = [row for row in range(len(images)) if row not in failures]
         if epsilon == 0 or not rows:
             return images, Passes(none, none)
-        network = CountedModel(model)
         request = _request(
             batch, rows, epsilon, derive_seed(settings.seed, self.reference, batch.keys[rows[0]])
         )
-        images[rows] = self._checked(self._called(network, request), batch.images[rows])
+        network, found = self._called(model, request)
+        images[rows] = self._checked(found, batch.images[rows])
         forwards, backwards = none, none.clone()
         forwards[rows], backwards[rows] = network.passes_of(len(rows), images.device)
         return images, Passes(forwards, backwards)
 
-    def _called(self, network: CountedModel, request: Request) -> object:
+    def _called(self, model: PreparedModel, request: Request) -> tuple[CountedModel, object]:
+        """Return the network that the attack was lent, and what it returned. ValueError if it left it changed."""
         own = replace(request, images=request.images.clone(), labels=request.labels.clone())
-        try:
-            with global_randomness(request.seed), torch.enable_grad():
-                return self.run(network, own)
-        except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and is_device_failure(error):
-                raise  # a smaller batch, or another process, may do
-            raise ForeignAttackError(
-                f"method={self.reference!r}: {_place(error, self.file)}: {in_one_line(error)}"
-            ) from error
+        with (
+            global_randomness(request.seed),
+            torch.enable_grad(),
+            model.lent(f"method={self.reference!r}: {self.where}") as lent,
+        ):
+            network = CountedModel(lent)
+            try:
+                return network, self.run(network, own)
+            except (Exception, SystemExit) as error:
+                if isinstance(error, Exception) and is_device_failure(error):
+                    raise  # a smaller batch, or another process, may do
+                raise ForeignAttackError(
+                    f"method={self.reference!r}: {_place(error, self.file)}: {in_one_line(error)}"
+                ) from error
 
     def _checked(self, found: object, clean: Tensor) -> Tensor:
         """Return the images, on the device of the clean ones. ForeignAttackError if they are no such images."""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.classifier import Classifier
+from attrib_core.classifiers.neighbours import NUM_IMAGES, check_neighbours
 from attrib_core.errors import in_one_line
 
-NUM_IMAGES = 2
 OUTPUT = "network: "  # begins what `read_logits` says of an output
 
 
@@ -19,7 +19,8 @@ OUTPUT = "network: "  # begins what `read_logits` says of an output
 def check_rebuilt(network: nn.Module, rebuilt: Classifier) -> None:
     """Raise ValueError unless the network answers some images as the rebuilt classifier does, bit for bit.
 
-    Also refuses logits that are no numbers, probabilities, and answers that change from call to call.
+    Also refuses logits that are no numbers, probabilities, and answers that change from call to call or with the
+    other images of the batch.
     """
     classifier, images = Classifier(network, rebuilt.identity), _images(rebuilt)
     expected = _logits(classifier, images)
@@ -29,6 +30,10 @@ def check_rebuilt(network: nn.Module, rebuilt: Classifier) -> None:
             f"model={rebuilt.name!r}: two passes of the same images give different logits; accepted are networks "
             "without randomness and without a memory of earlier images in eval mode"
         )
+    side = rebuilt.image_size
+    check_neighbours(
+        f"model={rebuilt.name!r}", lambda pair: _logits(classifier, pair), rebuilt.channels, side
+    )
     if not torch.equal(_logits(rebuilt, images), expected):
         raise ValueError(
             f"model={rebuilt.name!r}: built twice and given the same state dict, it answers differently; accepted "

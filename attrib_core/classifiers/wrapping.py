@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attrib_core.classifiers.checkpoint import state_digest, to_arrays
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
+from attrib_core.classifiers.neighbours import NUM_IMAGES, check_neighbours
 from attrib_core.classifiers.outputs import WatchedPass, read_logits
 from attrib_core.errors import in_one_line
 
@@ -110,10 +111,16 @@ def copied_network(network: object) -> nn.Module:
 
 
 def identify(network: nn.Module, description: Description) -> Identity:
-    """Return the identity of a network in eval mode; runs it once, on an image of zeros."""
+    """Return the identity of a network in eval mode; runs it on an image of zeros, and on two pairs of images."""
     preprocessing = description.preprocessing(network)
     digest = _digest(network)  # before the forward pass, which may fill caches
     num_classes = _num_classes(network, preprocessing, description)
+    check_neighbours(
+        "network",
+        lambda images: _logits(network, preprocessing, images),
+        len(preprocessing.mean),
+        preprocessing.image_size,
+    )
     return Identity(
         name=description.name or type(network).__name__,
         digest=digest,
@@ -147,13 +154,12 @@ def device_of(network: nn.Module) -> torch.device:
 def _num_classes(network: nn.Module, preprocessing: Preprocessing, description: Description) -> int:
     """Return the number of classes, counted in the network's answer to one image of zeros."""
     size, channels = preprocessing.image_size, len(preprocessing.mean)
-    image = torch.zeros(1, channels, size, size)
-    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (preprocessing.mean, preprocessing.std))
+    image = _scaled(torch.zeros(1, channels, size, size), preprocessing).to(device_of(network))
     watched = WatchedPass()
     try:
         # Not inference mode: a network may keep a tensor of this pass, and a gradient pass could not use it.
         with torch.no_grad(), watched:
-            output = network(((image - mean) / std).to(device_of(network)))
+            output = network(image)
     except Exception as error:  # a user's network may raise anything
         raise ValueError(
             f"network: it fails on an image of zeros with image_size={size} and channels={channels}; "
@@ -166,6 +172,24 @@ def _num_classes(network: nn.Module, preprocessing: Preprocessing, description: 
             "accepted are logits, before it"
         )
     return logits.shape[1]
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, preprocessing: Preprocessing, images: Tensor) -> Tensor:
+    """Return the logits `[B, K]` of images in [0, 1]. Raises ValueError where the network fails on a batch."""
+    try:
+        output = network(_scaled(images, preprocessing).to(device_of(network)))
+    except Exception as error:  # a user's network may raise anything
+        raise ValueError(
+            f"network: it fails on {NUM_IMAGES} images of {' x '.join(map(str, images.shape[1:]))} "
+            f"({in_one_line(error)}); accepted are networks that take batches of any number of images"
+        ) from error
+    return read_logits(output, len(images))
+
+
+def _scaled(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (preprocessing.mean, preprocessing.std))
+    return (images - mean) / std
 
 
 def _digest(network: nn.Module) -> str:

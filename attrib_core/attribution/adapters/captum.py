@@ -140,7 +140,8 @@ class _Captum:
         images = model.images(torch.full((1, classifier.channels, side, side), 0.5))
         logits = model.exact_logits(images)
         classes = logits.argmax(1)
-        values = self._asked(PaddedNetwork(model), images, classes, "predicted")
+        with model.lent(self.where) as lent:
+            values = self._asked(PaddedNetwork(lent), images, classes, "predicted")
         if self.entry.call is not calls.deep_lift or not self.settings.get("multiply_by_inputs", True):
             return []
         start = torch.full_like(images, self.settings.get("baselines", 0.0))

@@ -39,18 +39,17 @@ def run_foreign(
     """Return what `compute` gives for the batches of a subject, one after the other.
 
     A batch is as large as the network's. Random numbers of torch, NumPy and Python follow from the seed, the
-    reference and the batch's first key.
+    reference and the batch's first key. The network is a copy: ValueError if `compute` leaves it changed.
     """
-    network = PaddedNetwork(subject.model)
+    model = subject.model
 
     def run(rows: range) -> Tensor:
         part = subject.part(rows.start, rows.stop)
         with (
             global_randomness(derive_seed(subject.settings.seed, reference, int(part.keys[0]))),
             torch.enable_grad(),
+            model.lent(f"methods={reference!r}") as lent,
         ):
-            values = compute(network, part)
-        network.classifier.eval()  # modes that others changed
-        return values
+            return compute(PaddedNetwork(lent), part)
 
-    return joined(subject.model.in_passes(len(subject.images), run))
+    return joined(model.in_passes(len(subject.images), run))
