@@ -25,6 +25,7 @@ from attrib_core.user_code.snapshots import (
     taken_folder,
 )
 
+_INSTALLED = ("site-packages", "dist-packages")
 _NEIGHBOURS = "; a file travels alone, with --code its whole folder does"
 
 
@@ -76,7 +77,7 @@ def is_installed(module: str) -> bool:
 
 
 def package_version(module: str) -> str:
-    """Return name and version of a module's package, and a digest of the package's files that the module needs."""
+    """Return name and version of a module's package, or a digest of its files that the module needs."""
     top = module.partition(".")[0]
     words = []
     for package in _packages().get(top, ())[:1]:
@@ -87,8 +88,11 @@ def package_version(module: str) -> str:
     file = getattr(sys.modules.get(top), "__file__", None)
     if file is not None:
         root = Path(file).parents[1] if Path(file).name == "__init__.py" else Path(file).parent
-        files = {each.relative_to(root).as_posix(): each.read_bytes() for each in _imports(module, root, top)}
-        words.append(f"SHA-256 {digest_of(files)[:16]}")
+        # A version stands for what pip has put in place, which is large; other modules are edited where they lie.
+        needed = () if words and root.name in _INSTALLED else _imports(module, root, top)
+        files = {each.relative_to(root).as_posix(): each.read_bytes() for each in needed}
+        if files:
+            words.append(f"SHA-256 {digest_of(files)[:16]}")
     return ", ".join(words) or module
 
 

@@ -1,6 +1,7 @@
 """A user's files and folders: what references name in them, how mistakes are told, and how they travel."""
 
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,10 +180,9 @@ def test_a_file_is_looked_for_in_the_folder_where_the_process_is_now(tmp_path, m
         found("m.py:answer")
 
 
-def test_an_installed_package_is_named_with_its_version_and_its_file() -> None:
+def test_an_installed_package_is_named_with_its_version() -> None:
     found = find("safetensors.torch:load_file")
-    assert found.definition.startswith("safetensors 0.")
-    assert "SHA-256" in found.definition
+    assert re.fullmatch(r"safetensors [\d.]+", found.definition)
 
 
 MISTAKES = {
