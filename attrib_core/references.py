@@ -7,6 +7,7 @@
 `ray submit`. Its settings belong to it: `pgd:num_steps=10` and `pgd:num_steps=40` are two methods.
 """
 
+import dataclasses
 import difflib
 import inspect
 import re
@@ -107,6 +108,20 @@ def typed_settings(
         raise ValueError(
             f"{field}={str(reference)!r}: it needs {missing[0]}; accepted is {reference}:{missing[0]}=VALUE"
         )
+    return typed
+
+
+def typed_fields(field: str, reference: Reference, kind: type, names: Collection[str]) -> dict[str, Any]:
+    """Return the reference's settings, which are some of the fields of a dataclass: those called `names`.
+
+    Raises ValueError for another setting, and for a value that the dataclass refuses.
+    """
+    others = {each.name for each in dataclasses.fields(kind)} - set(names)
+    typed = typed_settings(field, reference, kind, given=others)
+    try:
+        kind(**typed)
+    except ValueError as error:
+        raise ValueError(f"{field}={str(reference)!r}: {error}") from None
     return typed
 
 

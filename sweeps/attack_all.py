@@ -145,9 +145,8 @@ def _method(name: str) -> Method:
     try:
         return method_named(name, "methods")
     except UnknownMethodError as error:
-        accepted = str(error).partition("accepted are ")[2]
         raise ValueError(
-            f"methods: unknown name {name!r}; accepted: names or references, {accepted}"
+            f"methods: unknown name {name!r}; accepted: names or references, {error.accepted}"
         ) from None
 
 

@@ -26,7 +26,7 @@ from attrib_core.attacks.own_settings import with_settings
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
-from attrib_core.references import parse_reference, unknown
+from attrib_core.references import Reference, parse_reference, unknown
 from attrib_core.user_code import is_code, kept_with_code
 
 METHODS: dict[str, Method] = {
@@ -47,6 +47,11 @@ METHODS: dict[str, Method] = {
 class UnknownMethodError(ValueError):
     """A name that is neither of our own methods, nor of a family, nor of a file or a module."""
 
+    def __init__(self, field: str, reference: Reference) -> None:
+        known = [*METHODS, *(f"{family}:NAME" for family in FAMILIES), "FILE.py:FUNCTION"]
+        self.accepted = f"{', '.join(known)}; {unknown('method', reference.target, METHODS)}"
+        super().__init__(f"{field}={str(reference)!r}: accepted are {self.accepted}")
+
 
 @kept_with_code
 def method_named(text: str, field: str = "method") -> Method:
@@ -60,10 +65,7 @@ def method_named(text: str, field: str = "method") -> Method:
         return with_settings(METHODS[reference.name], field, reference)
     if reference.name in FAMILIES or is_code(reference):
         return find_attack(field, reference)
-    known = [*METHODS, *(f"{family}:NAME" for family in FAMILIES), "FILE.py:FUNCTION"]
-    raise UnknownMethodError(
-        f"{field}={text!r}: accepted are {', '.join(known)}; {unknown('method', reference.target, METHODS)}"
-    )
+    raise UnknownMethodError(field, reference)
 
 
 def attack(

@@ -1,13 +1,12 @@
 """Settings that a reference brings, `pgd:num_steps=40`: they win over those of the run."""
 
-import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Method
 from attrib_core.prepared import PreparedModel
-from attrib_core.references import Reference, typed_settings
+from attrib_core.references import Reference, typed_fields
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,5 @@ class WithSettings(Method):
 
 def with_settings(method: Method, field: str, reference: Reference) -> Method:
     """Return the method under the settings of its reference; ValueError for one that it does not have."""
-    given = typed_settings(field, reference, _signature(method.own_settings))
-    if not given:
-        return method
-    try:
-        AttackSettings(**given)
-    except ValueError as error:
-        raise ValueError(f"{field}={str(reference)!r}: {error}") from None
-    return WithSettings(method, given)
-
-
-def _signature(names: Collection[str]) -> Any:
-    """Return a function whose signature is these fields of `AttackSettings`."""
-
-    def settings(**given: Any) -> None: ...
-
-    parameters = inspect.signature(AttackSettings).parameters
-    settings.__signature__ = inspect.Signature([parameters[name] for name in names])  # type: ignore[attr-defined]
-    return settings
+    given = typed_fields(field, reference, AttackSettings, method.own_settings)
+    return WithSettings(method, given) if given else method

@@ -24,7 +24,7 @@ from attrib_core.attribution.subject import Subject, clean_pass, explained_class
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
 from attrib_core.prepared import PreparedModel, prepared, probability_of
-from attrib_core.references import Reference, parse_reference, typed_settings, unknown
+from attrib_core.references import Reference, parse_reference, typed_fields, unknown
 from attrib_core.user_code import is_code, kept_with_code
 from attrib_core.user_code.targets import canonical, is_installed
 
@@ -100,13 +100,7 @@ def _with_settings(field: str, reference: Reference, method: Method) -> Method:
     """Return a method of ours with the settings of a reference."""
     if not reference.settings:
         return method
-    others = AttributionSettings.__dataclass_fields__.keys() - set(method.settings)
-    changes = typed_settings(field, reference, AttributionSettings, given=others)
-    try:
-        AttributionSettings(**changes)
-    except ValueError as error:
-        raise ValueError(f"{field}={str(reference)!r}: {error}") from None
-    return method.with_changes(changes)
+    return method.with_changes(typed_fields(field, reference, AttributionSettings, method.settings))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,6 @@ from attrib_core.classifiers.wrapping import Description
 from attrib_core.errors import in_one_line
 from attrib_core.references import Reference
 from attrib_core.seeding import global_randomness
-from attrib_core.user_code import package_version
 from attrib_core.user_code.snapshots import digest_of
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -53,7 +52,9 @@ class TransformersModel(Architecture):
             self._config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         self._check_kind()
         self.num_classes = self._config.num_labels
-        self.definition = f"{package_version('transformers')}, files SHA-256 {digest_of(self.files)[:16]}"
+        self.definition = (
+            f"transformers {transformers.__version__}, files SHA-256 {digest_of(self.files)[:16]}"
+        )
         self._description = Description()
 
     def described(self, description: Description) -> Architecture:

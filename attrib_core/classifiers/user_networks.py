@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from attrib_core.classifiers.wrapping import DEFAULT_IMAGE_SIZE, Description, id
 from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, typed_settings
 from attrib_core.seeding import derive_seed, global_randomness
-from attrib_core.user_code import canonical, find_target
+from attrib_core.user_code import canonical, code_file, find_target
 from attrib_core.user_code.targets import failed_line
 
 RETURNED = "returned"  # the weights that the function gives its network
@@ -147,7 +146,7 @@ class UserNetwork(Architecture):
         """Return what the function returns, a module or a classifier; leaves random generators as they were."""
         where = f"model={self.name!r}"
         settings = typed_settings("model", self._reference, self._function, self._given)
-        file = PurePosixPath(self._reference.name.removesuffix(".py").replace(".", "/")).name + ".py"
+        file = code_file(self._reference)
         with global_randomness():
             try:
                 made = self._function(**settings, **self._given)

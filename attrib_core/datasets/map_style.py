@@ -18,10 +18,11 @@ from attrib_core.datasets.encoded_images import refuse_unreadable
 from attrib_core.datasets.item_labels import LabelReader, class_names_of, targets_of
 from attrib_core.datasets.items import ITEM_FORMS, ItemError, as_image, image_and_label, image_digest
 from attrib_core.datasets.registry import Request
-from attrib_core.datasets.scanning import CHANGES, Opening, Scanned, failure, refuse_random, scan
+from attrib_core.datasets.scanning import CHANGES, Opening, Scanned, refuse_random, scan
 from attrib_core.datasets.unreadable import DamagedImageError, UnreadableImagesError
 from attrib_core.datasets.view import View
 from attrib_core.errors import in_one_line
+from attrib_core.user_code import failure
 
 
 class MappedImages(ImageSource):

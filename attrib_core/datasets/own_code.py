@@ -14,11 +14,11 @@ from attrib_core.datasets.encoded_images import refuse_unreadable
 from attrib_core.datasets.items import ItemColumns
 from attrib_core.datasets.map_style import check_map_style, mapped_dataset
 from attrib_core.datasets.registry import Request
-from attrib_core.datasets.scanning import Opening, failure
+from attrib_core.datasets.scanning import Opening
 from attrib_core.datasets.splits import ALL, choose_split
 from attrib_core.datasets.view import View
 from attrib_core.references import Reference, parse_reference, typed_settings
-from attrib_core.user_code import canonical, find_target
+from attrib_core.user_code import canonical, code_file, failure, find_target
 
 SPLIT, TRAIN, ROOTS = "split", "train", ("root", "data_root")
 
@@ -92,12 +92,6 @@ def load(request: Request, reference: Reference) -> Dataset:
         )
         dataset = mapped_dataset(request, opening, split)
     return replace(dataset, definition=target.definition)
-
-
-def code_file(reference: Reference) -> str:
-    """Return the name of the file that the code of a reference is in."""
-    name = reference.name
-    return name.rpartition("/")[2] if name.endswith(".py") else f"{name.rpartition('.')[2]}.py"
 
 
 def _parameters(request: Request, reference: Reference, function: Any) -> Parameters:

@@ -22,7 +22,7 @@ from attrib_core.datasets.items import (
 from attrib_core.datasets.probing import spread_indices
 from attrib_core.datasets.registry import Request
 from attrib_core.errors import in_one_line
-from attrib_core.user_code.targets import failed_line
+from attrib_core.user_code import failure
 
 # What reading a file that is damaged or missing raises in a user's code; anything else is a mistake in it.
 UNREADABLE = (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -66,12 +66,6 @@ class Scanned:
     def identity(self) -> tuple[bytes, str]:
         """What a second reading must give again."""
         return self.digest, repr(self.label)
-
-
-def failure(error: BaseException, file: str | None) -> str:
-    """Return an error in a line, with the user's file and the line in it where it went through it."""
-    line = None if file is None else failed_line(error, file)
-    return f"{file}, line {line}: {in_one_line(error)}" if line else in_one_line(error)
 
 
 def refuse_random(request: Request, opening: Opening) -> None:

@@ -2,18 +2,19 @@
 
 from attrib_core.user_code.kept import kept_with_code
 from attrib_core.user_code.snapshots import Code, forget, install, state_of_code, take_folder, taken
-from attrib_core.user_code.targets import Target, canonical, find_target, is_code, package_version
+from attrib_core.user_code.targets import Target, canonical, code_file, failure, find_target, is_code
 
 __all__ = [
     "Code",
     "Target",
     "canonical",
+    "code_file",
+    "failure",
     "find_target",
     "forget",
     "install",
     "is_code",
     "kept_with_code",
-    "package_version",
     "state_of_code",
     "take_folder",
     "taken",

@@ -96,6 +96,18 @@ def package_version(module: str) -> str:
     return ", ".join(words) or module
 
 
+def code_file(reference: Reference) -> str:
+    """Return the name of the file that the code of a reference is in."""
+    name = reference.name
+    return Path(name).name if name.endswith(".py") else f"{name.rpartition('.')[2]}.py"
+
+
+def failure(error: BaseException, file: str | None) -> str:
+    """Return an error in a line, with the user's file and the line in it where it went through it."""
+    line = None if file is None else failed_line(error, file)
+    return f"{file}, line {line}: {in_one_line(error)}" if line else in_one_line(error)
+
+
 def failed_line(error: BaseException, file: str) -> int | None:
     """Return the last line of a file of that name through which an error went."""
     if isinstance(error, SyntaxError):
@@ -177,7 +189,7 @@ def _folder_module(where: str, code: Code, path: str) -> tuple[ModuleType, str]:
 def _needed(code: Code, module: str) -> dict[str, bytes]:
     """Return the folder's files that a module can import, and all that are no Python: any may read those."""
     folder = extracted(code)
-    used = {file.relative_to(folder).as_posix() for file in _imports(module, folder)}
+    used = {file.relative_to(folder).as_posix() for file in _imports_in_snapshot(module, folder)}
     return {name: data for name, data in code.files.items() if name in used or not name.endswith(".py")}
 
 
@@ -193,6 +205,11 @@ def _imports(module: str, folder: Path, package: str | None = None) -> set[Path]
     if any(word in file.read_bytes() for file in files for word in (b"import_module", b"__import__")):
         return set((folder / (package or "")).rglob("*.py"))
     return files
+
+
+@cache  # a snapshot does not change
+def _imports_in_snapshot(module: str, folder: Path) -> set[Path]:
+    return _imports(module, folder)
 
 
 class _Finder(ModuleFinder):
