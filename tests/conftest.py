@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from attrib_core.user_code import forget
 from sweeps.store import RunDirectory
 
 REPOSITORY = Path(__file__).parents[1]
@@ -58,6 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files of `TOGETHER` first: the others take seconds each, so all processes end at about one time."""
     order = [*TOGETHER, None]
     items.sort(key=lambda item: order.index(shared_start(item.nodeid)))
+
+
+@pytest.fixture(autouse=True)
+def _no_code_of_others() -> Iterator[None]:
+    """Forgets the files that a test named as a user: the next one writes other files of the same names."""
+    forget()
+    yield
+    forget()
 
 
 class StoredRun:

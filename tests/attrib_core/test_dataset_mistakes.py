@@ -1,13 +1,11 @@
 """Mistakes in data sets that users bring: each is one line that says what would be accepted."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from attrib_core.datasets import load_dataset
-from attrib_core.user_code import forget
 
 CODE = """
 import numpy as np
@@ -177,12 +175,10 @@ MISTAKES = {
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
-    forget()
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(CODE)
-    yield path
-    forget()
+    return path
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -1,7 +1,6 @@
 """Data sets of a user's function, in every form that people's training scripts have, against files."""
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attrib_core.datasets import Dataset, UnreadableImagesError, View, load_dataset
-from attrib_core.user_code import forget
 
 VIEW = View(image_size=12, channels=3, resize_size=14)
 NUM_IMAGES = 6
@@ -126,12 +124,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def code(folder: Path, tmp_path: Path) -> Iterator[str]:
-    forget()
+def code(folder: Path, tmp_path: Path) -> str:
     file = tmp_path / "mine.py"
     file.write_text(CODE.format(folder=str(folder)))
-    yield str(file)
-    forget()
+    return str(file)
 
 
 def pixels(dataset: Dataset) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 import importlib.util
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +175,6 @@ RIGHT = [
     "Inner.Net",
     "Grey",
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_code_taken() -> Iterator[None]:
-    yield
-    forget()
 
 
 @pytest.fixture

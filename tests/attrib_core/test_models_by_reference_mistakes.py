@@ -1,6 +1,5 @@
 """Whatever can be wrong with a user's own network is one line that says what would be accepted."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from attrib_core.classifiers import Description, load_classifier, read_checkpoint
-from attrib_core.user_code import forget
 
 WRONG = """
 import random
@@ -271,12 +269,6 @@ MISTAKES = {
         "neither a file nor weights of wrong.py:plain",
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def no_code_taken() -> Iterator[None]:
-    yield
-    forget()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Recipes by reference: settings of our own, and users' recipes and objectives."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from attrib_core.generation import RECIPES, PyramidSettings, find_recipe, genera
 from attrib_core.generation.objectives import CrossEntropy
 from attrib_core.generation.recipe_files import recipe_digest
 from attrib_core.generation.recipes import DEFAULT
-from attrib_core.user_code import forget
 
 Write = Callable[[str], str]
 
@@ -26,16 +25,14 @@ def classifier() -> Classifier:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Iterator[Write]:
+def write(tmp_path: Path) -> Write:
     """Writes a file of a user and returns its path."""
-    forget()
 
     def run(text: str) -> str:
         (tmp_path / "mine.py").write_text(f"import torch\nfrom attrib_core.generation import *\n\n\n{text}\n")
         return str(tmp_path / "mine.py")
 
-    yield run
-    forget()
+    return run
 
 
 def test_a_pyramid_takes_all_of_its_numbers() -> None:

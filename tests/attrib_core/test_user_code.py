@@ -36,10 +36,9 @@ FOLDER = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_taken() -> Iterator[None]:
+def nothing_imported() -> Iterator[None]:
     path = list(sys.path)
     yield
-    forget()
     sys.path[:] = path
     for name in ("nets", "parts", "parts.blocks", "other"):
         sys.modules.pop(name, None)

@@ -1,7 +1,7 @@
 """Attacks by reference in the sweep: rows, names, definitions, and what results do not depend on."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,13 +27,12 @@ def square(model, inputs, labels, *, epsilon, targets=None, side: int = 4):
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Iterator[Path]:
-    """A user's file, in a folder that is not the working one, forgotten after the test."""
+def mine(tmp_path: Path) -> Path:
+    """A user's file, in a folder that is not the working one."""
     path = tmp_path / "code" / "mine.py"
     path.parent.mkdir()
     path.write_text(SQUARE)
-    yield path
-    user_code.forget()
+    return path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """attribute_all with methods of others: what is recorded, what reaches an actor, what is refused."""
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,10 @@ METHODS = "integrated_gradients:num_steps=3,captum:LayerGradCam,{file}:attr:fact
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
-    forget()
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(MINE)
-    yield path
-    forget()
+    return path
 
 
 @pytest.fixture

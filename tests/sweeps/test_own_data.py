@@ -1,6 +1,5 @@
 """A sweep over a user's own data set: which code it was is recorded, and other code is refused."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,10 @@ SCRIPTS = {
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
-    forget()
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(CODE)
-    yield path
-    forget()
+    return path
 
 
 def sweep_of(script: str, file: Path, *arguments: str) -> Sweep:

@@ -1,6 +1,6 @@
 """Methods by reference: settings of a method's own, and a user's function as a method."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,16 +19,14 @@ def model(small) -> PreparedModel:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Iterator[Write]:
+def write(tmp_path: Path) -> Write:
     """Writes a file of a user and returns its path."""
-    forget()
 
     def run(text: str) -> str:
         (tmp_path / "mine.py").write_text(f"import numpy as np\nimport torch\n\n\n{text}\n")
         return str(tmp_path / "mine.py")
 
-    yield run
-    forget()
+    return run
 
 
 SETTINGS = {

@@ -1,6 +1,6 @@
 """A user's own network is trained, recorded and replayed bit for bit; a tape never imports anything by itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,10 +61,9 @@ REFERENCES = ["make_net", "scaled", "needs_classes", "frozen_body"]
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Iterator[str]:
+def mine(tmp_path: Path) -> str:
     (tmp_path / "mine.py").write_text(MINE)
-    yield str(tmp_path / "mine.py")
-    forget()
+    return str(tmp_path / "mine.py")
 
 
 @pytest.fixture
