@@ -266,7 +266,10 @@ def _count(name: str, args: Sequence[Any]) -> None:
 def _wrapped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], found: Any) -> Any:
     """Return results on the device; what was changed in place is given back as it was passed."""
     results = tree_map(lambda each: PretendTensor(each) if isinstance(each, Tensor) else each, found)
-    if func._schema.is_mutable and func._schema.name.startswith("aten::_fused"):
+    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+    if not func._schema.is_mutable and any(each.is_inference() for each in tensors):
+        return results  # tensors of inference mode keep no account of views
+    if func._schema.name.startswith("aten::_fused"):
         return results
     return return_and_correct_aliasing(func, args, kwargs, results)
 
