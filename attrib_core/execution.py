@@ -60,7 +60,7 @@ class Execution:
     def numerics(self) -> AbstractContextManager[object]:
         """Return the context of passes forward and backward. On the CPU it does nothing.
 
-        On a GPU float32 means IEEE's float32 in it, or TF32 where that is the precision, and convolutions add up in
+        On a GPU float32 then means IEEE's float32, or TF32 where that is the precision, and convolutions add up in
         a fixed order. What torch is set to is put back afterwards.
         """
         if self.device.type == "cpu":
