@@ -31,6 +31,7 @@ from attrib_core.execution import (
     release_memory,
 )
 from attrib_core.lending import Lending
+from attrib_core.loss_scaling import scaled_gradient
 
 # A CPU is fastest while a pass stays in its cache; a GPU wants to be full. Batch sizes are derived and not
 # measured, so that all workers of a run, and a run that is resumed, use the same one.
@@ -76,7 +77,9 @@ class PreparedModel:
 
         Raises ValueError if the code leaves the copy, or a setting of torch, changed.
         """
-        with self._lending.copy_of(self.classifier, by, compiled=self.execution.compile) as classifier:
+        # The numerics are outside: code that leaves them changed is found out.
+        lending = self._lending.copy_of(self.classifier, by, compiled=self.execution.compile)
+        with self.execution.numerics(), lending as classifier:
             model = PreparedModel(classifier, self.execution, self.batch_size)
             try:
                 yield model
@@ -94,7 +97,7 @@ class PreparedModel:
         """
         batch = self._padded(self.execution.images(images))
         try:
-            with self.execution.autocast():
+            with self.execution.numerics(), self.execution.autocast():
                 logits: Tensor = self.classifier(batch)
         except Exception as error:  # a user's network may raise anything
             own = self.classifier.image_size
@@ -153,18 +156,21 @@ class PreparedModel:
         Raises ValueError for a network whose logits do not depend on the images as autograd sees it.
         """
         points = self.execution.images(points).detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self(points)
-            # Sums, not means: a gradient must not depend on how many neighbours its image has.
-            sums = [objective(logits).sum() for objective in objectives]
-        # `grad`, not `backward`: nothing may be written to weights, which can be those of a network in training.
-        return logits.detach(), [
-            self._gradient(each, points, retain_graph=each is not sums[-1]) for each in sums
-        ]
+        with self.execution.numerics():
+            with torch.enable_grad():
+                logits = self(points)
+                # Sums, not means: a gradient must not depend on how many neighbours its image has.
+                sums = [objective(logits).sum() for objective in objectives]
+            return logits.detach(), [
+                self._gradient(each, logits, points, retain_graph=each is not sums[-1]) for each in sums
+            ]
 
-    def _gradient(self, objective: Tensor, points: Tensor, *, retain_graph: bool) -> Tensor:
+    def _gradient(self, objective: Tensor, logits: Tensor, points: Tensor, *, retain_graph: bool) -> Tensor:
+        # `grad`, not `backward`: nothing may be written to weights, which can be those of a network in training.
         found = None
-        if objective.requires_grad:
+        if objective.requires_grad and self.execution.precision == "float16":
+            found = scaled_gradient(objective, logits, points)
+        elif objective.requires_grad:
             (found,) = torch.autograd.grad(objective, points, retain_graph=retain_graph, allow_unused=True)
         if found is None:
             raise ValueError(
