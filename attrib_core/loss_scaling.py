@@ -2,8 +2,8 @@
 
 float16 has no number between 0 and 6e-8. The loss of an image of which its network is sure has a smaller gradient,
 which would become 0. So what goes back is scaled by a power of two, image by image, and the gradient that comes
-out is unscaled in float32. Loss scaling in training (Micikevicius et al. 2017, arXiv:1710.03740) has one factor for
-a batch, whose images differ by more than float16's range.
+out is unscaled in float32. Loss scaling in training (Micikevicius et al. 2017, arXiv:1710.03740) has one factor
+for a batch, whose images differ by more than float16's range.
 """
 
 import torch

@@ -11,7 +11,7 @@ padded with copies of the last one. An image's results then do not depend on its
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -48,6 +48,13 @@ class RefusedSizeError(ValueError):
     """Images of a size that the network does not take."""
 
 
+@dataclass
+class BatchSize:
+    """The number of images in a pass. Models of one network share it, so that a halving counts for all of them."""
+
+    images: int
+
+
 class PreparedModel:
     """A classifier, how it runs, and the number of images that its network sees in every pass.
 
@@ -57,7 +64,7 @@ class PreparedModel:
     def __init__(self, classifier: Classifier, execution: Execution, batch_size: int) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: accepted are 1 and more")
-        self.classifier, self.execution, self.batch_size = classifier, execution, batch_size
+        self.classifier, self.execution, self._size = classifier, execution, BatchSize(batch_size)
         self._lending = Lending()
         self._tried: dict[int, bool] = {}  # by the side of square images, whether the network takes them
 
@@ -65,10 +72,18 @@ class PreparedModel:
     def device(self) -> torch.device:
         return self.execution.device
 
+    @property
+    def batch_size(self) -> int:
+        return self._size.images
+
+    @batch_size.setter
+    def batch_size(self, images: int) -> None:
+        self._size.images = images
+
     def in_float32(self) -> "PreparedModel":
         """Return this model in float32, whatever its precision is."""
         model = PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
-        model._tried, model._lending = self._tried, self._lending
+        model._tried, model._lending, model._size = self._tried, self._lending, self._size
         return model
 
     @contextmanager
@@ -81,10 +96,8 @@ class PreparedModel:
         lending = self._lending.copy_of(self.classifier, by, compiled=self.execution.compile)
         with self.execution.numerics(), lending as classifier:
             model = PreparedModel(classifier, self.execution, self.batch_size)
-            try:
-                yield model
-            finally:
-                self.batch_size = min(self.batch_size, model.batch_size)
+            model._size = self._size
+            yield model
 
     def images(self, images: Tensor) -> Tensor:
         """Return images `[N, C, H, W]` on the device, in the memory format."""

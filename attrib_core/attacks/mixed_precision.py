@@ -29,6 +29,7 @@ class MixedPrecisionModel(PreparedModel):
     def __init__(self, exact: PreparedModel, quick: PreparedModel, band: float = 0.0) -> None:
         super().__init__(exact.classifier, exact.execution, exact.batch_size)
         self.quick, self.band = quick, band
+        self._size = quick._size = exact._size
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits `[N, K]`; those that the quick pass leaves in doubt are computed again."""
