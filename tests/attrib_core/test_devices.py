@@ -89,9 +89,8 @@ def test_a_gpu_is_described_by_all_that_decides_its_last_bits(
     monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:
     version = tmp_path / "version"
-    version.write_text(
-        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version: 12\n"
-    )
+    module = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024"
+    version.write_text(f"{module}\nGCC version: 12\n")
     monkeypatch.setattr(devices, "DRIVER_VERSION", version)
     card = SimpleNamespace(name="NVIDIA H100 80GB HBM3", major=9, minor=0, total_memory=85_000_000_000)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)

@@ -1,6 +1,7 @@
 """What float32 means on a GPU. torch's settings for it can be read and set on a machine without one."""
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import pytest
 import torch
@@ -88,12 +89,18 @@ def test_passes_have_the_precision_that_was_asked_for_and_the_user_keeps_his_set
 ) -> None:
     user()
     before = answers()
-    with pytest.raises(ZeroDivisionError), Execution(GPU, precision).numerics():  # type: ignore[arg-type]
+    with Execution(GPU, precision).numerics():  # type: ignore[arg-type]
         assert current_numerics() == expected
         assert cudnn.allow_tf32 == cuda.matmul.allow_tf32 == (precision == "tf32")  # torch does not refuse
         with cudnn.flags(enabled=True, allow_tf32=True):
             assert cudnn.conv.fp32_precision == "tf32"
         assert current_numerics() == expected
+    assert answers() == before
+
+
+def test_a_failure_leaves_nothing_behind() -> None:
+    before = answers()
+    with pytest.raises(ZeroDivisionError), Execution(GPU).numerics():
         raise ZeroDivisionError
     assert answers() == before
 
@@ -107,7 +114,7 @@ def test_nothing_is_set_on_the_cpu() -> None:
 class Watching(torch.autograd.Function):
     """Passes images on, and notes what is set in the forward and in the backward pass."""
 
-    seen: list[Numerics] = []
+    seen: ClassVar[list[Numerics]] = []
 
     @staticmethod
     def forward(context: object, images: Tensor) -> Tensor:
