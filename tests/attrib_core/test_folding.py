@@ -81,7 +81,7 @@ class WithNorm(nn.Module):
 
 def test_it_is_decided_on_the_cpu_wherever_the_classifier_is() -> None:
     """Another kind of arithmetic would find other differences, and refuse or accept by the kind of the GPU."""
-    on_cpu = Classifier.wrap(WithNorm(), image_size=8, num_classes=4)
+    on_cpu = Classifier.wrap(WithNorm(), image_size=8, class_names=("a", "b", "c", "d"))
     expected = with_folded_batch_norms(on_cpu)
     with pretend_gpu():
         on_gpu = copy.deepcopy(on_cpu).to("gpu")

@@ -74,7 +74,7 @@ def test_a_network_without_a_gradient_is_refused_as_in_other_precisions() -> Non
             return images.detach().flatten(1)[:, :2]
 
     for precision in ("float32", "float16"):
-        classifier = Classifier.wrap(Detached(), channels=1, image_size=4, num_classes=2)
+        classifier = Classifier.wrap(Detached(), channels=1, image_size=4, class_names=("a", "b"))
         model = PreparedModel(classifier, Execution(CPU, precision), 4)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="do not depend on the images"):
             loss_gradients(model, images_of(MARGINS, 32.0))
