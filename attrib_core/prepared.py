@@ -88,14 +88,16 @@ class PreparedModel:
 
     @contextmanager
     def lent(self, by: str) -> Iterator["PreparedModel"]:
-        """Lend a copy of this model to other people's code, which errors call `by`.
+        """Lend a copy of this model to other people's code, which errors call `by`; in float32 instead of float16.
 
         Raises ValueError if the code leaves the copy, or a setting of torch, changed.
         """
         # The numerics are outside: code that leaves them changed is found out.
         lending = self._lending.copy_of(self.classifier, by, compiled=self.execution.compile)
         with self.execution.numerics(), lending as classifier:
-            model = PreparedModel(classifier, self.execution, self.batch_size)
+            is_half = self.execution.precision == "float16"  # backward passes of their own are not scaled
+            execution = replace(self.execution, precision="float32") if is_half else self.execution
+            model = PreparedModel(classifier, execution, self.batch_size)
             model._size = self._size
             yield model
 

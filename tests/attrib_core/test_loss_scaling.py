@@ -78,3 +78,9 @@ def test_a_network_without_a_gradient_is_refused_as_in_other_precisions() -> Non
         model = PreparedModel(classifier, Execution(CPU, precision), 4)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="do not depend on the images"):
             loss_gradients(model, images_of(MARGINS, 32.0))
+
+
+def test_other_peoples_code_whose_gradients_nobody_scales_runs_in_float32() -> None:
+    for precision, lent_precision in (("float16", "float32"), ("bfloat16", "bfloat16")):
+        with linear_model(32.0, precision).lent("somebody's attack") as lent:
+            assert lent.execution.precision == lent_precision
