@@ -37,7 +37,9 @@ def _has(device: torch.device, precision: str) -> bool:
         return precision in ON_A_CPU
     if device.type != "cuda":
         return True
-    return torch.cuda.get_device_capability(device) >= FIRST_CAPABILITY.get(precision, (0, 0))
+    first = FIRST_CAPABILITY.get(precision)
+    # To ask a GPU for its capability takes memory of it.
+    return first is None or torch.cuda.get_device_capability(device) >= first
 
 
 def limit_to_share(gpus: float) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from attrib_core.execution import choose_execution
 from sweeps.actor_device import DescribedJob, DeviceShare, DevicesSeen
-from sweeps.cli import SweepOptions, run_command
+from sweeps.cli import run_command
+from sweeps.generate_all import GenerateOptions
 from sweeps.runner import _begin_actor
 from sweeps.store import RunDirectory
 from sweeps.tune.trial import Trial
@@ -88,12 +89,12 @@ def test_an_actor_refuses_a_precision_that_its_gpu_lacks(
 def test_the_driver_of_such_a_sweep_stays_on_the_cpu_too(tmp_path: Path) -> None:
     seen: list[torch.device] = []
 
-    def look(_options: SweepOptions) -> int:
+    def look(_options: GenerateOptions) -> int:
         seen.append(choose_execution().device)
         return 0
 
     for gpus in ("0", "1"):
-        run_command(SweepOptions, look, ["--output", str(tmp_path), "--gpus-per-worker", gpus])
+        run_command(GenerateOptions, look, ["--output", str(tmp_path), "--gpus-per-worker", gpus])
     assert seen == [CPU, GPU]
     assert choose_execution().device == GPU
 
