@@ -84,7 +84,7 @@ def _describe_gpu(device: torch.device) -> dict[str, str]:
         "memory": f"{found.total_memory} bytes",
         "driver": _driver_version(),
         "cuda": str(torch.version.cuda),
-        "cudnn": str(torch.backends.cudnn.version()),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
     }
 
 

@@ -28,12 +28,15 @@ def scaled_gradient(objective: Tensor, logits: Tensor, points: Tensor) -> Tensor
         return None
     scale = _scale(on_logits)
     gradient = _unscaled(on_logits, logits, points, scale)
-    for _ in range(MAX_RETRIES if gradient is not None else 0):
+    for _ in range(MAX_RETRIES):
+        if gradient is None:
+            return None
         overflowed = ~gradient.flatten(1).isfinite().all(dim=1)
         if not overflowed.any():
             break
         scale = torch.where(overflowed, scale * FACTOR_AFTER_OVERFLOW, scale)
         again = _unscaled(on_logits, logits, points, scale)
+        assert again is not None
         gradient = torch.where(_by_image(overflowed), again, gradient)
     return gradient
 

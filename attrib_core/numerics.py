@@ -11,9 +11,14 @@ The settings belong to the whole process: passes of two threads that want differ
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import torch
-from torch.backends import cuda, cudnn, mkldnn
+
+# `Any`: type checkers see no settings that torch makes when it is imported.
+cuda: Any = torch.backends.cuda
+cudnn: Any = torch.backends.cudnn
+mkldnn: Any = torch.backends.mkldnn
 
 IEEE, TF32 = "ieee", "tf32"
 
