@@ -55,8 +55,8 @@ class CudaGraphs:
 
     def record(self, function: Callable[[], Result]) -> tuple[Callable[[], None], Result]:
         graph = torch.cuda.CUDAGraph()
-        # The outer context restores the stream after a failure, where `torch.cuda.graph` leaves its own. Other threads
-        # may go on to use CUDA: they read images, or encode them.
+        # The outer context restores the stream after a failure, where `torch.cuda.graph` leaves its own. Other
+        # threads may go on to use CUDA: they read images, or encode them.
         with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 result = function()
@@ -104,9 +104,7 @@ def recorder_for(execution: Execution) -> Recorder | None:
     return CudaGraphs(execution.device)
 
 
-def captured(
-    function: Callable[[], Result], recorder: Recorder | None, name: str
-) -> Callable[[], Result]:
+def captured(function: Callable[[], Result], recorder: Recorder | None, name: str) -> Callable[[], Result]:
     """Return a function that does the same, captured by the recorder; without one, the function itself.
 
     `name` is what a message calls it if it cannot be captured.

@@ -3,7 +3,7 @@
 from attrib_core.training.data import NormalizedImages, augment
 from attrib_core.training.gradient_sums import SUMMED_METHODS, GradientSums
 from attrib_core.training.live_classifier import live_classifier
-from attrib_core.training.loop import DivergedError, Trainer, Update, accuracy, initial_network
+from attrib_core.training.loop import Trainer, accuracy, initial_network
 from attrib_core.training.settings import (
     Loss,
     Optimizer,
@@ -14,6 +14,7 @@ from attrib_core.training.settings import (
     with_changes,
 )
 from attrib_core.training.tape import Tape, TapeError, TapeHeader
+from attrib_core.training.update import DivergedError, Update
 
 __all__ = [
     "SUMMED_METHODS",
