@@ -57,9 +57,12 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         # The outer context restores the stream after a failure, where `torch.cuda.graph` leaves its own. Other
         # threads may go on to use CUDA: they read images, or encode them.
-        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                result = function()
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            result = function()
         return graph.replay, result
 
 

@@ -99,7 +99,7 @@ class DeferredUpdates:
         self._losses = self._new_losses()
 
     def advance(self, step: int) -> Update:
-        """Make update number `step` (from 0). Raises DivergedError if the loss of an earlier one was not finite."""
+        """Make update number `step` (from 0). Raises DivergedError if an earlier loss was not finite."""
         if self._losses.is_full:
             self._send()
         minibatch = self._feed.minibatch(step)

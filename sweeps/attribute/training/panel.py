@@ -170,7 +170,7 @@ class Follower:
 
     def finish(self) -> Followed:
         """Return all that was observed, packed."""
-        assert not self._sent and not self._batch.states, "settle first"
+        assert not [*self._sent, *self._batch.states], "settle first"
         return self.followed
 
     def _take(self, seen: _Seen) -> None:
