@@ -14,6 +14,7 @@ from attrib_core.training.settings import (
     with_changes,
 )
 from attrib_core.training.tape import Tape, TapeError, TapeHeader
+from attrib_core.training.tape_device import runs_on
 from attrib_core.training.update import DivergedError, Update
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "live_classifier",
     "original_settings",
     "recommended_settings",
+    "runs_on",
     "with_changes",
 ]

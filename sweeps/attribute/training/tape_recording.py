@@ -28,7 +28,7 @@ def refuse_other_tapes(run: RunDirectory, inputs: TrainingInputs) -> None:
     for trial in inputs.trials.values():
         tape = Tape.open(run.files, trial.tape_folder)
         if tape is not None:
-            requested = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
+            requested = inputs.header(trial, **tape.header.runs_on)
             refuse_other_training(tape.header, requested, trial)
 
 
