@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch
+from attrib_core.attacks.batch import AttackBatch, Failures
 from attrib_core.attacks.fast_gradient import Ray
 from attrib_core.attacks.inspection import lead
 from attrib_core.attacks.loss_gradient import gradient_at
@@ -90,7 +90,7 @@ def attacked_model(
 def _points(model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float]) -> Iterable[Tensor]:
     images = model.images(batch.images)
     untargeted = AttackBatch(images=images, labels=batch.labels.to(images.device))
-    ray = Ray(images, gradient_at(model, untargeted, images, {}).values.sign(), clip=False)
+    ray = Ray(images, gradient_at(model, untargeted, images, Failures(untargeted)).values.sign(), clip=False)
     return (ray.point(epsilon) for epsilon in epsilons)
 
 

@@ -89,7 +89,9 @@ class ImageInputs:
     def images(self, indices: Sequence[int], device: torch.device) -> Tensor:
         """Return images `[B, C, H, W]` in [0, 1] by index in the data set, sized as the classifier wants them."""
         pixels = torch.from_numpy(self.dataset.images(indices, self.view))
-        return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+        return (pixels.to(device, non_blocking=True).float() / 255).contiguous(
+            memory_format=torch.channels_last
+        )
 
     def spread(self, count: int) -> list[int]:
         """Return `count` indices spread evenly over the data set; a small set has some several times.
