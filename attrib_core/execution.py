@@ -1,6 +1,6 @@
 """How a model runs fast: device, memory format, precision, compilation, and the size of a batch.
 
-The one place that decides it. Nothing here sets a global flag of torch.
+The one place that decides it. What torch sets for the whole process is set for our passes alone, and put back.
 """
 
 import time
@@ -12,9 +12,10 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from attrib_core.numerics import WITH_TF32, WITHOUT_TF32, numerics
 from attrib_core.pooling import with_sliced_pooling
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Sizes of batches are multiples of this, which keeps a CPU's vector units full.
 BATCH_MULTIPLE = 4
@@ -45,13 +46,30 @@ class Execution:
 
     def images(self, images: Tensor) -> Tensor:
         """Return images `[B, C, H, W]` on the device, in the memory format."""
-        if self.channels_last:
-            return images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        return images.to(self.device, non_blocking=True)
+        images = self.to_device(images)
+        return images.to(memory_format=torch.channels_last) if self.channels_last else images
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        """Return the tensor on the device. The host does not wait for the copy."""
+        if self.device.type == "cpu":
+            return tensor.to(self.device)
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()  # from other memory the host copies by itself
+        return tensor.to(self.device, non_blocking=True)
+
+    def numerics(self) -> AbstractContextManager[object]:
+        """Return the context of passes forward and backward. On the CPU it does nothing.
+
+        On a GPU float32 then means IEEE's float32, or TF32 where that is the precision, and convolutions add up in
+        a fixed order. What torch is set to is put back afterwards.
+        """
+        if self.device.type == "cpu":
+            return nullcontext()
+        return numerics(WITH_TF32 if self.precision == "tf32" else WITHOUT_TF32)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass in the chosen precision; weights and gradients stay float32."""
-        if self.precision == "float32":
+        if self.precision in ("float32", "tf32"):
             return nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.precision))
 
