@@ -100,7 +100,7 @@ class ImageInputs:
 
 
 def floats(pixels: Tensor, device: torch.device) -> Tensor:
-    """Return images `[B, C, H, W]` of 8 bits as numbers in [0, 1], on the device; the host does not wait for it."""
+    """Return images `[B, C, H, W]` of 8 bits as numbers in [0, 1] on the device, without a wait."""
     if device.type == "cuda":
         pixels = pixels.pin_memory()  # nothing happens where they are pinned already
     on_device = pixels.to(device, non_blocking=device.type != "cpu")
