@@ -31,7 +31,10 @@ PERMANENT = (
 
 
 class Job(Protocol):
-    """The work that a sweep does for each shard. A job lives in one actor and holds a model."""
+    """The work that a sweep does for each shard. A job lives in one actor and holds a model.
+
+    A job may have a method `prefetch(shard)`, which is told each shard when it begins to wait for its computation.
+    """
 
     def compute(self, shard: Any) -> Any:
         """Do the shard's work on the device. All computations of a worker run in the same thread."""
@@ -117,6 +120,8 @@ class Worker:
             self._turns.wait_for(lambda: self._turn == turn, SECONDS_TO_WAIT_FOR_TURN)
             self._turn = turn + 1
             self._turns.notify_all()
+            if prefetch := getattr(self._job, "prefetch", None):
+                prefetch(shard)
             return self._compute_thread.submit(self._compute, shard)
 
     def _compute(self, shard: Any) -> tuple[Any, float]:
