@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.execution import is_out_of_memory
-from attrib_core.generation.modification import ModificationSettings, Modified, modify
+from attrib_core.generation.modification import ModificationSettings, Modified, modify_checked
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.images.inputs import NUM_PROBES, ImageInputs
@@ -64,6 +64,10 @@ class ModifyJob:
             failed_images=self._actor.image_failures(failed),
         )
 
+    def prefetch(self, shard: Shard) -> None:
+        """Have the images of a shard that waits read."""
+        self._actor.expect(shard.indices())
+
     def commit(self, modified: ModifiedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, modified, self.inputs, attempt)
@@ -95,8 +99,8 @@ class ModifyJob:
             indices=tuple(indices),
             result=self._modify(target, images, self.settings.modification),
             image_rows=image_rows,
-            clean=images[list(image_rows)].cpu(),
         )
 
     def _modify(self, target: int, images: Tensor, settings: ModificationSettings) -> Modified:
-        return modify(self._model, images, torch.full((len(images),), target), settings=settings)
+        # Pixels of 8 bits and a target of the plan: to check them, the host would wait for a GPU.
+        return modify_checked(self._model, images, torch.full((len(images),), target), settings=settings)
