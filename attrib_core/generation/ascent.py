@@ -168,6 +168,7 @@ class _Batch:
         channels = model.classifier.channels
         initial = recipe.parameterization.initial(Randomness(self._keys(START)), image_size, channels)
         self.parameters = [to_device(each).requires_grad_() for each in initial]
+        self.ones = torch.ones(len(self.cells), device=model.device)  # the gradient of the losses' sum
         self.optimizer = recipe.optimizer(self.parameters)
         if model.device.type != "cpu":
             fuse(self.optimizer)
@@ -188,7 +189,7 @@ class _Batch:
         randomness = self.drawn_ahead.step(self.num_updates)
         losses, logits = self._evaluate(stage, randomness)
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
-        gradients = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True)
+        gradients = torch.autograd.grad(losses, self.parameters, self.ones, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         for group in self.optimizer.param_groups:
