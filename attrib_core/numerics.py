@@ -10,16 +10,25 @@ The settings belong to the whole process: passes of two threads that want differ
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import torch
-from torch.backends import cuda, cudnn, mkldnn
+
+# `Any`: type checkers see no settings that torch makes when it is imported.
+cuda: Any = torch.backends.cuda
+cudnn: Any = torch.backends.cudnn
+mkldnn: Any = torch.backends.mkldnn
 
 IEEE, TF32 = "ieee", "tf32"
 
 
-class Numerics(NamedTuple):
-    """What the settings are. Precisions are torch's words: ieee, tf32, bf16, none."""
+@dataclass(frozen=True, eq=False)
+class Numerics:
+    """What the settings are. Precisions are torch's words: ieee, tf32, bf16, and none, which is IEEE too.
+
+    Two are equal if passes compute the same: `torch.backends.cudnn.flags` leaves none where it has found IEEE.
+    """
 
     convolution: str
     recurrent: str
@@ -29,6 +38,17 @@ class Numerics(NamedTuple):
     matmul_precision: str
     deterministic: bool
     benchmark: bool
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Numerics):
+            return NotImplemented
+        return [_effective(value) for value in astuple(self)] == [_effective(each) for each in astuple(other)]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _effective(value: object) -> object:
+    return IEEE if value == "none" else value
 
 
 WITHOUT_TF32 = Numerics(IEEE, IEEE, IEEE, IEEE, False, "highest", deterministic=True, benchmark=False)
@@ -72,7 +92,7 @@ def set_numerics(wanted: Numerics) -> None:
     """Set what `current_numerics` has returned."""
     cudnn.allow_tf32 = wanted.allow_tf32
     torch.set_float32_matmul_precision(wanted.matmul_precision)
-    _set_operations(wanted[:4])  # last: the two lines above write them as well
+    _set_operations(astuple(wanted)[:4])  # last: the two lines above write them as well
     cudnn.deterministic, cudnn.benchmark = wanted.deterministic, wanted.benchmark
 
 

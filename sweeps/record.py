@@ -7,6 +7,7 @@ definitions               digests of what the axes name (recipes); a name that c
 batch_size                of the last command that gave one; others use it, since last bits depend on it
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
 invocations               versions, commit, command of each start (the last hundred)
+devices                   kinds of devices that have computed rows: name, driver, libraries, precision
 """
 
 from typing import Any, Protocol

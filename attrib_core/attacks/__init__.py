@@ -5,9 +5,16 @@
 through `fast_gradient` and `loss_gradient` to `inspection`.
 """
 
-from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Method, Predictions
+from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Keep, Method, Predictions
 from attrib_core.attacks.foreign import ForeignAttackError
-from attrib_core.attacks.methods import METHODS, UnknownMethodError, attack, attack_batch, method_named
+from attrib_core.attacks.methods import (
+    METHODS,
+    UnknownMethodError,
+    attack,
+    attack_batch,
+    attack_checked,
+    method_named,
+)
 
 __all__ = [
     "METHODS",
@@ -15,10 +22,12 @@ __all__ = [
     "AttackResult",
     "AttackSettings",
     "ForeignAttackError",
+    "Keep",
     "Method",
     "Predictions",
     "UnknownMethodError",
     "attack",
     "attack_batch",
+    "attack_checked",
     "method_named",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
+from attrib_core.attacks import AttackBatch, AttackSettings, Keep, attack_checked, method_named
 from attrib_core.attacks.foreign import Foreign
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import attacked_model
@@ -74,7 +74,7 @@ class AttackJob:
         model = self._model(next(iter(self.inputs.checkpoints)), epsilons)
 
         def work(indices: Sequence[int], at: Sequence[float] = epsilons) -> None:
-            attack_batch(model, self._batch(model.device, indices), method, at, self.settings.attack)
+            attack_checked(model, self._batch(model.device, indices), method, at, self.settings.attack)
 
         if not isinstance(found, Foreign):
             return self._actor.seconds_per_image(model, work)
@@ -107,7 +107,8 @@ class AttackJob:
         image_rows = self._actor.stored_rows(indices)
         direction_rows = self._actor.stored_rows(indices, self.settings.save_perturbations)
         batch = self._batch(model.device, indices, axes.target)
-        result = attack_batch(model, batch, axes.method, axes.epsilons, self.settings.attack, image_rows)
+        keep = Keep(images=image_rows, directions=direction_rows)
+        result = attack_checked(model, batch, axes.method, axes.epsilons, self.settings.attack, keep)
         if any(result.failures):
             # Their rows would pass for those of robust images.
             raise UnreadableImagesError(
@@ -117,11 +118,11 @@ class AttackJob:
             indices=tuple(indices),
             result=result,
             image_rows=image_rows,
-            clean=batch.images[list(image_rows)].cpu(),
             direction_rows=direction_rows if result.direction is not None else (),
         )
 
     def _batch(self, device: torch.device, indices: Sequence[int], target: int | None = None) -> AttackBatch:
+        """Return images under attack: of 8-bit pixels and labels that fit, so that nothing is to be checked."""
         labels = self._actor.labels(indices, device)
         return AttackBatch(
             images=self._actor.images(indices, device),

@@ -74,7 +74,7 @@ class ImageActor:
 
     def labels(self, indices: Sequence[int], device: torch.device) -> Tensor:
         """Return labels `[B]`, on the device."""
-        return torch.from_numpy(self.inputs.labels[list(indices)]).to(device)
+        return torch.from_numpy(self.inputs.labels[list(indices)]).to(device, non_blocking=True)
 
     def stored_rows(self, indices: Sequence[int], stored: Collection[int] | None = None) -> tuple[int, ...]:
         """Return the rows of a batch whose images are stored, by default those of `save_images`."""

@@ -179,6 +179,8 @@ def pretend_gpu() -> Iterator[Counts]:
     library.impl("empty_strided", _empty_strided, "PrivateUse1")
     library.impl("empty.memory_format", _empty, "PrivateUse1")
     library.impl("_copy_from", _copy_from, "PrivateUse1")
+    autocast = torch.library.Library("_", "IMPL")
+    autocast.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "tensor", _uploading(torch.tensor))
         patch.setattr(execution, "_device", _accepting(execution._device))
@@ -189,6 +191,7 @@ def pretend_gpu() -> Iterator[Counts]:
         finally:
             _active = None
             library._destroy()
+            autocast._destroy()
 
 
 @functools.cache
@@ -265,8 +268,13 @@ def _count(name: str, args: Sequence[Any]) -> None:
 
 def _wrapped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], found: Any) -> Any:
     """Return results on the device; what was changed in place is given back as it was passed."""
-    results = tree_map(lambda each: PretendTensor(each) if isinstance(each, Tensor) else each, found)
-    if func._schema.is_mutable and func._schema.name.startswith("aten::_fused"):
+    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+    # A view is a tensor of inference where its base is one; then torch keeps no account of it.
+    is_view = func._schema.name.removeprefix("aten::") in VIEWS
+    inference = any(each.is_inference() for each in tensors) if is_view else torch.is_inference_mode_enabled()
+    with torch.inference_mode(inference):
+        results = tree_map(lambda each: PretendTensor(each) if isinstance(each, Tensor) else each, found)
+    if func._schema.name.startswith("aten::_fused") or (inference and not func._schema.is_mutable):
         return results
     return return_and_correct_aliasing(func, args, kwargs, results)
 

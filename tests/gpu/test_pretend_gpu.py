@@ -102,3 +102,11 @@ def test_nothing_is_left_behind() -> None:
     with pretend_gpu() as counts:
         assert kept.sum().item() == 6
         assert counts.num_waits == 1
+
+
+def test_inference_mode_has_views(gpu: Counts) -> None:
+    before = torch.ones(3, device="gpu")
+    with torch.inference_mode():
+        tensor = torch.zeros(3, device="gpu")
+        tensor[1:].add_(before[1:])
+    assert tensor[1:].sum().item() == 2
