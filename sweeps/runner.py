@@ -29,6 +29,7 @@ from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.shard_sizes import uses_gpus
 from sweeps.store import RunDirectory
 from sweeps.store.image_failures import is_planned, unresolved
 from sweeps.work import Data, Work
@@ -60,7 +61,7 @@ class Sweep:
     `check` tries the work on one cell, before it starts, and raises ValueError if it cannot work. `prepare` makes
     what the shards read before the pool starts, and may commit some of them on the way. `data` is given by sweeps
     whose cells are images: such a shard is committed even if some of its images cannot be used. `notes` are lines
-    for the user to read before work starts.
+    for the user to read before work starts. `shard_size_on_gpu` is the shard size where workers use GPUs.
     """
 
     name: str
@@ -79,6 +80,12 @@ class Sweep:
     prepare: Callable[[Preparation], None] | None = None
     notes: tuple[str, ...] = ()
     data: Data | None = None
+    shard_size_on_gpu: int | None = None
+
+    def cells_per_shard(self, options: SweepOptions, *, on_gpu: bool) -> int:
+        """Return the size of shards that a command adds; those that are recorded keep theirs on any device."""
+        by_device = self.shard_size_on_gpu if on_gpu else None
+        return options.shard_size or by_device or self.shard_size
 
 
 def chosen_batch_size(options: SweepOptions) -> int | None:
@@ -98,7 +105,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     Raises ValueError for every mistake that can be seen before work starts.
     """
     run = RunDirectory(options.output)
-    shard_size = options.shard_size or sweep.shard_size
+    shard_size = sweep.cells_per_shard(options, on_gpu=uses_gpus(options))
     existing = run.read_sweep()
     plan = plan_of(merge(existing, sweep, shard_size), sweep.kinds)
     if options.plan:
@@ -116,13 +123,16 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         work.progress.log(note)
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
+        shard_size = sweep.cells_per_shard(options, on_gpu=workers.gpus_per_worker > 0)
         written = record(run, sweep, shard_size)
         if sweep.data is not None:
             sweep.data.record(run)
         share = DeviceShare(workers.gpus_per_worker, options.precision)
         check_node = partial(_begin_actor, taken(), run, written["invocations"][-1], share)
         recorded = plan_of(written, sweep.kinds)
-        if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
+        # Another driver has asked for more meanwhile, so that some cells may be its own; or workers elsewhere use
+        # GPUs, which this machine lacks, and shards have another size.
+        if recorded != plan:
             work = Work(recorded, sweep, run)
         if existing is not None and sweep.batch_size != existing.get("batch_size"):
             before = existing.get("batch_size") or "none given"
