@@ -99,7 +99,8 @@ def read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None)
     _refuse_other_schemas(parquet, name)
     if columns is None:
         return parquet.read()
-    wanted = {column.split(".")[0] for column in columns}
+    # `judge_top1.NAME` is a field of a struct; `victim_prediction.NAME` may be a column of its own.
+    wanted = {part for column in columns for part in (column, column.split(".")[0])}
     return parquet.read(columns=[column for column in parquet.schema_arrow.names if column in wanted])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.drawing.charts import round_lengths
 from analysis.html.choices import evenly
 from analysis.html.step_curves import NUM_COLORS, Tick
 
@@ -46,10 +47,11 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class EpsilonChart:
-    """A chart for the template; `summary` describes it in words."""
+    """A chart for the template; `summary` describes it in words, `axis` says what ε is."""
 
     title: str
     summary: str
+    axis: str
     lines: Sequence[Line]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
@@ -76,24 +78,48 @@ class ChartGroup:
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis of ε, linear up to the smallest positive one and logarithmic beyond; both in [0, 1] pixel space."""
+    """An axis of ε, linear up to the smallest positive one and logarithmic beyond; both in [0, 1] pixel space.
+
+    `length` names the norm of an ε that is the length of a whole perturbation; it is not counted in steps of pixels.
+    """
 
     smallest: float
     largest: float
+    length: str = ""
+
+    @property
+    def axis(self) -> str:
+        """Return what the axis shows, in words."""
+        return f"ε: {self.length} of the change" if self.length else "ε in steps of 8-bit images (1/255)"
 
     def place(self, epsilon: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where each ε is, in units of the view box; what is beyond the end is at the end."""
-        ends = self._stretched(np.array([max(self.largest, 2 * self.smallest)]))
+        ends = self._stretched(np.array([self._end]))
         shares = np.clip(self._stretched(epsilon) / ends, 0, 1)
         return LEFT + (WIDTH - LEFT - RIGHT) * shares
+
+    def text(self, epsilon: float) -> str:
+        """Return ε in words."""
+        return f"{epsilon:.3g}" if self.length else f"{255 * epsilon:.3g}/255"
+
+    @property
+    def _end(self) -> float:
+        return max(self.largest, 2 * self.smallest)
 
     def _stretched(self, epsilon: NDArray[np.float64]) -> NDArray[np.float64]:
         times = epsilon / self.smallest
         return _LINEAR_DECADES * np.minimum(times, 1) + np.log10(np.maximum(times, 1))
 
     def ticks(self) -> list[Tick]:
-        """Return ticks at 0 and at powers of two of a step of 8-bit images."""
-        low, high = np.log2(255 * self.smallest), np.log2(255 * max(self.largest, 2 * self.smallest))
+        """Return ticks at 0 and at powers of two of a step of 8-bit images; of a length at round numbers."""
+        if self.length:
+            lengths = np.array([0.0, *round_lengths(self.smallest, self._end, _MOST_TICKS)])
+            places = self.place(lengths)
+            return [
+                Tick(place=float(place), label=f"{length:g}")
+                for place, length in zip(places, lengths, strict=True)
+            ]
+        low, high = np.log2(255 * self.smallest), np.log2(255 * self._end)
         powers = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
         steps = np.array([0.0, *2.0 ** powers[:: max(1, -(-len(powers) // _MOST_TICKS))]])
         return [
@@ -145,7 +171,8 @@ def epsilon_chart(
     drawn = {name: curve for name, curve in drawn.items() if len(curve)}
     return EpsilonChart(
         title=title,
-        summary="; ".join(_summary(name, curve, steps) for name, curve in drawn.items()),
+        summary="; ".join(_summary(name, curve, scale, steps) for name, curve in drawn.items()),
+        axis=scale.axis,
         lines=[_line(name, names.index(name), curve, scale, steps) for name, curve in drawn.items()],
         x_ticks=scale.ticks(),
         y_ticks=[
@@ -173,11 +200,11 @@ def _line(name: str, number: int, curve: pd.DataFrame, scale: Scale, steps: bool
     )
 
 
-def _summary(name: str, curve: pd.DataFrame, steps: bool) -> str:
+def _summary(name: str, curve: pd.DataFrame, scale: Scale, steps: bool) -> str:
     first, last = curve.iloc[0], curve.iloc[-1]
     if steps:
         return f"{name} reaches {100 * last['rate']:.1f} %"
-    at = [f"{100 * end['rate']:.1f} % at {255 * end['epsilon']:.3g}/255" for end in (first, last)]
+    at = [f"{100 * end['rate']:.1f} % at {scale.text(end['epsilon'])}" for end in (first, last)]
     return f"{name} from {at[0]} to {at[1]}" if len(curve) > 1 else f"{name} {at[0]}"
 
 
