@@ -84,16 +84,29 @@ def lines(table: pd.DataFrame, norm: str, most: int = MOST_EPSILONS) -> dict[str
 def figure(table: pd.DataFrame, checkpoints: Sequence[str], *, title: str) -> Figure:
     """Draw a panel for each norm of a table of `training_table`."""
     norms = [norm for norm in ORDER if (table["norm"] == norm).any()]
-    notes = [f"right to begin with and not misled, of all images; {_attack_names(table)}; bands: 95 % intervals (Wilson)"]
+    notes = [
+        f"right to begin with and not misled, of all images; {_attack_names(table)}; bands: 95 % intervals (Wilson)"
+    ]
     page = blank_chart(max(5.5, 4.6 * len(norms)), 4.3, title=title, notes=notes)
     curves = {norm: lines(table, norm) for norm in norms}
     names = list(dict.fromkeys(name for of_norm in curves.values() for name in of_norm))
-    look = styles([name for name in names if name != CLEAN]) | {CLEAN: {"color": "#7a7a7a", "marker": "", "linestyle": ":"}}
+    look = styles([name for name in names if name != CLEAN]) | {
+        CLEAN: {"color": "#7a7a7a", "marker": "", "linestyle": ":"}
+    }
     for axes, norm in zip(page.subplots(1, len(norms), squeeze=False)[0], norms, strict=True):
         for name, curve in curves[norm].items():
             axes.plot(curve["place"], curve["rate"], label=name, linewidth=1.3, markersize=3.5, **look[name])
-            axes.fill_between(curve["place"], curve["low"], curve["high"], color=look[name]["color"], alpha=0.15, linewidth=0)
-        style_axes(axes, title=f"{NAMES[norm]} norm", x="checkpoint, in the order of the sweep", y="robust accuracy")
+            axes.fill_between(
+                curve["place"],
+                curve["low"],
+                curve["high"],
+                color=look[name]["color"],
+                alpha=0.15,
+                linewidth=0,
+            )
+        style_axes(
+            axes, title=f"{NAMES[norm]} norm", x="checkpoint, in the order of the sweep", y="robust accuracy"
+        )
         share_axis(axes)
         name_ticks(axes, "x", checkpoints)
     legend_below(page, names)
@@ -102,9 +115,7 @@ def figure(table: pd.DataFrame, checkpoints: Sequence[str], *, title: str) -> Fi
 
 def html(table: pd.DataFrame, checkpoints: Sequence[str]) -> list[TrainingChart]:
     """Return the report's charts of a table of `training_table`: one for each norm."""
-    return [
-        _chart(lines(table, norm), norm, checkpoints) for norm in ORDER if (table["norm"] == norm).any()
-    ]
+    return [_chart(lines(table, norm), norm, checkpoints) for norm in ORDER if (table["norm"] == norm).any()]
 
 
 def _chart(curves: dict[str, pd.DataFrame], norm: str, checkpoints: Sequence[str]) -> TrainingChart:
@@ -117,7 +128,9 @@ def _chart(curves: dict[str, pd.DataFrame], norm: str, checkpoints: Sequence[str
         bands={name: (list(100 * each["low"]), list(100 * each["high"])) for name, each in series.items()},
     )
     across = (WIDTH - LEFT - RIGHT) / max(1, len(checkpoints) - 1)
-    ticks = [Tick(place=LEFT + across * place, label=checkpoints[place]) for place in evenly(places, MOST_NAMES)]
+    ticks = [
+        Tick(place=LEFT + across * place, label=checkpoints[place]) for place in evenly(places, MOST_NAMES)
+    ]
     percent = [replace(tick, label=f"{tick.label} %") for tick in drawn.y_ticks]
     summary = "; ".join(
         f"{name} from {100 * curve['rate'].iloc[0]:.1f} to {100 * curve['rate'].iloc[-1]:.1f} %"
@@ -147,7 +160,9 @@ def _refuse_unknown(epsilons: Sequence[float], table: pd.DataFrame) -> None:
     known = sorted(set(table.loc[table["attack"] != CLEAN, "epsilon"]))
     for epsilon in epsilons:
         if not np.isclose(epsilon, known, rtol=1e-12, atol=0).any():
-            raise ValueError(f"epsilon is {epsilon:g}: choose from {', '.join(f'{each:g}' for each in known)}")
+            raise ValueError(
+                f"epsilon is {epsilon:g}: choose from {', '.join(f'{each:g}' for each in known)}"
+            )
 
 
 def _numbers(text: str) -> list[float]:
@@ -168,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = open_run(options.run)
     outcomes = read_outcomes(run, rounded=options.rounded)
     checkpoints = checkpoints_in_order(outcomes, run)
-    table = training_table(security_table(outcomes, run), checkpoints, attack=options.attack, epsilons=epsilons)
+    table = training_table(
+        security_table(outcomes, run), checkpoints, attack=options.attack, epsilons=epsilons
+    )
     if table.empty:
         raise ValueError(f"{run} has no untargeted attack within ε of a norm, so there is no robust accuracy")
     for path in save_table(table, options.output, "along-training"):

@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,15 @@ def summary(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     )
 
 
+def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return what a page shows: the rows of images right to begin with, with ε and p as texts."""
+    rows = table[(table["denominator"] == "initially_correct") & (table["count"] > 0)]
+    return [
+        {**row, "epsilon_text": epsilon_text(row["epsilon"], row["norm"]), "p": p_text(row["p_mid"])}
+        for row in rows.to_dict("records")
+    ]
+
+
 def epsilon_text(epsilon: float, norm: str) -> str:
     """Return ε as the norm is counted, or `any` for a minimum."""
     if np.isnan(epsilon):
@@ -190,7 +200,9 @@ def figures(table: pd.DataFrame, first: str, second: str) -> Iterator[tuple[str,
         title = f"Success of {first} minus that of {second}"
         yield (
             "comparison",
-            norm_panels.figure(chosen, title=title, y="difference, percentage points", notes=notes, signed=True),
+            norm_panels.figure(
+                chosen, title=title, y="difference, percentage points", notes=notes, signed=True
+            ),
         )
 
 

@@ -133,6 +133,13 @@ def html(table: pd.DataFrame, checkpoints: Sequence[str] | None = None) -> list[
     return norm_panels.html(panels(table, checkpoints))
 
 
+def minimum_text(epsilon: float, norm: str | None) -> str:
+    """Return a minimum ε as a reader counts it: in l∞ steps of 8-bit images; a dash where there is none."""
+    if not np.isfinite(epsilon):
+        return "\N{EN DASH}"
+    return f"{255 * epsilon:.2f}/255" if norm == "linf" else f"{epsilon:.4g}"
+
+
 def _curve(outcomes: ImageOutcomes, method: str, checkpoint: str) -> pd.DataFrame:
     """Return the number of `robust` images of `count` by ε, of a method at given ε or of one that seeks the minimum."""
     attacks = [

@@ -28,13 +28,20 @@ from sweeps.store.terminal_text import terminal_text
 PREDICTION, CLEAN_PREDICTION = "victim_prediction.", "victim_clean_prediction."
 
 BY = ["source", "checkpoint", "attack", "epsilon", "victim"]
-_KEYS = ["model", "model_digest", "checkpoint", "attack", "epsilon", "victim"]
+KEYS = ["model", "model_digest", "checkpoint", "attack", "epsilon", "victim"]
 _COUNTS = ["count", "successes"]
 
 
 def victims(column_names: Sequence[str]) -> list[str]:
     """Return the names of the victims that columns of rows are of."""
     return [name.removeprefix(PREDICTION) for name in column_names if name.startswith(PREDICTION)]
+
+
+def columns_of(run: Run) -> list[str]:
+    """Return the columns that transfer needs besides those of every table; none for a run without victims."""
+    names = victims(run.column_names)
+    shown = [kind + name for name in names for kind in (PREDICTION, CLEAN_PREDICTION)]
+    return ["model_digest", *shown] if names else []
 
 
 def transfer_counts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -62,16 +69,11 @@ def read_transfer(runs: Sequence[AnyRun]) -> pd.DataFrame:
     """
     parts = []
     for run in map(opened, runs):
-        names = victims(run.column_names)
-        sums = Sums(_KEYS)
-        if not names:
+        extra = columns_of(run)
+        if not extra:
             continue
-        columns = [
-            *COLUMNS,
-            "model_digest",
-            *(kind + name for name in names for kind in (PREDICTION, CLEAN_PREDICTION)),
-        ]
-        for portion in row_portions(run, columns):
+        sums = Sums(KEYS)
+        for portion in row_portions(run, [*COLUMNS, *extra]):
             sums.add(transfer_counts(portion))
         parts.append((run, sums.total()))
     return transfer_table(parts)
@@ -142,7 +144,7 @@ def _counts(
         count=counted.astype(int),
         successes=(counted & misled.fillna(False).astype(bool)).astype(int),
     )
-    return facts.groupby(_KEYS, observed=True, dropna=False)[_COUNTS].sum().reset_index()
+    return facts.groupby(KEYS, observed=True, dropna=False)[_COUNTS].sum().reset_index()
 
 
 def _named(run: Run, counts: pd.DataFrame) -> pd.DataFrame:

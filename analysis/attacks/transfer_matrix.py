@@ -152,5 +152,5 @@ def html(table: pd.DataFrame, row: str, headings: Sequence[str], *, corner: str)
         corner=corner,
         columns=[Heading(text=name) for name in victims],
         rows=[Heading(text=name) for name in headings],
-        mark_own=True,
+        mark_own=row == "row",
     )
