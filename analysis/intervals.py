@@ -55,8 +55,8 @@ def quantile_interval(
 ) -> tuple[float, float, float]:
     """Return a quantile and its bootstrap percentile interval: the smallest value that `share` of all reach.
 
-    Values may be infinite, and so may the quantile and its bounds; of no value all are NaN. The same seed gives the
-    same interval. Raise ValueError unless 0 < share <= 1 and 0 < confidence < 1.
+    Values may be infinite, and so may the quantile and its bounds; of no value all are NaN. The same seed gives
+    the same interval. Raise ValueError unless 0 < share <= 1 and 0 < confidence < 1.
 
     The quantile of a resample is one of the n values. Which one is drawn directly, as quickly for a million values
     as for ten: the k-th of n uniform numbers is Beta(k, n - k + 1), and the number of values below it gives the

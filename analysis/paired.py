@@ -8,11 +8,11 @@ from analysis.intervals import wilson_interval
 def mcnemar(only_first: int, only_second: int) -> tuple[float, float]:
     """Return the two-sided p-values of McNemar's test, exact and mid-p.
 
-    Of the subjects that differ, `only_first` have the property in the first measurement alone, `only_second` in the
-    second. Were both rates the same, the smaller number would be binomial with probability 1/2. The exact p-value is
-    too large on average; mid-p, which counts half the probability of what was observed, has nearly the size that it
-    claims. Without any difference both are 1. Source: McNemar 1947; Fagerland, Lydersen and Laake 2013
-    (doi:10.1186/1471-2288-13-91), who recommend mid-p. Raise ValueError for a negative number.
+    Of the subjects that differ, `only_first` have the property in the first measurement alone, `only_second` in
+    the second. Were both rates the same, the smaller number would be binomial with probability 1/2. The exact
+    p-value is too large on average; mid-p, which counts half the probability of what was observed, has nearly
+    the size that it claims. Without any difference both are 1. Source: McNemar 1947; Fagerland, Lydersen and
+    Laake 2013 (doi:10.1186/1471-2288-13-91), who recommend mid-p. Raise ValueError for a negative number.
     """
     if only_first < 0 or only_second < 0:
         raise ValueError(f"only_first is {only_first}, only_second {only_second}: give numbers of at least 0")
@@ -33,9 +33,10 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Return the first rate minus the second, and the bounds of its interval, in [-1, 1].
 
-    The four numbers are of subjects that have the property in both measurements, in one alone, in none. NaN without
-    any subject. Raise ValueError unless they are at least 0 and 0 < confidence < 1. Source: Newcombe 1998, Statistics
-    in Medicine 17:2635, method 10: Wilson's bounds of both rates, combined by the correlation of the pairs.
+    The four numbers are of subjects that have the property in both measurements, in one alone, in none. NaN
+    without any subject. Raise ValueError unless they are at least 0 and 0 < confidence < 1. Source: Newcombe
+    1998, Statistics in Medicine 17:2635, method 10: Wilson's bounds of both rates, combined by the correlation
+    of the pairs.
     """
     if min(both, only_first, only_second, neither) < 0:
         raise ValueError(

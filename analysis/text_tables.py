@@ -28,14 +28,14 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "ε": r"$\varepsilon$",
-    "ℓ": r"$\ell$",
+    "\N{SCRIPT SMALL L}": r"$\ell$",
     "∞": r"$_\infty$",
     "₁": r"$_1$",
     "₂": r"$_2$",
-    "–": "--",
-    "−": "$-$",
+    "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$",
     "→": r"$\rightarrow$",
-    "×": r"$\times$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
 }
 _MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$"}
 
@@ -96,7 +96,11 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
 
 def _are_numbers(table: pd.DataFrame) -> list[bool]:
     """Return which columns stand on the right: those that begin with a digit in every row."""
-    return [bool(table[name].astype(str).str.match(r"[-−–]?\d|–").all()) and len(table) > 0 for name in table]
+    return [
+        bool(table[name].astype(str).str.match("[-+<\N{MINUS SIGN}]?[0-9]|\N{EN DASH}").all())
+        and len(table) > 0
+        for name in table
+    ]
 
 
 def _escaped(text: str, signs: dict[str, str]) -> str:

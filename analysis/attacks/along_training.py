@@ -2,8 +2,8 @@
 
 python -m analysis.attacks.along_training RUN --output DIR [--attack NAME] [--epsilons 1/255,8/255] [--rounded]
 
-Checkpoints stand in the order in which the sweep names them. Without `--attack` it is the worst case over the attacks
-of a norm, or the only attack of it.
+Checkpoints stand in the order in which the sweep names them. Without `--attack` it is the worst case over the
+attacks of a norm, or the only attack of it.
 """
 
 import sys
@@ -53,8 +53,8 @@ def training_table(
 ) -> pd.DataFrame:
     """Return the rows of `security_table` of one attack of each norm, with `place`, the number of the checkpoint.
 
-    Rows of clean accuracy are among them, at ε = 0. `attack` is the worst case unless given, or the only one there is.
-    `epsilons` are all. Raises ValueError for an attack or an ε that no row has.
+    Rows of clean accuracy are among them, at ε = 0. `attack` is the worst case unless given, or the only one
+    there is. `epsilons` are all. Raises ValueError for an attack or an ε that no row has.
     """
     rows = [_chosen(of_norm, attack) for _, of_norm in security.groupby("norm", sort=False)]
     table = pd.concat(rows) if rows else security
@@ -85,7 +85,8 @@ def figure(table: pd.DataFrame, checkpoints: Sequence[str], *, title: str) -> Fi
     """Draw a panel for each norm of a table of `training_table`."""
     norms = [norm for norm in ORDER if (table["norm"] == norm).any()]
     notes = [
-        f"right to begin with and not misled, of all images; {_attack_names(table)}; bands: 95 % intervals (Wilson)"
+        "right to begin with and not misled, of all images; bands: 95 % intervals (Wilson)",
+        f"attack: {_attack_names(table)}",
     ]
     page = blank_chart(max(5.5, 4.6 * len(norms)), 4.3, title=title, notes=notes)
     curves = {norm: lines(table, norm) for norm in norms}

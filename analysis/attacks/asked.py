@@ -20,7 +20,7 @@ Asked = tuple[str, str, bool, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Ball:
-    """All attacks within ε of a norm on a checkpoint: `methods` in the order of the sweep, also those without rows."""
+    """All attacks within ε of a norm on a checkpoint; `methods` stand in the order of the sweep."""
 
     checkpoint: str
     norm: str

@@ -58,10 +58,11 @@ _AMONG = {"all": "", "initially_correct": " right"}
 def compare(first: Side, second: Side) -> pd.DataFrame:
     """Return success on both sides by `BY` and `denominator`, of the images that both attack.
 
-    `difference` is the first rate minus the second, with Newcombe's interval (95 %), `p_exact` and `p_mid` are of
-    McNemar's test. `denominator`: all images, or those that both sides have right to begin with. Of `count` images,
-    `both` sides mislead so many, one alone `only_first` and `only_second`, and `neither` the rest. Targets of a targeted
-    attack are taken together. The epsilon of methods that seek the minimum is NaN: success is that any ε is found.
+    `difference` is the first rate minus the second, with Newcombe's interval (95 %), `p_exact` and `p_mid` are
+    of McNemar's test. `denominator`: all images, or those that both sides have right to begin with. Of `count`
+    images, `both` sides mislead so many, one alone `only_first` and `only_second`, and `neither` the rest.
+    Targets of a targeted attack are taken together. The epsilon of methods that seek the minimum is NaN: success
+    is that any ε is found.
     """
     places = common_places(first.outcomes.image_index, second.outcomes.image_index)
     tables: dict[PairedRow, dict[str, NDArray[np.int64]]] = {}
@@ -99,7 +100,7 @@ def compare_runs(first: Run, second: Run, *, rounded: bool = False) -> pd.DataFr
 
 
 def run_names(first: Run, second: Run) -> tuple[str, str]:
-    """Return what the two runs are called: the last part of their paths, or the whole paths if those are the same."""
+    """Return what the runs are called: the last part of their paths, or the whole paths if those are the same."""
     return (first.url, second.url) if first.name == second.name else (first.name, second.name)
 
 
@@ -173,7 +174,7 @@ def p_text(p: float) -> str:
 
 
 def panels(table: pd.DataFrame) -> list[NormPanel]:
-    """Return a panel of differences against ε for each norm and checkpoint, among the images right to begin with."""
+    """Return a panel of differences against ε for each norm and checkpoint, of images right to begin with."""
     among = table[
         (table["denominator"] == "initially_correct") & (table["count"] > 0) & table["epsilon"].notna()
     ]
@@ -284,8 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = compare(first, second)
     if table["count"].sum() == 0:
         raise ValueError(
-            f"{first.name} and {second.name} share no attack on the same image: give those of the same data set and "
-            "split, with an ε in common"
+            f"{first.name} and {second.name} share no attack on the same image: give those of the same data set "
+            "and split, with an ε in common"
         )
     print(text_table(summary(table, first.name, second.name), options.format))
     paths = [*save_table(table, options.output, "comparison")]

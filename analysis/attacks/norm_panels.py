@@ -75,7 +75,9 @@ def html(panels: Sequence[NormPanel]) -> list[ChartGroup]:
         chosen = [(panel.title, dict(panel.curves)) for panel in panels if panel.norm == norm]
         if chosen:
             scale = Scale(*_range(panels, norm), length="" if norm == "linf" else NAMES[norm])
-            groups.append(chart_group(f"{NAMES[norm]} norm", chosen, _names(panels), scale))
+            groups.append(
+                chart_group(f"{NAMES[norm]} norm", chosen, _names(panels), scale, dashed=tuple(_LOOK))
+            )
     return groups
 
 
@@ -93,7 +95,9 @@ def _draw(
 
 
 def _names(panels: Sequence[NormPanel]) -> list[str]:
-    return list(dict.fromkeys(name for panel in panels for name in panel.curves))
+    """Return the names of all curves: the methods, then what they are held against."""
+    names = dict.fromkeys(name for panel in panels for name in panel.curves)
+    return [*(name for name in names if name not in _LOOK), *(name for name in _LOOK if name in names)]
 
 
 def _range(panels: Sequence[NormPanel], norm: str) -> tuple[float, float]:

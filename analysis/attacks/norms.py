@@ -5,7 +5,8 @@ import pandas as pd
 
 # From the smallest ball of a radius to the largest: ‖δ‖∞ ≤ ‖δ‖₂ ≤ ‖δ‖₁.
 NORMS = ("l1", "l2", "linf")
-NAMES = {"linf": "ℓ∞", "l2": "ℓ₂", "l1": "ℓ₁"}
+_L = "\N{SCRIPT SMALL L}"
+NAMES = {"linf": f"{_L}∞", "l2": f"{_L}₂", "l1": f"{_L}₁"}
 # In which norms are reported; l∞ is the one that most attacks have.
 ORDER = ("linf", "l2", "l1")
 # What float32 and the tolerance of a search leave.

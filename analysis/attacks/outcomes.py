@@ -1,7 +1,7 @@
 """What became of each image under each attack, in one byte a row: what tables over several attacks are made of.
 
-A worst case, a comparison or a curve of minima needs all attacks on an image side by side, but the rows of an image
-lie far apart in a run. They are read once, some at a time, and a byte of each is kept.
+A worst case, a comparison or a curve of minima needs all attacks on an image side by side, but the rows of an
+image lie far apart in a run. They are read once, some at a time, and a byte of each is kept.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,8 +50,8 @@ class Attack(NamedTuple):
 class Panel:
     """The images of one `Images` under the attacks that share a target: a row per method, a column per image.
 
-    `outcomes` `[M, N]` are codes such as `SUCCEEDED`, `right` `[N]` says whether the clean prediction is the label,
-    `image_index` `[N]` which image of the data set a column is of.
+    `outcomes` `[M, N]` are codes such as `SUCCEEDED`, `right` `[N]` says whether the clean prediction is the
+    label, `image_index` `[N]` which image of the data set a column is of.
     """
 
     images: Images
@@ -65,7 +65,8 @@ class Panel:
 class ImageOutcomes:
     """Success of every attack on every image of a run, image by image.
 
-    Takes about a byte for each row, and eight for that of a minimum. `rounded`: predictions after rounding to 8 bits.
+    Takes about a byte for each row, and eight for that of a minimum. `rounded`: predictions after rounding to 8
+    bits.
     """
 
     def __init__(self, *, rounded: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""The sections of the report over all attacks: worst case, security curves, training and transfer; runs compared."""
+"""The report's sections over all attacks: worst case, security curves, training, transfer, runs compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ class TransferView:
 
 
 def sections(runs: Sequence[Run], site: Site) -> list[Section]:
-    """Return the sections of attack runs: for each its robustness, then their transfer, then each pair compared."""
+    """Return the sections of attack runs: the robustness of each, their transfer, and each pair compared."""
     tables = [RobustnessTables(run) for run in runs if run.status.num_rows]
     found = [_robustness(each, site) for each in tables]
     found.append(_transfer_of_all(tables, site))
@@ -212,19 +212,19 @@ def _files(tables: RobustnessTables, site: Site) -> dict[str, Iterator[tuple[str
         "training": _saved(
             site, folder, "along-training", tables.training, _training_figure(tables, subject)
         ),
-        "transfer": _saved(site, folder, "transfer", tables.transfer, _transfer_figures([tables])),
+        "transfer": _saved(site, folder, "transfer", tables.transfer),
     }
 
 
 def _saved(
-    site: Site, folder: str, name: str, table: pd.DataFrame, figures: Iterator[tuple[str, Any]] = iter(())
+    site: Site, folder: str, name: str, table: pd.DataFrame, figures: Iterable[tuple[str, Any]] = ()
 ) -> Iterator[tuple[str, str]]:
     """Write a table and its figures, unless it is empty; yield what a reader clicks on, and the path."""
     if table.empty:
         return
     yield f"{name} as CSV", site.table(f"{folder}/{name}.csv", table)
-    for number, (_, figure) in enumerate(figures):
-        yield "figure as PNG", site.figure(f"{folder}/{name}-{number}.png", figure)
+    for number, (stem, figure) in enumerate(figures):
+        yield f"{stem} as PNG", site.figure(f"{folder}/{name}-{number}.png", figure)
 
 
 def _training_figure(tables: RobustnessTables, subject: str) -> Iterator[tuple[str, Any]]:
@@ -233,16 +233,18 @@ def _training_figure(tables: RobustnessTables, subject: str) -> Iterator[tuple[s
         yield "along-training", along_training.figure(tables.training, tables.checkpoints, title=title)
 
 
-def _transfer_figures(all_tables: Sequence[RobustnessTables]) -> Iterator[tuple[str, Any]]:
-    parts = [(each.run, each.transfer_counts) for each in all_tables if each.transfer_counts is not None]
-    table = transfer.transfer_table(parts)
-    return transfer_matrix.figures(table, transfer.subject([run for run, _ in parts]))
+def _transfer_figures(
+    table: pd.DataFrame, all_tables: Sequence[RobustnessTables]
+) -> Iterator[tuple[str, Any]]:
+    # Each takes a second to draw; the command draws all.
+    subject = transfer.subject([each.run for each in all_tables])
+    return islice(transfer_matrix.figures(table, subject), MOST_ATTACKS)
 
 
 def _transfer_of_all(all_tables: Sequence[RobustnessTables], site: Site) -> Section | None:
-    """Return the matrix of the sources of all runs by victims; None unless several runs have victims."""
+    """Return the matrix of the sources of all runs by victims; None for runs without victims."""
     held = [each for each in all_tables if each.transfer_counts is not None]
-    if len(held) < 2:
+    if not held:
         return None
     table = transfer.transfer_table([(each.run, each.transfer_counts) for each in held])
     rows = transfer_matrix.with_rows(table)
@@ -255,7 +257,7 @@ def _transfer_of_all(all_tables: Sequence[RobustnessTables], site: Site) -> Sect
             heat = transfer_matrix.html(chosen, "row", names, corner="Source")
             matrices.append((transfer_matrix.epsilon_name(epsilon), heat))
         views.append(TransferView(attack=str(attack), matrices=matrices))
-    files = list(_saved(site, held[0].run.id, "transfer-of-all-runs", table, _transfer_figures(held)))
+    files = list(_saved(site, held[0].run.id, "transfer-of-all-runs", table, _transfer_figures(table, held)))
     html = site.render(
         "transfer.html", views=views[:MOST_ATTACKS], num_views=len(views), files=files, num_runs=len(held)
     )

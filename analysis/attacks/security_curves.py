@@ -2,9 +2,9 @@
 
 python -m analysis.attacks.security_curves RUN --output DIR [--rounded] [--seed 0]
 
-Robust accuracy is the share of all images that are right to begin with and that an attack does not mislead within ε.
-Of an attack that seeks the minimum it is the share of images whose minimum is larger than ε. Biggio and Roli 2018
-(arXiv:1712.03141) call such a curve a security evaluation curve.
+Robust accuracy is the share of all images that are right to begin with and that an attack does not mislead
+within ε. Of an attack that seeks the minimum it is the share of images whose minimum is larger than ε. Biggio
+and Roli 2018 (arXiv:1712.03141) call such a curve a security evaluation curve.
 """
 
 import sys
@@ -47,10 +47,11 @@ _MEDIANS = [*_BY, "denominator", "median", "low", "high", "found", "count"]
 
 
 def security_table(outcomes: ImageOutcomes, run: AnyRun, worst: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return robust accuracy as `rate` by `checkpoint`, `norm`, `attack` and `epsilon`, with intervals (Wilson, 95 %).
+    """Return robust accuracy as `rate` by `checkpoint`, `norm`, `attack` and `epsilon`, with its interval.
 
-    Untargeted attacks alone. Besides the methods, `attack` has the `WORST` case where there are several methods, and
-    `CLEAN` accuracy at ε = 0. `worst` is the table of `worst_case_table`, where it is at hand.
+    Intervals are Wilson's, 95 %. Untargeted attacks alone. Besides the methods, `attack` has the `WORST` case
+    where there are several methods, and `CLEAN` accuracy at ε = 0. `worst` is the table of `worst_case_table`,
+    where it is at hand.
     """
     worst = worst_case_table(outcomes, run) if worst is None else worst
     parts = []
@@ -79,9 +80,9 @@ def median_table(outcomes: ImageOutcomes, run: AnyRun, *, seed: int = 0) -> pd.D
     """Return the median of the minimum ε by `checkpoint`, `norm`, `attack` and `denominator`.
 
     `low` and `high` bound it: percentile bootstrap, 95 %, 10,000 resamples of the images, drawn from `seed`. The
-    median is the smallest ε that is enough for half of the images, infinite where the attack misses more than half.
-    `found`: the share for which any ε is enough. Among all images, one that is wrong to begin with has the minimum 0.
-    Untargeted attacks alone.
+    median is the smallest ε that is enough for half of the images, infinite where the attack misses more than
+    half. `found`: the share for which any ε is enough. Among all images, one that is wrong to begin with has the
+    minimum 0. Untargeted attacks alone.
     """
     rows = []
     methods = methods_in_order(outcomes, run)
@@ -141,7 +142,7 @@ def minimum_text(epsilon: float, norm: str | None) -> str:
 
 
 def _curve(outcomes: ImageOutcomes, method: str, checkpoint: str) -> pd.DataFrame:
-    """Return the number of `robust` images of `count` by ε, of a method at given ε or of one that seeks the minimum."""
+    """Return how many of `count` images are `robust` by ε, also under a method that seeks the minimum."""
     attacks = [
         a for a in outcomes.attacks if (a.images.checkpoint, a.method, a.target) == (checkpoint, method, None)
     ]

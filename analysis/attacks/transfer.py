@@ -47,8 +47,8 @@ def columns_of(run: Run) -> list[str]:
 def transfer_counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the counts behind `transfer_table`, of the rows of one run. Counts of parts of them add up.
 
-    The source itself is the victim None. A missing prediction of a victim, and -1, whose logits were no numbers, do
-    not count. Nor does an image whose label is the target, nor one for which no minimum was found.
+    The source itself is the victim None. A missing prediction of a victim, and -1, whose logits were no numbers,
+    do not count. Nor does an image whose label is the target, nor one for which no minimum was found.
     """
     minimum = is_minimum(frame)
     rows = frame[initially_correct(frame) & ~(minimum & frame["epsilon"].isna())]
@@ -57,8 +57,10 @@ def transfer_counts(frame: pd.DataFrame) -> pd.DataFrame:
         attack=attack_names(rows), epsilon=rows["epsilon"].mask(is_minimum(rows))
     )
     parts = [_counts(keys, rows, rows["adversarial_prediction"], rows["clean_prediction"], None)]
-    for victim in victims(list(frame)):
-        parts.append(_counts(keys, rows, rows[PREDICTION + victim], rows[CLEAN_PREDICTION + victim], victim))
+    parts += [
+        _counts(keys, rows, rows[PREDICTION + name], rows[CLEAN_PREDICTION + name], name)
+        for name in victims(list(frame))
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -83,8 +85,8 @@ def transfer_table(parts: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     """Return rates with intervals (Wilson, 95 %) by the columns `BY`, from the counts of each run.
 
     `count` images are right to begin with for `source` and `victim`. `white_box`: the victim is the source. The
-    epsilon of methods that seek the minimum is NaN: each image is at its own. Sources and victims stand in the order
-    of the runs; a model that several runs attack under one name has the run's name too.
+    epsilon of methods that seek the minimum is NaN: each image is at its own. Sources and victims stand in the
+    order of the runs; a model that several runs attack under one name has the run's name too.
     """
     if not parts:
         return pd.DataFrame(columns=[*BY, "rate", "low", "high", "count", "white_box"])
@@ -110,7 +112,7 @@ def subject(runs: Sequence[Run]) -> str:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `transfer_table` as texts: a row for each source, attack and ε, a column for each victim."""
+    """Return a table of `transfer_table` as texts: a row per source, attack and ε, a column per victim."""
     cells = table.assign(
         cell=[
             f"{100 * row.rate:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}] of {row.count_:,}"
@@ -148,7 +150,7 @@ def _counts(
 
 
 def _named(run: Run, counts: pd.DataFrame) -> pd.DataFrame:
-    """Return the counts with `source`: the name of the victim that has the source's weights, else the model's name."""
+    """Return the counts with `source`: the name of the victim of the same weights, else the model's name."""
     recorded = run.sweep.get("definitions", {})
     names = {
         str(digest): key.removeprefix("victim ")
@@ -211,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _written(table: pd.DataFrame, runs: Sequence[Run], folder: Path) -> Iterator[str]:
-    yield "In percent of the images that source and victim both have right to begin with, with 95 % intervals (Wilson)."
+    yield "In percent of the images that source and victim both have right, with 95 % intervals (Wilson)."
     yield from (f"{run}: {run.missing()}" for run in runs if not run.finished)
     yield from map(str, save_table(table, folder, "transfer"))
     yield from map(str, save_pages(transfer_matrix.figures(table, subject(runs)), folder))

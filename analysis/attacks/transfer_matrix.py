@@ -61,7 +61,7 @@ def transfer_grid(
 
 
 def with_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the name of each matrix row: the source, and its checkpoint where there are several."""
+    """Return the table with a name for each matrix row: the source, and its checkpoint if there are several."""
     several = table["checkpoint"].nunique() > 1
     names = table["source"].astype(str) + (", " + table["checkpoint"].astype(str) if several else "")
     return table.assign(row=names)

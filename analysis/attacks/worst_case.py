@@ -2,8 +2,8 @@
 
 python -m analysis.attacks.worst_case RUN --output DIR [--rounded] [--format text|markdown|latex|csv]
 
-Methods are taken together whose ε is measured in the same norm, and only on images that all of them have at this ε.
-An image is credited to the first method that misleads it, in the order in which the sweep names the methods.
+Methods are taken together whose ε is measured in the same norm, and only on images that all of them have at this
+ε. An image is credited to the first method that misleads it, in the order in which the sweep names the methods.
 """
 
 import sys
@@ -58,11 +58,12 @@ _COLUMNS = (
 def worst_case_table(outcomes: ImageOutcomes, run: AnyRun) -> pd.DataFrame:
     """Return the success of any method, and of each, by `checkpoint`, `aim`, `norm`, `epsilon` and `denominator`.
 
-    In the rows whose `method` is `ANY`, an image counts as a success if one of the `num_methods` methods misleads it.
-    All rates of an ε are of the same `count` images, with their intervals (Wilson, 95 %); `num_lacking` images are
-    left out, which lack a row of some method. `num_first`: images credited to the method; `num_only`: images that no
-    other misleads. `robust_accuracy`: of all images the share that is right to begin with and that the method, or
-    any, does not mislead; NaN for targeted attacks. A targeted attack counts for each target.
+    In the rows whose `method` is `ANY`, an image counts as a success if one of the `num_methods` methods
+    misleads it. All rates of an ε are of the same `count` images, with their intervals (Wilson, 95 %);
+    `num_lacking` images are left out, which lack a row of some method. `num_first`: images credited to the
+    method; `num_only`: images that no other misleads. `robust_accuracy`: of all images the share that is right
+    to begin with and that the method, or any, does not mislead; NaN for targeted attacks. A targeted attack
+    counts for each target.
     """
     parts = [_ball_rows(outcomes, ball) for ball in balls(outcomes, run)]
     table = pd.DataFrame([row for part in parts for row in part], columns=list(_COLUMNS))
@@ -74,8 +75,9 @@ def worst_case_table(outcomes: ImageOutcomes, run: AnyRun) -> pd.DataFrame:
 def image_tables(outcomes: ImageOutcomes, run: AnyRun) -> Iterator[pd.DataFrame]:
     """Yield for each ball a table with a row for each image that all methods have.
 
-    Its columns: those of `BY`, `model`, `dataset`, `split`, `image_index`, `target`, `initially_correct`, `success`
-    (whether any method succeeds), `method` (the first that does, None for none) and `num_methods` (how many do).
+    Its columns: those of `BY`, `model`, `dataset`, `split`, `image_index`, `target`, `initially_correct`,
+    `success` (whether any method succeeds), `method` (the first that does, None for none) and `num_methods` (how
+    many do).
     """
     for ball in balls(outcomes, run):
         for panel in _panels(outcomes, ball):
@@ -127,10 +129,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             "Success": percent(each["all"]),
             "Right at first": f"{each['right']['count']:,}",
             "Success of those": percent(each["right"]),
-            "Robust accuracy": "–"
+            "Robust accuracy": "\N{EN DASH}"
             if np.isnan(each["robust_accuracy"])
             else f"{100 * each['robust_accuracy']:.1f} %",
-            "Credited to": each["all"]["first"] or "–",
+            "Credited to": each["all"]["first"] or "\N{EN DASH}",
         }
         for each in side_by_side(table)
     ]
@@ -169,7 +171,7 @@ def figures(table: pd.DataFrame, subject: str) -> Iterator[tuple[str, Figure]]:
 def percent(row: dict[str, Any]) -> str:
     """Return a rate with its interval in percent; a dash where no image counts."""
     if not row["count"]:
-        return "–"
+        return "\N{EN DASH}"
     return f"{100 * row['rate']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 

@@ -112,7 +112,7 @@ def length_axis(axes: Axes, smallest: float, largest: float, *, name: str) -> No
 
 
 def round_lengths(low: float, high: float, most: int) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten between two positive numbers; only the powers if that were too many."""
+    """Return 1, 2 and 5 times powers of ten between two positive numbers; only the powers where those are many."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     chosen: list[float] = []
     for digits in ((1, 2, 5), (1, 3), (1,)):

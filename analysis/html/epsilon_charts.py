@@ -1,6 +1,6 @@
 """Curves of a rate against ε as inline SVG, with their intervals: coloured by the style sheet, light and dark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +36,14 @@ _MARKERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A curve, its band of intervals and its markers, in the syntax of SVG."""
+    """A curve, its band of intervals and its markers, in the syntax of SVG.
+
+    A `dashed` one is what the others are held against.
+    """
 
     name: str
     color: int
+    dashed: bool = False
     points: str
     band: str
     markers: str
@@ -64,6 +68,7 @@ class LegendEntry:
     name: str
     color: int
     marker: str
+    dashed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,8 @@ class ChartGroup:
 class Scale:
     """An axis of ε, linear up to the smallest positive one and logarithmic beyond; both in [0, 1] pixel space.
 
-    `length` names the norm of an ε that is the length of a whole perturbation; it is not counted in steps of pixels.
+    `length` names the norm of an ε that is the length of a whole perturbation; it is not counted in steps of
+    pixels.
     """
 
     smallest: float
@@ -128,10 +134,15 @@ class Scale:
         ]
 
 
-def legend(names: Sequence[str], *, markers: bool = True) -> list[LegendEntry]:
+def legend(names: Sequence[str], *, markers: bool = True, dashed: Collection[str] = ()) -> list[LegendEntry]:
     """Return the names of lines with the colours and markers that `epsilon_chart` draws."""
     return [
-        LegendEntry(name=name, color=number % NUM_COLORS, marker=_marker(number) if markers else "")
+        LegendEntry(
+            name=name,
+            color=number % NUM_COLORS,
+            marker=_marker(number) if markers and name not in dashed else "",
+            dashed=name in dashed,
+        )
         for number, name in enumerate(names)
     ]
 
@@ -143,22 +154,35 @@ def chart_group(
     scale: Scale,
     *,
     steps: bool = False,
+    dashed: Collection[str] = (),
 ) -> ChartGroup:
-    """Return a chart for each panel, which is a title and curves by name; of many `names` some are drawn."""
+    """Return a chart for each panel, which is a title and curves by name; of many `names` some are drawn.
+
+    Lines that the others are held against are `dashed`.
+    """
     known = {name for _, curves in panels for name in curves}
     names = [name for name in names if name in known]
     drawn = evenly(names, MOST_LINES)
-    charts = [epsilon_chart(curves, drawn, scale, title=panel, steps=steps) for panel, curves in panels]
+    charts = [
+        epsilon_chart(curves, drawn, scale, title=panel, steps=steps, dashed=dashed)
+        for panel, curves in panels
+    ]
     return ChartGroup(
         title=title,
         charts=[chart for chart in charts if chart.lines],
-        legend=legend(drawn, markers=not steps),
+        legend=legend(drawn, markers=not steps, dashed=dashed),
         num_lines=len(names),
     )
 
 
 def epsilon_chart(
-    curves: Mapping[str, pd.DataFrame], names: Sequence[str], scale: Scale, *, title: str, steps: bool = False
+    curves: Mapping[str, pd.DataFrame],
+    names: Sequence[str],
+    scale: Scale,
+    *,
+    title: str,
+    steps: bool = False,
+    dashed: Collection[str] = (),
 ) -> EpsilonChart:
     """Return a chart of `rate` with `low` and `high` over `epsilon`, a line for each name that has a curve.
 
@@ -173,7 +197,10 @@ def epsilon_chart(
         title=title,
         summary="; ".join(_summary(name, curve, scale, steps) for name, curve in drawn.items()),
         axis=scale.axis,
-        lines=[_line(name, names.index(name), curve, scale, steps) for name, curve in drawn.items()],
+        lines=[
+            _line(name, names.index(name), curve, scale, steps, name in dashed)
+            for name, curve in drawn.items()
+        ],
         x_ticks=scale.ticks(),
         y_ticks=[
             Tick(place=float(_height(np.array([share]))[0]), label=f"{share:.0%}".replace("%", " %"))
@@ -182,7 +209,7 @@ def epsilon_chart(
     )
 
 
-def _line(name: str, number: int, curve: pd.DataFrame, scale: Scale, steps: bool) -> Line:
+def _line(name: str, number: int, curve: pd.DataFrame, scale: Scale, steps: bool, dashed: bool) -> Line:
     places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().astype(int))
     drawn = curve.iloc[places]
     x = scale.place(drawn["epsilon"].to_numpy(float))
@@ -190,10 +217,11 @@ def _line(name: str, number: int, curve: pd.DataFrame, scale: Scale, steps: bool
     if steps:
         x = np.append(x.repeat(2)[1:], WIDTH - RIGHT)
         rate, low, high = (values.repeat(2) for values in (rate, low, high))
-    marked = "" if steps or len(drawn) > MOST_MARKERS else _marker(number)
+    marked = "" if steps or dashed or len(drawn) > MOST_MARKERS else _marker(number)
     return Line(
         name=name,
         color=number % NUM_COLORS,
+        dashed=dashed,
         points=_pairs(x, rate),
         band=_pairs(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])),
         markers="".join(f"M{pair}{marked}" for pair in _pairs(x, rate).split()) if marked else "",
