@@ -6,7 +6,11 @@ import pytest
 from analysis.text_tables import FORMATS, text_table
 
 TABLE = pd.DataFrame(
-    {"Attack": ["pgd_l2", "50% & {x}|y"], "ε": ["8/255", "\N{EN DASH}"], "Norm": ["ℓ∞", "ℓ₂"]}
+    {
+        "Attack": ["pgd_l2", "50% & {x}|y"],
+        "ε": ["8/255", "\N{EN DASH}"],
+        "Norm": ["\N{SCRIPT SMALL L}∞", "\N{SCRIPT SMALL L}₂"],
+    }
 )
 
 
@@ -31,8 +35,8 @@ def test_markdown_has_a_ruler_and_escaped_names() -> None:
     assert text_table(TABLE, "markdown").splitlines() == [
         "| Attack | ε | Norm |",
         "| --- | ---: | --- |",
-        r"| pgd\_l2 | 8/255 | ℓ∞ |",
-        "| 50% & \\{x\\}\\|y | \N{EN DASH} | ℓ₂ |",
+        r"| pgd\_l2 | 8/255 | \N{SCRIPT SMALL L}∞ |",
+        "| 50% & \\{x\\}\\|y | \N{EN DASH} | \N{SCRIPT SMALL L}₂ |",
     ]
 
 

@@ -108,7 +108,7 @@ def test_only_images_that_every_method_has_count_and_what_lacks_is_said(run: Pat
     assert (row["num_succeeded"], row["count"], row["num_lacking"]) == (2, 2, 4)
     (line,) = [line for line in notes(table, outcomes, run) if "lack" in line]
     assert line == (
-        "At 3 of 3 ε, images lack a row of some method and are left out; most at ε = 0 in ℓ∞ on final: 4 of 6."
+        "At 3 of 3 ε, images lack a row of some method and are left out; most at ε = 0 in \N{SCRIPT SMALL L}∞ on final: 4 of 6."
     )
 
 
