@@ -3,13 +3,15 @@
 import pandas as pd
 import pytest
 
+from analysis.attacks.norms import NAMES
 from analysis.text_tables import FORMATS, text_table
 
+LINF, L2 = NAMES["linf"], NAMES["l2"]
 TABLE = pd.DataFrame(
     {
         "Attack": ["pgd_l2", "50% & {x}|y"],
         "ε": ["8/255", "\N{EN DASH}"],
-        "Norm": ["\N{SCRIPT SMALL L}∞", "\N{SCRIPT SMALL L}₂"],
+        "Norm": [LINF, L2],
     }
 )
 
@@ -35,7 +37,7 @@ def test_markdown_has_a_ruler_and_escaped_names() -> None:
     assert text_table(TABLE, "markdown").splitlines() == [
         "| Attack | ε | Norm |",
         "| --- | ---: | --- |",
-        r"| pgd\_l2 | 8/255 | \N{SCRIPT SMALL L}∞ |",
+        rf"| pgd\_l2 | 8/255 | {LINF} |",
         "| 50% & \\{x\\}\\|y | \N{EN DASH} | \N{SCRIPT SMALL L}₂ |",
     ]
 

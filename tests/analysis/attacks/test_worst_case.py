@@ -11,6 +11,7 @@ import pytest
 from analysis import load, result_files
 from analysis.attacks import outcomes as image_outcomes
 from analysis.attacks.asked import without_norm
+from analysis.attacks.norms import NAMES
 from analysis.attacks.outcomes import outcomes_of, read_outcomes
 from analysis.attacks.worst_case import ANY, image_tables, main, notes, summary, worst_case_table
 
@@ -108,7 +109,8 @@ def test_only_images_that_every_method_has_count_and_what_lacks_is_said(run: Pat
     assert (row["num_succeeded"], row["count"], row["num_lacking"]) == (2, 2, 4)
     (line,) = [line for line in notes(table, outcomes, run) if "lack" in line]
     assert line == (
-        "At 3 of 3 ε, images lack a row of some method and are left out; most at ε = 0 in \N{SCRIPT SMALL L}∞ on final: 4 of 6."
+        "At 3 of 3 ε, images lack a row of some method and are left out; most at "
+        f"ε = 0 in {NAMES['linf']} on final: 4 of 6."
     )
 
 
