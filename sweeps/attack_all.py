@@ -21,6 +21,7 @@ from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import AttackPrecision
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED, epsilon_text
+from sweeps.attack.victims import AttackInputs, DirectoryVictims, read_victims
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.data import SweepData, load_images
@@ -58,6 +59,11 @@ class AttackOptions(ImageOptions):
         EPSILONS,
         description="Sizes of the perturbation: `0,0.25/255,0.01`; in [0, 1] for the max norm, beyond for others.",
     )
+    evaluate_on: str = Field(
+        "none",
+        description="Other models that are shown the adversarial images, such as "
+        "`fashion_alexnet:weights=FILE`, or `none`. They may be added later.",
+    )
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
     no_clip: bool = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
     save_images: str = Field(
@@ -86,7 +92,10 @@ def attack_sweep(options: AttackOptions) -> Sweep:
     epsilons = _epsilons(options.epsilons, largest)
     dataset, model = load_images(options), options.model_choice()
     data = SweepData(dataset)
-    inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
+    own_inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
+    named, accuracies = read_victims(options.evaluate_on, own_inputs)
+    victims = DirectoryVictims.of(RunDirectory(options.output).read_sweep(), named)
+    inputs = AttackInputs.of(own_inputs, named, tuple(victims.columns))
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
         actor=ActorSettings(
@@ -107,24 +116,29 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             inputs.image_shape,
             targeted=targets != (UNTARGETED,),
         )
+    requested = _products(methods, tuple(inputs.checkpoints), targets, images, epsilons)
     return Sweep(
         name="attack",
         kinds=KINDS,
-        requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
+        requested=requested,
         settings={
             **model.settings(),
             **data.settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
+            **victims.setting,
             "clip": not options.no_clip,
             "seed": options.seed,
             "precision": options.precision,
         },
         definitions=inputs.model_definitions
+        | inputs.victim_definitions
         | _definitions(inputs, methods, settings.attack)
         | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.notes,
+        notes=(*inputs.notes, *accuracies),
+        beside=victims.side_table(requested, tuple(named)),
+        check_first=partial(victims.check, tuple(named)),
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
         factory=partial(AttackJob, settings),
         shared=inputs,
@@ -211,7 +225,7 @@ def _bytes_per_image(inputs: ImageInputs, num_epsilons: int) -> int:
 
 
 def _seconds_per_image(
-    settings: AttackJobSettings, inputs: ImageInputs, methods: Sequence[str], epsilons: tuple[float, ...]
+    settings: AttackJobSettings, inputs: AttackInputs, methods: Sequence[str], epsilons: tuple[float, ...]
 ) -> dict[str, Any]:
     """Measure seconds an image by method, from one batch of each on this machine."""
     job = AttackJob(settings, inputs)

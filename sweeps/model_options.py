@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from attrib_core.classifiers import Checkpoint, Description, canonical_name, read_checkpoint
+from attrib_core.classifiers.registry import split_weights
 from sweeps.cli import SweepOptions
 
 
@@ -76,9 +77,14 @@ class ModelOptions(DescribedImages):
     def model_choice(self) -> ModelChoice:
         """Return the classifier that is asked for. Raises ValueError for a description that cannot be."""
         names = None if self.class_names is None else read_class_names(self.class_names)
+        name, weights = split_weights(self.model)  # `NAME:weights=FILE` is NAME with --weights FILE
+        if weights is not None and self.weights is not None:
+            raise ValueError(
+                f"--weights: --model {self.model!r} names weights too; accepted is one of the two"
+            )
         return ModelChoice(
-            name=self.model,
-            weights=self.weights,
+            name=name,
+            weights=weights or self.weights,
             description=replace(self.description(), class_names=names),
         )
 

@@ -1,7 +1,8 @@
 """What a sweep's run directory still lacks, and the images that could not be used."""
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sweeps.plan import IMAGE_AXIS, Axes, Plan, Shard
@@ -34,39 +35,55 @@ class PlannedSweep(Protocol):
     def data(self) -> Data | None: ...
 
 
+@dataclass(frozen=True)
+class Planned:
+    """Shards that a command wants to find committed in one folder of the run directory."""
+
+    plan: Plan
+    requested: Sequence[Axes]
+    run: RunDirectory  # of this folder
+
+
 class Work:
-    """The plan minus what results/ lists, lazily, and how far it is.
+    """The plan minus what results/ lists, lazily, and how far it is; then the same of a table beside results/.
 
     A committed shard some of whose images failed is done, unless an image that this command asks for has been
     repaired: then the shard after it, which holds the failed images alone, takes its place.
     """
 
-    def __init__(self, plan: Plan, sweep: PlannedSweep, run: RunDirectory) -> None:
+    def __init__(
+        self, plan: Plan, sweep: PlannedSweep, run: RunDirectory, beside: Sequence[Planned] = ()
+    ) -> None:
         self.sweep, self.run = sweep, run
-        self._plan = plan
-        self.progress = Progress(sweep.name, plan.num_shards(sweep.requested), run.write_progress)
+        self._parts = (Planned(plan, sweep.requested, run), *beside)
+        total = sum(part.plan.num_shards(part.requested) for part in self._parts)
+        self.progress = Progress(sweep.name, total, run.write_progress)
         self.failures = FailedImages(sweep)
-        remaining = self._remaining()
-        first = list(itertools.islice(remaining, 1))
-        self.is_done = not first
-        self.shards = itertools.chain(first, remaining)
+        remaining = itertools.chain.from_iterable(map(self._remaining, self._parts))
+        self.first = next(remaining, None)
+        self.is_done = self.first is None
+        self.shards = remaining if self.first is None else itertools.chain([self.first], remaining)
 
-    def _remaining(self) -> Iterator[Shard]:
-        committed = set(self.run.committed())
-        failed = self.run.failed_images() if self.sweep.data is not None else {}
-        for planned in self._plan.shards(self.sweep.requested):
-            shard = self._next(planned, committed, failed) if planned.id in committed else planned
+    def num_cells(self) -> int:
+        """Return the number of cells of all shards, committed or not."""
+        return sum(len(shard.cells) for part in self._parts for shard in part.plan.shards(part.requested))
+
+    def _remaining(self, part: Planned) -> Iterator[Shard]:
+        committed = set(part.run.committed())
+        failed = part.run.failed_images() if self.sweep.data is not None else {}
+        for planned in part.plan.shards(part.requested):
+            shard = self._next(part.plan, planned, committed, failed) if planned.id in committed else planned
             if shard is None:
                 self.progress.skip()
             else:
                 yield shard
 
     def _next(
-        self, shard: Shard, committed: set[str], failed: dict[str, tuple[ImageFailure, ...]]
+        self, plan: Plan, shard: Shard, committed: set[str], failed: dict[str, tuple[ImageFailure, ...]]
     ) -> Shard | None:
         """Return the shard that a committed one still needs, None if it needs none, or if none could help."""
         while failures := failed.get(shard.id):
-            after = self._plan.shard_after(shard, {failure.image_index for failure in failures})
+            after = plan.shard_after(shard, {failure.image_index for failure in failures})
             if after.id not in committed:
                 asked = self.failures.requested(failures)
                 if self.failures.any_repaired(asked):

@@ -23,6 +23,7 @@ from attrib_core.attacks.iterated import Iterated
 from attrib_core.attacks.loss_gradient import NOT_FINITE, note
 from attrib_core.attacks.minimum import MinimumAlongRay
 from attrib_core.attacks.own_settings import with_settings
+from attrib_core.attacks.victims import Onlooker
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
@@ -115,18 +116,28 @@ def attack_batch(
     epsilons: Sequence[float],
     settings: AttackSettings | None = None,
     keep: Sequence[int] = (),
+    onlookers: Sequence[Onlooker] = (),
 ) -> AttackResult:
     """Attack a batch whose images have keys of their own; the result holds adversarial images of the rows `keep`.
 
-    The batch's images are never written to. Raises ValueError: see `method_named`, `check_request`,
-    `check_batch`, `check_logits`; ForeignAttackError where somebody else's attack fails.
+    Onlookers are shown the adversarial images of each ε. The batch's images are never written to. Raises
+    ValueError: see `method_named`, `check_request`, `check_batch`, `check_logits`; ForeignAttackError where
+    somebody else's attack fails.
     """
     found = method_named(method)
     check_request(method, found, epsilons, batch.images.shape[1:], targeted=batch.targets is not None)
     check_batch(model.classifier, batch)
     settings = settings or AttackSettings()
     attempt = found.attempt(model, batch, epsilons, settings)
+    attempt = replace(attempt, points=_shown(attempt.points, onlookers))
     return _result(model, batch, attempt, settings, list(keep))
+
+
+def _shown(points: Iterator[Tensor], onlookers: Sequence[Onlooker]) -> Iterator[Tensor]:
+    for images in points:
+        for onlooker in onlookers:
+            onlooker.show(images)
+        yield images
 
 
 def _result(

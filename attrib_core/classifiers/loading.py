@@ -20,7 +20,13 @@ from attrib_core.classifiers.identity import Identity, Preprocessing
 from attrib_core.classifiers.outputs import classes_of
 from attrib_core.classifiers.overriding import doubt_about_classes, overridden
 from attrib_core.classifiers.rebuilding import check_rebuilt
-from attrib_core.classifiers.registry import Architecture, StateDict, canonical_name, find_architecture
+from attrib_core.classifiers.registry import (
+    Architecture,
+    StateDict,
+    canonical_name,
+    find_architecture,
+    split_weights,
+)
 from attrib_core.classifiers.stored_images import Expected, images_of_file
 from attrib_core.classifiers.weights_files import read_weights, split_key
 from attrib_core.classifiers.wrapping import Description
@@ -56,7 +62,8 @@ def load_classifier(
     `FILE.pt2`; or a user's own network, `FILE.py:FUNCTION` or `package.module:FUNCTION`, with settings such as
     `net.py:make:depth=20`. `weights` is the name of weights that exist for it
     (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a timm tag), a file (safetensors or a torch state dict),
-    "untrained", or None for the default ones, which a user's own network has when the function returns it.
+    "untrained", or None for the default ones, which a user's own network has when the function returns it; the
+    name may say it too, `NAME:weights=FILE`.
     `description` says what is otherwise taken from the published weights: size and scaling of the images, their
     channels, the names of the classes. Raises ValueError if there is no such model or the weights do not fit it.
     """
@@ -67,7 +74,11 @@ def read_checkpoint(
     name: str, *, weights: str | None = None, description: Description = AS_PUBLISHED
 ) -> Checkpoint:
     """Read and verify the weights that `load_classifier` would use; takes the same names."""
-    architecture = find_architecture(name).described(description)
+    bare, own = split_weights(name)
+    if own is not None and weights is not None:
+        raise ValueError(f"weights={weights!r}: {name!r} names weights too; accepted is one of the two")
+    weights = own or weights
+    architecture = find_architecture(bare).described(description)
     weights_name = _weights_name(architecture, weights)
     if weights_name is None and weights != UNTRAINED:
         loaded = _loaded_from_file(architecture, str(weights), description)
@@ -99,7 +110,8 @@ def read_checkpoint(
 
 def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> Classifier:
     """Return the classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
-    architecture = find_architecture(checkpoint.name, checkpoint.files).for_images(checkpoint.preprocessing)
+    bare, _ = split_weights(checkpoint.name)
+    architecture = find_architecture(bare, checkpoint.files).for_images(checkpoint.preprocessing)
     network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
     set_heads(architecture.heads(network), network, checkpoint.state)
     assign_arrays(network, checkpoint.state)

@@ -1,0 +1,129 @@
+"""Transfer: adversarial images that were made for one model, shown to other ones, its victims.
+
+Each adversarial image costs a victim one forward pass, and each clean image one. A victim of another size or
+number of channels sees the images converted (`attrib_core/classifiers/conversion.py`), normalised as it was
+trained. As in `inspection`, quick logits that are in doubt are collected over all ε and computed again in
+full batches.
+
+Papernot et al. 2016 (arXiv:1605.07277); Liu et al. 2016 (arXiv:1611.02770).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attrib_core.attacks.inspection import predictions
+from attrib_core.attacks.loss_gradient import finite_logits, is_finite
+from attrib_core.classifiers import Classifier
+from attrib_core.classifiers.checks import check_classes, check_images
+from attrib_core.classifiers.conversion import can_convert, converted
+from attrib_core.prepared import PreparedModel, check_model, prepare, whole_batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transferred:
+    """What a victim answers to a batch at E values of ε, on the CPU; `margin` is as in `Predictions`.
+
+    Where its logits are no finite numbers, the prediction is -1 and the margin NaN.
+    """
+
+    prediction: Tensor  # [B, E]
+    margin: Tensor  # [B, E], the label's logit minus the largest other one
+    clean_prediction: Tensor  # [B]
+
+
+class Onlooker:
+    """A victim that is shown clean images, and then the adversarial images of one ε after the other."""
+
+    def __init__(self, victim: PreparedModel, clean: Tensor) -> None:
+        self._victim, self._clean = victim, clean
+        self._logits: list[Tensor] = []  # 1 + E times [B, K], of the clean images first
+        self._doubtful: list[Tensor] = []  # 1 + E times [B]
+        self._doubtful_images: list[Tensor] = []  # as the victim sees them
+        self._look(clean)
+
+    def show(self, images: Tensor) -> None:
+        """Classify adversarial images `[B, C, H, W]`; those of ε = 0 are the clean ones, and cost nothing."""
+        if torch.equal(images, self._clean):
+            self._logits.append(self._logits[0].clone())
+            self._doubtful.append(self._doubtful[0])
+            self._doubtful_images.append(self._doubtful_images[0])
+        else:
+            self._look(images)
+
+    def answers(self, labels: Tensor) -> Transferred:
+        """Return what the victim answered to all that it was shown; `labels` `[B]` are the true classes."""
+        logits = torch.stack(self._logits)  # [1 + E, B, K]
+        doubtful = torch.stack(self._doubtful)
+        if doubtful.any():
+            images = torch.cat(self._doubtful_images)
+            logits[doubtful] = finite_logits(self._victim, images, self._victim.exact_logits(images))
+        finite = is_finite(logits).cpu().T
+        found = predictions(logits.transpose(0, 1), labels[:, None])
+        prediction = found.prediction.where(finite, -1)
+        return Transferred(
+            prediction=prediction[:, 1:],
+            margin=found.margin.where(finite, torch.nan)[:, 1:],
+            clean_prediction=prediction[:, 0],
+        )
+
+    @torch.inference_mode()
+    def _look(self, images: Tensor) -> None:
+        seen = converted(self._victim.images(images), self._victim.classifier)
+        logits, doubtful = self._victim.first_look(seen)
+        doubtful = doubtful | ~is_finite(logits)
+        self._logits.append(logits)
+        self._doubtful.append(doubtful)
+        self._doubtful_images.append(seen[doubtful])
+
+
+def transfer(
+    victims: Mapping[str, Classifier | PreparedModel],
+    images: Tensor,
+    adversarial_images: Tensor,
+    labels: Tensor,
+) -> dict[str, Transferred]:
+    """Return what each victim answers to clean images `[B, C, H, W]` and adversarial ones `[B, E, C, H, W]`.
+
+    `attack(...)` gives `adversarial_images`; `labels` `[B]` are the true classes. Raises ValueError for a victim
+    that cannot be shown these images: see `check_victim`.
+    """
+    shape = (len(images), adversarial_images.shape[1], *images.shape[1:])
+    if adversarial_images.shape != shape:
+        raise ValueError(
+            f"adversarial_images {list(adversarial_images.shape)}: accepted are [B, E, C, H, W] of the images "
+            f"{list(images.shape)}"
+        )
+    answers = {}
+    for name, victim in victims.items():
+        check_model(victim)
+        classifier = victim.classifier if isinstance(victim, PreparedModel) else victim
+        check_victim(name, classifier, images.shape[1])
+        check_classes("labels", labels, len(images), classifier.num_classes)
+        model = victim if isinstance(victim, PreparedModel) else prepare(victim, num_images=len(images))
+        check_images(classifier, converted(images[:1].float(), classifier))
+        onlooker = Onlooker(model, model.images(images.float()))
+        for each in adversarial_images.unbind(1):
+            onlooker.show(model.images(each.float()))
+        answers[name] = onlooker.answers(labels.to(model.device))
+    return answers
+
+
+def check_victim(name: str, classifier: Classifier, channels: int) -> None:
+    """Raise ValueError for a victim that images of so many channels cannot be converted for."""
+    if not can_convert(channels, classifier.channels):
+        raise ValueError(
+            f"victim {name!r}: it takes {classifier.channels} channels, the images have {channels}; accepted are "
+            "victims of the same number, or of 1 and 3"
+        )
+
+
+def fitting_batch_size(num_images: int, largest: int) -> int:
+    """Return the batch size, at most about `largest`, of a victim that is shown `num_images` at a time.
+
+    Its last pass is then nearly as full as the others.
+    """
+    num_passes = -(-num_images // largest)
+    return whole_batch(-(-num_images // num_passes))
