@@ -127,7 +127,7 @@ class Iterated(Method):
             fallback |= gradient.fallback
             num_passes += gradient.num_passes
             images = images + batch.uphill * step_size * ball.direction(gradient.values)
-            images = _projected(images, batch.images, epsilon, settings, ball)
+            images = projected(images, batch.images, epsilon, settings, ball)
         return images, fallback, num_passes
 
 
@@ -140,9 +140,10 @@ def start_in_ball(
     ball = BALLS[norm]
     randomness = Randomness([(settings.seed, ball.stream, key) for key in batch.keys], batch.images.device)
     start = batch.images + epsilon * ball.drawn(randomness, batch.images.shape[1:])
-    return _projected(start, batch.images, epsilon, settings, ball)
+    return projected(start, batch.images, epsilon, settings, ball)
 
 
-def _projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+def projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+    """Return images `[B, C, H, W]` brought back into the ε-ball of the clean ones, and into [0, 1]."""
     inside = clean + ball.projected(images - clean, epsilon)
     return inside.clamp(0, 1) if settings.clip else inside

@@ -22,6 +22,7 @@ from attrib_core.attacks.inspection import Inspection, cross_entropy, inspect, n
 from attrib_core.attacks.iterated import Iterated
 from attrib_core.attacks.loss_gradient import NOT_FINITE, note
 from attrib_core.attacks.minimum import MinimumAlongRay
+from attrib_core.attacks.momentum import Momentum
 from attrib_core.attacks.own_settings import with_settings
 from attrib_core.attacks.victims import Onlooker
 from attrib_core.classifiers import Classifier
@@ -38,9 +39,13 @@ METHODS: dict[str, Method] = {
     "gradient_alone": AlongRay(sign, alone=True),
     "bim": Iterated(random_start=False),
     "pgd": Iterated(random_start=True),
+    "mifgsm": Momentum(decay=1.0),
+    "dim": Momentum(decay=0.0, diverse=True),
+    "tim": Momentum(decay=0.0, diverse=True, smoothed=True),
     "fgm_l2": AlongRay(l2_normed, norm="l2"),
     "pgd_l2": Iterated(random_start=True, norm="l2"),
     "minimum_fgsm": MinimumAlongRay(AlongRay(sign)),
+    "minimum_fgm_l2": MinimumAlongRay(AlongRay(l2_normed, norm="l2")),
     "minimum_max_norm": MinimumAlongRay(AlongRay(max_normed)),
 }
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from attrib_core.attacks.inspection import predictions
-from attrib_core.attacks.loss_gradient import finite_logits, is_finite
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes, check_images
 from attrib_core.classifiers.conversion import can_convert, converted
@@ -58,14 +57,13 @@ class Onlooker:
         logits = torch.stack(self._logits)  # [1 + E, B, K]
         doubtful = torch.stack(self._doubtful)
         if doubtful.any():
-            images = torch.cat(self._doubtful_images)
-            logits[doubtful] = finite_logits(self._victim, images, self._victim.exact_logits(images))
-        finite = is_finite(logits).cpu().T
+            logits[doubtful] = self._victim.in_float32().exact_logits(torch.cat(self._doubtful_images))
+        finite = logits.isfinite().all(-1).T.cpu()
         found = predictions(logits.transpose(0, 1), labels[:, None])
-        prediction = found.prediction.where(finite, -1)
+        prediction = found.prediction.cpu().where(finite, -1)
         return Transferred(
             prediction=prediction[:, 1:],
-            margin=found.margin.where(finite, torch.nan)[:, 1:],
+            margin=found.margin.cpu().where(finite, torch.nan)[:, 1:],
             clean_prediction=prediction[:, 0],
         )
 
@@ -73,7 +71,7 @@ class Onlooker:
     def _look(self, images: Tensor) -> None:
         seen = converted(self._victim.images(images), self._victim.classifier)
         logits, doubtful = self._victim.first_look(seen)
-        doubtful = doubtful | ~is_finite(logits)
+        doubtful = doubtful | ~logits.isfinite().all(-1)
         self._logits.append(logits)
         self._doubtful.append(doubtful)
         self._doubtful_images.append(seen[doubtful])
