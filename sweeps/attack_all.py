@@ -17,6 +17,7 @@ from pydantic import Field
 from attrib_core.attacks import METHODS, AttackSettings, Method, UnknownMethodError, method_named
 from attrib_core.attacks.adapters import FAMILIES
 from attrib_core.attacks.batch import check_request
+from attrib_core.attacks.foreign import Foreign
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import AttackPrecision
 from sweeps.attack.job import AttackJob, AttackJobSettings
@@ -87,6 +88,7 @@ class AttackOptions(ImageOptions):
 def attack_sweep(options: AttackOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = _methods(options.methods)
+    _refuse_own_losses(options, methods)
     on_grid = {name: method for name, method in methods.items() if not method.seeks_minimum}
     largest = 1.0 if all(each.norm == "linf" for each in on_grid.values()) else math.inf
     epsilons = _epsilons(options.epsilons, largest)
@@ -153,6 +155,15 @@ def _methods(text: str) -> dict[str, Method]:
     methods = {name: _method(name) for name in parse_references("methods", text, tuple(METHODS))}
     refuse_same("methods", {name: method.given for name, method in methods.items()})
     return methods
+
+
+def _refuse_own_losses(options: AttackOptions, methods: Mapping[str, Method]) -> None:
+    """Raise ValueError for attacks of others on an ensemble of losses: they see one set of logits."""
+    own = [name for name, method in methods.items() if isinstance(method, Foreign)]
+    if options.ensemble == "losses" and own:
+        raise ValueError(
+            f"ensemble='losses': {own[0]} computes a loss of its own; accepted are logits and probabilities"
+        )
 
 
 def _method(name: str) -> Method:

@@ -21,8 +21,8 @@ from attrib_core.attacks.fast_gradient import AlongRay, Ray
 from attrib_core.attacks.loss_gradient import NOT_FINITE, finite_logits, gradient_at, is_finite, note
 from attrib_core.prepared import PreparedModel
 
-# Success need not be monotone in ε: what is found is the first crossing that a grid this fine shows. Its points are
-# shares of the largest ε of the norm, which is 1 for the max norm.
+# Success need not be monotone in ε: what is found is the first crossing that a grid this fine shows. Its points
+# are shares of the largest ε of the norm, which is 1 for the max norm.
 GRID: tuple[float, ...] = tuple(level / 255 for level in (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 255))
 
 

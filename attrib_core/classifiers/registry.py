@@ -147,6 +147,7 @@ _FORMATS = {
     "transformers": "attrib_core.classifiers.transformers_models",
 }
 PROGRAM = ".pt2"
+SIGN = "+"  # between the members of an ensemble
 WEIGHTS = "weights"  # a setting that every model has
 _PROGRAMS = "attrib_core.classifiers.exported_programs"
 _OWN = "attrib_core.classifiers.user_networks"
@@ -197,6 +198,8 @@ def split_weights(name: str) -> tuple[str, str | None]:
 
 def canonical_name(name: str) -> str:
     """Return a model's reference as rows and other processes know it: files and folders without their path."""
+    if len(members := member_names(name)) > 1:
+        return SIGN.join(map(canonical_name, members))
     bare, weights = split_weights(name)
     if weights is not None:
         reference = parse_reference("model", canonical_name(bare))
@@ -208,6 +211,13 @@ def canonical_name(name: str) -> str:
     if reference.name in _FORMATS and len(reference.rest) == 1 and local_folder(reference.rest[0]):
         return f"{reference.name}:{Path(reference.rest[0]).resolve().name}"
     return str(canonical(reference)) if _is_own(reference) else name
+
+
+def member_names(name: str) -> tuple[str, ...]:
+    """Return the references of an ensemble's members, `A+B`; of any other name that one alone."""
+    names = tuple(name.split(SIGN))
+    is_file = SIGN in name and Path(name.partition(":")[0]).exists()  # whose own name has the sign
+    return (name,) if is_file or not all(names) else names
 
 
 def local_folder(text: str) -> Path | None:

@@ -1,5 +1,6 @@
 """mifgsm, dim and tim against torchattacks on the same model, image by image, with the same draws."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import torchattacks
 from torch import Tensor
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
+from attrib_core.attacks.loss_gradient import Gradient
+from attrib_core.attacks.momentum import _Views
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel
@@ -56,7 +59,11 @@ class Grey(torchattacks.TIFGSM):
 
 def one_group(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Returns a convolution that takes torchattacks' three groups for the one channel that there is."""
-    return lambda *args, groups=1, **rest: convolve(*args, groups=1 if groups == 3 else groups, **rest)
+
+    def convolved(*args: Any, **rest: Any) -> Tensor:
+        return convolve(*args, **rest | ({"groups": 1} if rest.get("groups") == 3 else {}))
+
+    return convolved
 
 
 def theirs(kind: Any, classifier: Classifier, some: tuple[Tensor, Tensor], **given: float) -> Tensor:
