@@ -28,10 +28,9 @@ from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
-from sweeps.side_table import SideTable, side_plan, side_plans, with_side_table
+from sweeps.side_table import SideTable, side_plan, with_side_table
 from sweeps.store import RunDirectory
-from sweeps.store.image_failures import is_planned, unresolved
-from sweeps.work import Data, Planned, Work
+from sweeps.work import Data, Planned, Work, tables_of
 
 SOME_QUARANTINED = 1
 # Seconds without an event before the user is told what the run waits for. A shard may take minutes on a CPU.
@@ -124,8 +123,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         if sweep.data is not None:
             sweep.data.record(run)
         check_node = partial(_begin_actor, taken(), run, written["invocations"][-1])
-        if _blocks(written) != _blocks(wanted):  # another driver has asked for more meanwhile
-            work = work_of(written, sweep, run)  # some cells may be its own
+        blocks, before = ((each["blocks"], each.get("beside")) for each in (written, wanted))
+        if blocks != before:  # another driver has asked for more meanwhile: some cells may be its own
+            work = work_of(written, sweep, run)
         if existing is not None and sweep.batch_size != existing.get("batch_size"):
             before = existing.get("batch_size") or "none given"
             work.progress.log(
@@ -154,20 +154,13 @@ def work_of(written: dict[str, Any], sweep: Sweep, run: RunDirectory) -> Work:
 
     Raises ValueError if this command cannot compute it.
     """
-    beside = sweep.beside
-    parts = () if beside is None else (_planned_beside(written, beside, run),)
-    work = Work(plan_of(written, sweep.kinds), sweep, run, parts)
+    beside = []
+    if (table := sweep.beside) is not None:
+        beside.append(Planned(side_plan(written, table), run.beside(table.folder), table.requested))
+    work = Work(plan_of(written, sweep.kinds), sweep, run, beside)
     if work.first is not None and sweep.check_first is not None:
         sweep.check_first(work.first)
     return work
-
-
-def _planned_beside(written: dict[str, Any], table: SideTable, run: RunDirectory) -> Planned:
-    return Planned(side_plan(written, table), table.requested, run.beside(table.folder))
-
-
-def _blocks(written: dict[str, Any]) -> tuple[Any, Any]:
-    return written["blocks"], written.get("beside")
 
 
 def _begin_actor(codes: tuple[Code, ...], run: RunDirectory, invocation: dict[str, Any]) -> None:
@@ -297,20 +290,14 @@ def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
     # Another driver may have asked for more meanwhile, and one that was killed may have left a failure.
     record_now = run.read_sweep()
     assert record_now is not None, run.url
-    parts = [(plan_of(record_now, sweep.kinds), run)]
-    parts += [(plan, run.beside(folder)) for folder, plan in side_plans(record_now)]
-    listed = [set(part.committed()) for _, part in parts]
+    tables = tables_of(record_now, sweep.kinds, run)
+    committed = {shard_id for table in tables for shard_id in table.run.committed()}
     for shard_id in run.failures():
-        if any(shard_id in committed for committed in listed):
+        if shard_id in committed:
             run.clear_failure(shard_id)
     if run.succeeded():
         return
-    is_complete = all(
-        plan.num_shards() == sum(map(is_planned, committed))
-        and not unresolved(part.failed_images(), committed)
-        for (plan, part), committed in zip(parts, listed, strict=True)
-    )
-    if is_complete:
+    if all(table.is_complete(committed) for table in tables):
         run.mark_success()
         run.clear_failed_images()
     else:

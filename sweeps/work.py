@@ -1,13 +1,17 @@
 """What a sweep's run directory still lacks, and the images that could not be used."""
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweeps.plan import IMAGE_AXIS, Axes, Plan, Shard
 from sweeps.progress import Progress
+from sweeps.record import plan_of
+from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.side_table import side_plans
 from sweeps.store import ImageFailure, RunDirectory
+from sweeps.store.image_failures import is_planned, unresolved
 
 # Failed images that are named on the terminal; `failures/` has all of them.
 MAX_NAMED = 5
@@ -40,8 +44,19 @@ class Planned:
     """Shards that a command wants to find committed in one folder of the run directory."""
 
     plan: Plan
-    requested: Sequence[Axes]
     run: RunDirectory  # of this folder
+    requested: Sequence[Axes] | None = None  # None for all
+
+    def is_complete(self, committed: Container[str]) -> bool:
+        """Return whether all shards are committed, and all images that failed have been tried again."""
+        planned = sum(map(is_planned, self.run.committed()))
+        return planned == self.plan.num_shards() and not unresolved(self.run.failed_images(), committed)
+
+
+def tables_of(record: dict[str, Any], kinds: AxisKinds, run: RunDirectory) -> list[Planned]:
+    """Return all that a run directory was ever asked for: of results/, and of each table beside it."""
+    beside = [Planned(plan, run.beside(folder)) for folder, plan in side_plans(record)]
+    return [Planned(plan_of(record, kinds), run), *beside]
 
 
 class Work:
@@ -55,7 +70,7 @@ class Work:
         self, plan: Plan, sweep: PlannedSweep, run: RunDirectory, beside: Sequence[Planned] = ()
     ) -> None:
         self.sweep, self.run = sweep, run
-        self._parts = (Planned(plan, sweep.requested, run), *beside)
+        self._parts = (Planned(plan, run, sweep.requested), *beside)
         total = sum(part.plan.num_shards(part.requested) for part in self._parts)
         self.progress = Progress(sweep.name, total, run.write_progress)
         self.failures = FailedImages(sweep)
