@@ -59,7 +59,7 @@ def planned_shards(sweep: dict[str, Any]) -> int | None:
 
 
 def missing_beside(sweep: dict[str, Any], committed: Mapping[str, tuple[int, int]]) -> str:
-    """Return a sentence on the tables beside results/ that lack shards; `committed` has shards and rows of each."""
+    """Return a sentence on tables beside results/ that lack shards; `committed` has shards and rows of each."""
     sentences = []
     for folder, entry in (sweep.get("beside") or {}).items():
         kinds = kinds_of_record(entry["axis_kinds"])

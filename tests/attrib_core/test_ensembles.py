@@ -129,13 +129,13 @@ def test_attacks_attribution_and_generation_take_an_ensemble(combination, images
     result = attack(ensemble, images, labels, "mifgsm:num_steps=2", epsilons=[0.0, 0.1])
     assert torch.equal(result.adversarial.prediction[:, 0], result.clean.prediction)
     assert (result.loss[:, 1] > result.loss[:, 0]).float().mean() > 0.5
-    maps = attribute(ensemble, images, labels, ["gradient"], target="label")["gradient"]
+    maps = attribute(ensemble, images, labels, ["gradient"], target="label")
     points = images.clone().requires_grad_()
     combined = [part(converted(points, part)) for part in MEMBERS["of other sizes"]]
     if combination != "probabilities":  # a mean of logits is linear in them, and so are both others
         explained = logit_of(mean_logits(combined), labels)
         (expected,) = torch.autograd.grad(explained.sum(), points)
-        torch.testing.assert_close(maps.attribution, expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(maps.values["gradient"], expected, rtol=1e-3, atol=1e-5)
     pictures = generate(ensemble, classes=[1], seeds=[0], recipe="plain:num_steps=3")
     assert pictures.images.shape == (1, 1, SIDE, SIDE)
 

@@ -35,18 +35,13 @@ def model() -> PreparedModel:
 def with_our_draws(monkeypatch: pytest.MonkeyPatch, key: int) -> None:
     """Lets torchattacks draw for one image what we draw: size, place, and whether it is resized at all."""
     randomness = Randomness([(SETTINGS.seed, "dim", key)])
-    draws: list[float] = []
-
-    def draw() -> float:
-        if not draws:
-            draws.extend(randomness.uniform(0, 1, 4)[0].tolist())
-        return draws.pop(0)
+    draws = [draw for _ in range(STEPS) for draw in randomness.uniform(0, 1, 4)[0].tolist()]
 
     def randint(low: int, high: int, **_rest: object) -> Tensor:
-        return torch.tensor([low + int(draw() * (high - low))], dtype=torch.int32)
+        return torch.tensor([low + int(draws.pop(0) * (high - low))], dtype=torch.int32)
 
     monkeypatch.setattr(torch, "randint", randint)
-    monkeypatch.setattr(torch, "rand", lambda *_shape: torch.tensor([draw()]))
+    monkeypatch.setattr(torch, "rand", lambda *_shape: torch.tensor([draws.pop(0)]))
 
 
 class Grey(torchattacks.TIFGSM):
