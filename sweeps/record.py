@@ -8,6 +8,7 @@ batch_size                of the last command that gave one; others use it, sinc
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
 beside                    kinds of axes and blocks of each table beside results/: see `side_table.py`
 invocations               versions, commit, command of each start (the last hundred)
+devices                   kinds of devices that have computed rows: name, driver, libraries, precision
 """
 
 from collections.abc import Sequence

@@ -22,6 +22,7 @@ from cluster.pool import (
     headline,
 )
 from cluster.session import Session, connect
+from sweeps.actor_device import DescribedJob, DeviceShare, DevicesSeen
 from sweeps.cli import INTERRUPTED, SweepOptions, same_command
 from sweeps.plan import Axes, Shard
 from sweeps.progress import Progress
@@ -122,7 +123,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         written = record(run, sweep, shard_size)
         if sweep.data is not None:
             sweep.data.record(run)
-        check_node = partial(_begin_actor, taken(), run, written["invocations"][-1])
+        share = DeviceShare(workers.gpus_per_worker, options.precision)
+        check_node = partial(_begin_actor, taken(), run, written["invocations"][-1], share)
         blocks, before = ((each["blocks"], each.get("beside")) for each in (written, wanted))
         if blocks != before:  # another driver has asked for more meanwhile: some cells may be its own
             work = work_of(written, sweep, run)
@@ -141,7 +143,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
                 work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
             work = work_of(written, sweep, run)
-        return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory))
+        return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory, share))
 
 
 def merged(existing: dict[str, Any] | None, sweep: Sweep, shard_size: int) -> dict[str, Any]:
@@ -163,18 +165,23 @@ def work_of(written: dict[str, Any], sweep: Sweep, run: RunDirectory) -> Work:
     return work
 
 
-def _begin_actor(codes: tuple[Code, ...], run: RunDirectory, invocation: dict[str, Any]) -> None:
-    """Make the user's own code available, and see that this machine sees the run directory.
+def _begin_actor(
+    codes: tuple[Code, ...], run: RunDirectory, invocation: dict[str, Any], share: DeviceShare
+) -> None:
+    """Take the share of a GPU, make the user's code available, and see that this machine sees the run directory.
 
     What actors share is unpickled before that: it holds references as text, never objects of a user's classes.
     """
+    share.take()  # before any code that could use a GPU
     install(codes)
     run.check_seen(invocation)
 
 
-def _build_where_seen(check_node: Callable[[], None], factory: JobFactory, shared: Any) -> Job:
+def _build_where_seen(
+    check_node: Callable[[], None], factory: JobFactory, share: DeviceShare, shared: Any
+) -> Job:
     check_node()
-    return factory(shared)
+    return DescribedJob(factory(shared), share.describe())
 
 
 def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
@@ -193,8 +200,8 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
     gpus = options.gpus_per_worker
     if gpus is None:
         gpus = session.default_gpus_per_worker
-    if options.precision == "float16" and not gpus:
-        raise ValueError("precision: 'float16' needs GPUs; accepted on a CPU: float32, bfloat16")
+    if options.precision in ("float16", "tf32") and not gpus:
+        raise ValueError(f"precision: {options.precision!r} needs GPUs; accepted on a CPU: float32, bfloat16")
     num_workers = options.num_workers or session.default_workers(gpus)
     threads = options.threads_per_worker or max(1, int(session.num_cpus) // num_workers)
     return PoolOptions(
@@ -217,10 +224,13 @@ def _complete(sweep: Sweep, work: Work, workers: PoolOptions, factory: JobFactor
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
         f" x {workers.threads_per_worker} threads"
     )
+    devices = DevicesSeen(run, progress.log)
     try:
         with progress, Pool(factory, sweep.shared, workers, log=progress.log) as pool:
             for event in pool.run(work.shards):
                 _handle(event, work)
+                if isinstance(event, Committed):
+                    devices.add(event.summary["device"])
     except KeyboardInterrupt:
         progress.log(how_to_resume(progress, run))
         return INTERRUPTED

@@ -212,7 +212,9 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
     run.clear_success()
     try:
         with progress:
-            search = replace(search, num_threads=workers.threads_per_worker)
+            search = replace(
+                search, num_threads=workers.threads_per_worker, gpus_per_worker=workers.gpus_per_worker
+            )
             outcome = run_trials(search, sweep.shared, workers, options.time_budget, progress)
     except KeyboardInterrupt:
         progress.log(how_to_resume(progress, run))

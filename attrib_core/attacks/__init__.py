@@ -6,9 +6,16 @@ images to other models. FGSM is read from `methods.attack` through `fast_gradien
 `inspection`.
 """
 
-from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Method, Predictions
+from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Keep, Method, Predictions
 from attrib_core.attacks.foreign import ForeignAttackError
-from attrib_core.attacks.methods import METHODS, UnknownMethodError, attack, attack_batch, method_named
+from attrib_core.attacks.methods import (
+    METHODS,
+    UnknownMethodError,
+    attack,
+    attack_batch,
+    attack_checked,
+    method_named,
+)
 from attrib_core.attacks.victims import Transferred, transfer
 
 __all__ = [
@@ -17,12 +24,14 @@ __all__ = [
     "AttackResult",
     "AttackSettings",
     "ForeignAttackError",
+    "Keep",
     "Method",
     "Predictions",
     "Transferred",
     "UnknownMethodError",
     "attack",
     "attack_batch",
+    "attack_checked",
     "method_named",
     "transfer",
 ]

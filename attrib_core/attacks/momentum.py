@@ -54,7 +54,7 @@ class Momentum(Method):
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
-        failures: Failures = {}
+        failures = Failures(batch)
         fallbacks: list[Tensor] = []
         passes: list[Passes] = []
         clean = gradient_at(model, batch, batch.images, failures)
@@ -100,10 +100,10 @@ class _Follower:
         fallback = torch.zeros(len(batch.images), dtype=torch.bool, device=batch.images.device)
         num_passes = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
         if epsilon == 0:
-            return batch.images.clone(), fallback, num_passes
+            return batch.images, fallback, num_passes
         step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
         # Every ε sees the same views.
-        randomness = Randomness([(settings.seed, "dim", key) for key in batch.keys], batch.images.device)
+        randomness = Randomness([(settings.seed, "dim", key) for key in batch.keys])
         images, velocity = batch.images, torch.zeros_like(batch.images)
         for step in range(settings.num_steps):
             gradient = self._gradient(images, randomness, f" before step {step + 1} at ε = {epsilon:g}")

@@ -8,7 +8,7 @@ full batches.
 Papernot et al. 2016 (arXiv:1605.07277); Liu et al. 2016 (arXiv:1611.02770).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from attrib_core.attacks.inspection import predictions
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes, check_images
 from attrib_core.classifiers.conversion import can_convert, converted
+from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel, check_model, prepare, whole_batch
 
 
@@ -34,47 +35,77 @@ class Transferred:
 
 
 class Onlooker:
-    """A victim that is shown clean images, and then the adversarial images of one ε after the other."""
+    """A victim that is shown clean images, and then the adversarial images of one ε after the other.
+
+    On a GPU the host waits once, for which images need a second look, and for the answers.
+    """
 
     def __init__(self, victim: PreparedModel, clean: Tensor) -> None:
-        self._victim, self._clean = victim, clean
-        self._logits: list[Tensor] = []  # 1 + E times [B, K], of the clean images first
+        self._victim = victim
+        self._images: list[Tensor] = []  # 1 + E times [B, C, H, W], the clean ones first
+        self._logits: list[Tensor] = []  # 1 + E times [B, K]
         self._doubtful: list[Tensor] = []  # 1 + E times [B]
-        self._doubtful_images: list[Tensor] = []  # as the victim sees them
         self._look(clean)
 
     def show(self, images: Tensor) -> None:
         """Classify adversarial images `[B, C, H, W]`; those of ε = 0 are the clean ones, and cost nothing."""
-        if torch.equal(images, self._clean):
-            self._logits.append(self._logits[0].clone())
-            self._doubtful.append(self._doubtful[0])
-            self._doubtful_images.append(self._doubtful_images[0])
+        clean = self._images[0]
+        # To ask whether they are equal is free on a CPU.
+        if images is clean or (images.device.type == "cpu" and torch.equal(images, clean)):
+            for seen in (self._images, self._logits, self._doubtful):
+                seen.append(seen[0])
         else:
             self._look(images)
 
+    def again(self, clean: Tensor) -> "Onlooker":
+        """Return the same victim before some of the images, which are attacked again."""
+        return Onlooker(self._victim, clean)
+
+    def replace(self, rows: Sequence[int], found: "Onlooker") -> None:
+        """Take what another onlooker has seen in place of some rows."""
+        at = torch.tensor(rows, device=self._images[0].device)
+        for own, others in (
+            (self._images, found._images),
+            (self._logits, found._logits),
+            (self._doubtful, found._doubtful),
+        ):
+            own[:] = [each.index_copy(0, at, other) for each, other in zip(own, others, strict=True)]
+
     def answers(self, labels: Tensor) -> Transferred:
         """Return what the victim answered to all that it was shown; `labels` `[B]` are the true classes."""
-        logits = torch.stack(self._logits)  # [1 + E, B, K]
-        doubtful = torch.stack(self._doubtful)
+        logits = torch.stack(self._logits, 1)  # [B, 1 + E, K]
+        [doubtful] = host_copies([torch.stack(self._doubtful)])  # [1 + E, B]
         if doubtful.any():
-            logits[doubtful] = self._victim.in_float32().exact_logits(torch.cat(self._doubtful_images))
-        finite = logits.isfinite().all(-1).T.cpu()
-        found = predictions(logits.transpose(0, 1), labels[:, None])
-        prediction = found.prediction.cpu().where(finite, -1)
+            levels, rows = self._victim.execution.to_device(doubtful.nonzero().T)
+            parts = zip(self._images, rows.split(doubtful.sum(1).tolist()), strict=True)
+            images = torch.cat([self._seen(each[part]) for each, part in parts if len(part)])
+            logits[rows, levels] = self._victim.in_float32().exact_logits(images)
+        finite = logits.isfinite().all(-1)
+        found = predictions(logits, labels[:, None])
+        prediction, margin = host_copies(
+            [found.prediction.where(finite, -1), found.margin.where(finite, torch.nan)]
+        )
         return Transferred(
-            prediction=prediction[:, 1:],
-            margin=found.margin.cpu().where(finite, torch.nan)[:, 1:],
-            clean_prediction=prediction[:, 0],
+            prediction=prediction[:, 1:], margin=margin[:, 1:], clean_prediction=prediction[:, 0]
         )
 
     @torch.inference_mode()
     def _look(self, images: Tensor) -> None:
-        seen = converted(self._victim.images(images), self._victim.classifier)
-        logits, doubtful = self._victim.first_look(seen)
-        doubtful = doubtful | ~logits.isfinite().all(-1)
+        logits, doubtful = self._victim.first_look(self._seen(images))
+        self._images.append(images)
         self._logits.append(logits)
-        self._doubtful.append(doubtful)
-        self._doubtful_images.append(seen[doubtful])
+        self._doubtful.append(doubtful | ~logits.isfinite().all(-1))
+
+    def _seen(self, images: Tensor) -> Tensor:
+        return converted(self._victim.images(images), self._victim.classifier)
+
+
+def shown(points: Iterator[Tensor], onlookers: Sequence[Onlooker]) -> Iterator[Tensor]:
+    """Yield the images of each ε after onlookers have seen them."""
+    for images in points:
+        for onlooker in onlookers:
+            onlooker.show(images)
+        yield images
 
 
 def transfer(

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
+from attrib_core.attacks import AttackBatch, AttackSettings, Keep, attack_checked, method_named
 from attrib_core.attacks.foreign import Foreign
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import attacked_model
@@ -63,6 +63,10 @@ class AttackJob:
             failed_images=self._actor.image_failures(failed),
         )
 
+    def prefetch(self, shard: Shard) -> None:
+        """Have the images of a shard that waits read."""
+        self._actor.expect(shard.indices())
+
     def commit(self, attacked: AttackedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         run, shard, images = self._actor.run, attacked.shard, partial(image_table, attacked)
@@ -81,7 +85,7 @@ class AttackJob:
         def work(indices: Sequence[int], at: Sequence[float] = epsilons) -> None:
             batch = self._batch(model.device, indices)
             onlookers = [Onlooker(victim, batch.images) for victim in victims]
-            attack_batch(model, batch, method, at, self.settings.attack, onlookers=onlookers)
+            attack_checked(model, batch, method, at, self.settings.attack, onlookers=onlookers)
 
         if not isinstance(found, Foreign):
             return self._actor.seconds_per_image(model, work)
@@ -134,14 +138,9 @@ class AttackJob:
         )
         batch = self._batch(model.device, indices, axes.target)
         onlookers = {name: Onlooker(victim, batch.images) for name, victim in victims.items()}
-        result = attack_batch(
-            model,
-            batch,
-            axes.method,
-            axes.epsilons,
-            self.settings.attack,
-            image_rows,
-            list(onlookers.values()),
+        keep = Keep(images=image_rows, directions=direction_rows)
+        result = attack_checked(
+            model, batch, axes.method, axes.epsilons, self.settings.attack, keep, list(onlookers.values())
         )
         if any(result.failures):
             # Their rows would pass for those of robust images.
@@ -152,12 +151,12 @@ class AttackJob:
             indices=tuple(indices),
             result=result,
             image_rows=image_rows,
-            clean=batch.images[list(image_rows)].cpu(),
             direction_rows=direction_rows if result.direction is not None else (),
             transferred={name: onlooker.answers(batch.labels) for name, onlooker in onlookers.items()},
         )
 
     def _batch(self, device: torch.device, indices: Sequence[int], target: int | None = None) -> AttackBatch:
+        """Return images under attack: of 8-bit pixels and labels that fit, so that nothing is to be checked."""
         labels = self._actor.labels(indices, device)
         return AttackBatch(
             images=self._actor.images(indices, device),

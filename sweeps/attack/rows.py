@@ -51,13 +51,12 @@ class AttackAxes:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackedBatch:
-    """One batch of a shard, with the rows whose images and whose directions are stored."""
+    """One batch of a shard, with the rows whose images and whose directions the result holds."""
 
     indices: tuple[int, ...]  # [B], in the data set
     result: AttackResult
     image_rows: tuple[int, ...]  # [S]
-    clean: Tensor  # [S, C, H, W]
-    direction_rows: tuple[int, ...]
+    direction_rows: tuple[int, ...]  # [D]
     transferred: Mapping[str, Transferred]  # by victim
 
 
@@ -128,11 +127,11 @@ def _images(axes: AttackAxes, batch: AttackedBatch) -> list[_StoredImage]:
     stored: list[tuple[int, str, float | None, Tensor]] = []
     if direction is not None:
         stored += [
-            (row, "perturbation", None, 0.5 + 0.5 * direction[row].clamp(-1, 1))
-            for row in batch.direction_rows
+            (row, "perturbation", None, 0.5 + 0.5 * direction[position].clamp(-1, 1))
+            for position, row in enumerate(batch.direction_rows)
         ]
     for position, row in enumerate(batch.image_rows):
-        stored.append((row, "clean", None, batch.clean[position]))
+        stored.append((row, "clean", None, batch.result.clean_images[position]))
         for column, epsilon in enumerate(epsilons[row].tolist()):
             stored.append((row, "adversarial", epsilon, batch.result.adversarial_images[position, column]))
     return [
