@@ -143,7 +143,7 @@ class AttackResult:
     An image with a reason in `failures` was not attacked: its predictions and ε are -1, its other facts NaN.
     """
 
-    epsilons: Tensor  # [B, E] float64; NaN where no ε up to 1 succeeds, and where an attack finds no minimum
+    epsilons: Tensor  # [B, E] float64; NaN where no ε succeeds, and where an attack finds no minimum
     clean: Predictions  # [B]
     adversarial: Predictions  # [B, E]
     loss: Tensor  # [B, E], cross-entropy of the label, or of the target

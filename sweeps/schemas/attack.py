@@ -24,9 +24,9 @@ def attack_results(victims: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of one row per checkpoint, method, target, image and ε.
 
     `target` is the class aimed at, null for an untargeted attack. `epsilon` is null where a minimum was sought
-    and no ε up to 1 succeeds; the row then describes ε = 1. Where an attack of somebody else finds the minimum,
-    `epsilon` is its change in the attack's own norm, null where it does not succeed. `seeks_minimum` tells such
-    rows from those at an ε that was asked for.
+    and no ε up to the largest of its norm succeeds (1 for the max norm); the row then describes that one.
+    Where an attack of somebody else finds the minimum, `epsilon` is its change in the attack's own norm, null
+    where it does not succeed. `seeks_minimum` tells such rows from those at an ε that was asked for.
 
     Confidences are softmax probabilities of the prediction, margins the label's logit minus the largest other
     one. `loss` is the cross-entropy at the adversarial image, of the label or the target. Distances are to the
