@@ -21,6 +21,7 @@ from torch.nn.modules import module as torch_module
 
 from attrib_core.classifiers import Classifier
 from attrib_core.errors import in_one_line
+from attrib_core.numerics import current_numerics, set_numerics
 
 ACCEPTED = "accepted is code that leaves the model, and what torch is set to, as they were"
 HOOKS = (
@@ -36,17 +37,11 @@ HOOKS = (
 _hooks_of = itemgetter(*HOOKS)
 GLOBAL_HOOKS = tuple(name for name in HOOKS[:4] if hasattr(torch_module, f"_global{name}"))
 SIMPLE = (bool, int, float, str, tuple, type(None))
-CUDNN = ("benchmark", "deterministic", "enabled")
 OWN_NAME = "network"  # of the user's module in a classifier
 
 
-def _cudnn() -> tuple[bool, ...]:
-    return tuple(getattr(torch.backends.cudnn, name) for name in CUDNN)
-
-
-def _set_cudnn(values: tuple[bool, ...]) -> None:
-    for name, value in zip(CUDNN, values, strict=True):
-        setattr(torch.backends.cudnn, name, value)
+def _enable_cudnn(enabled: bool) -> None:
+    torch.backends.cudnn.enabled = enabled
 
 
 Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
@@ -61,8 +56,8 @@ SETTINGS: dict[str, Setting] = {
     ),
     "number of threads": (torch.get_num_threads, torch.set_num_threads),
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-    "matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    "cudnn (benchmark, deterministic, enabled)": (_cudnn, _set_cudnn),
+    "arithmetic on a GPU": (current_numerics, set_numerics),
+    "cudnn.enabled": (lambda: torch.backends.cudnn.enabled, _enable_cudnn),
 }
 
 

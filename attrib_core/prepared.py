@@ -11,7 +11,7 @@ padded with copies of the last one. An image's results then do not depend on its
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_images
+from attrib_core.classifiers.ensembles import averages_losses
 from attrib_core.errors import in_one_line
 from attrib_core.execution import (
     BATCH_MULTIPLE,
@@ -31,6 +32,7 @@ from attrib_core.execution import (
     release_memory,
 )
 from attrib_core.lending import Lending
+from attrib_core.loss_scaling import scaled_gradient
 
 # A CPU is fastest while a pass stays in its cache; a GPU wants to be full. Batch sizes are derived and not
 # measured, so that all workers of a run, and a run that is resumed, use the same one.
@@ -47,6 +49,13 @@ class RefusedSizeError(ValueError):
     """Images of a size that the network does not take."""
 
 
+@dataclass
+class BatchSize:
+    """The number of images in a pass. Models of one network share it, so that a halving counts for all of them."""
+
+    images: int
+
+
 class PreparedModel:
     """A classifier, how it runs, and the number of images that its network sees in every pass.
 
@@ -56,7 +65,7 @@ class PreparedModel:
     def __init__(self, classifier: Classifier, execution: Execution, batch_size: int) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: accepted are 1 and more")
-        self.classifier, self.execution, self.batch_size = classifier, execution, batch_size
+        self.classifier, self.execution, self._size = classifier, execution, BatchSize(batch_size)
         self._lending = Lending()
         self._tried: dict[int, bool] = {}  # by the side of square images, whether the network takes them
 
@@ -64,24 +73,34 @@ class PreparedModel:
     def device(self) -> torch.device:
         return self.execution.device
 
+    @property
+    def batch_size(self) -> int:
+        return self._size.images
+
+    @batch_size.setter
+    def batch_size(self, images: int) -> None:
+        self._size.images = images
+
     def in_float32(self) -> "PreparedModel":
         """Return this model in float32, whatever its precision is."""
         model = PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
-        model._tried, model._lending = self._tried, self._lending
+        model._tried, model._lending, model._size = self._tried, self._lending, self._size
         return model
 
     @contextmanager
     def lent(self, by: str) -> Iterator["PreparedModel"]:
-        """Lend a copy of this model to other people's code, which errors call `by`.
+        """Lend a copy of this model to other people's code, which errors call `by`; in float32 instead of float16.
 
         Raises ValueError if the code leaves the copy, or a setting of torch, changed.
         """
-        with self._lending.copy_of(self.classifier, by, compiled=self.execution.compile) as classifier:
-            model = PreparedModel(classifier, self.execution, self.batch_size)
-            try:
-                yield model
-            finally:
-                self.batch_size = min(self.batch_size, model.batch_size)
+        # The numerics are outside: code that leaves them changed is found out.
+        lending = self._lending.copy_of(self.classifier, by, compiled=self.execution.compile)
+        with self.execution.numerics(), lending as classifier:
+            is_half = self.execution.precision == "float16"  # backward passes of their own are not scaled
+            execution = replace(self.execution, precision="float32") if is_half else self.execution
+            model = PreparedModel(classifier, execution, self.batch_size)
+            model._size = self._size
+            yield model
 
     def images(self, images: Tensor) -> Tensor:
         """Return images `[N, C, H, W]` on the device, in the memory format."""
@@ -92,10 +111,23 @@ class PreparedModel:
 
         Raises RefusedSizeError where the network fails on images of another size than its own.
         """
+        return self._passed(self.classifier, images)
+
+    def answers(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits `[N, K]` whose objectives are averaged; gradients flow through.
+
+        They are those of each member of an ensemble that averages losses, and of any other classifier its own.
+        """
+        network = averages_losses(self.classifier)
+        if network is None:
+            return (self(images),)
+        return self._passed(network.member_logits, images).unbind(1)
+
+    def _passed(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         batch = self._padded(self.execution.images(images))
         try:
-            with self.execution.autocast():
-                logits: Tensor = self.classifier(batch)
+            with self.execution.numerics(), self.execution.autocast():
+                logits = network(batch)
         except Exception as error:  # a user's network may raise anything
             own = self.classifier.image_size
             if tuple(images.shape[-2:]) == (own, own) or is_device_failure(error):
@@ -153,18 +185,22 @@ class PreparedModel:
         Raises ValueError for a network whose logits do not depend on the images as autograd sees it.
         """
         points = self.execution.images(points).detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self(points)
-            # Sums, not means: a gradient must not depend on how many neighbours its image has.
-            sums = [objective(logits).sum() for objective in objectives]
-        # `grad`, not `backward`: nothing may be written to weights, which can be those of a network in training.
-        return logits.detach(), [
-            self._gradient(each, points, retain_graph=each is not sums[-1]) for each in sums
-        ]
+        with self.execution.numerics():
+            with torch.enable_grad():
+                answers = self.answers(points)
+                # Sums, not means: a gradient must not depend on how many neighbours its image has.
+                sums = [averaged([objective(each) for each in answers]).sum() for objective in objectives]
+                logits = averaged(answers)
+            return logits.detach(), [
+                self._gradient(each, logits, points, retain_graph=each is not sums[-1]) for each in sums
+            ]
 
-    def _gradient(self, objective: Tensor, points: Tensor, *, retain_graph: bool) -> Tensor:
+    def _gradient(self, objective: Tensor, logits: Tensor, points: Tensor, *, retain_graph: bool) -> Tensor:
+        # `grad`, not `backward`: nothing may be written to weights, which can be those of a network in training.
         found = None
-        if objective.requires_grad:
+        if objective.requires_grad and self.execution.precision == "float16":
+            found = scaled_gradient(objective, logits, points)
+        elif objective.requires_grad:
             (found,) = torch.autograd.grad(objective, points, retain_graph=retain_graph, allow_unused=True)
         if found is None:
             raise ValueError(
@@ -264,6 +300,11 @@ def whole_batch(count: int) -> int:
 def joined(parts: list[Tensor]) -> Tensor:
     """Return parts `[N, ...]` one after the other; one part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def averaged(parts: Sequence[Tensor]) -> Tensor:
+    """Return the mean of tensors of one shape; one alone is returned as it is."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).mean(0)
 
 
 def logit_of(logits: Tensor, classes: Tensor) -> Tensor:

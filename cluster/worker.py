@@ -31,7 +31,10 @@ PERMANENT = (
 
 
 class Job(Protocol):
-    """The work that a sweep does for each shard. A job lives in one actor and holds a model."""
+    """The work that a sweep does for each shard. A job lives in one actor and holds a model.
+
+    A job may have a method `prefetch(shard)`, which is told each shard when it begins to wait for its computation.
+    """
 
     def compute(self, shard: Any) -> Any:
         """Do the shard's work on the device. All computations of a worker run in the same thread."""
@@ -98,18 +101,27 @@ class Worker:
         assert self._job is not None
         try:
             computed, begin = self._enqueue(shard, turn).result()
+        except Exception as error:
+            return self._failed(error)
+        try:
             summary = self._job.commit(computed, attempt)
         except Exception as error:
+            # By its words alone: the other thread may be capturing a graph, which a probe from here would end.
             if breaks_device(error) and not self._broken:
                 self._retire()
-            return Failed(traceback.format_exc(), broken=self._broken, permanent=is_permanent(error))
+            return self._failed(error)
         return Done(summary, time.monotonic() - begin)
+
+    def _failed(self, error: Exception) -> Failed:
+        return Failed(traceback.format_exc(), broken=self._broken, permanent=is_permanent(error))
 
     def _enqueue(self, shard: Any, turn: int) -> Future[tuple[Any, float]]:
         with self._turns:
             self._turns.wait_for(lambda: self._turn == turn, SECONDS_TO_WAIT_FOR_TURN)
             self._turn = turn + 1
             self._turns.notify_all()
+            if prefetch := getattr(self._job, "prefetch", None):
+                prefetch(shard)
             return self._compute_thread.submit(self._compute, shard)
 
     def _compute(self, shard: Any) -> tuple[Any, float]:
@@ -122,8 +134,9 @@ class Worker:
         try:
             return self._job.compute(shard), begin
         except Exception as error:
-            if breaks_device(error):  # in this thread, before it takes the next shard
-                self._retire()
+            answers = device_answers()
+            if breaks_device(error) if answers is None else not answers:
+                self._retire()  # in this thread, before it takes the next shard
             raise
 
     def _retire(self) -> None:
@@ -146,10 +159,26 @@ def is_permanent(error: BaseException) -> bool:
     return True
 
 
-def breaks_device(error: BaseException | None) -> bool:
-    """Return whether an error, or one that caused it, leaves the process without a usable accelerator.
+def device_answers() -> bool | None:
+    """Return whether the GPU still answers this process, and None if the process has used none.
 
-    After an illegal access or a failed assertion on the device, every later CUDA call of the process fails.
+    After an illegal access or a failed assertion on the device, every later CUDA call of the process fails. Words
+    do not say it for certain: some errors that name CUDA pass, and a library may have its own words for one that
+    stays.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    try:
+        torch.cuda.synchronize()
+    except Exception:
+        return False
+    return True
+
+
+def breaks_device(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, says that the process has lost its accelerator.
+
     An allocator that is out of memory (`torch.OutOfMemoryError`) stays usable.
     """
     while error is not None:

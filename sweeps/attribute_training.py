@@ -41,7 +41,8 @@ from sweeps.attribute.options import (
 )
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
 from sweeps.attribute.training.models import model_definitions, model_notes
-from sweeps.attribute.training.panel import FollowSettings, follow
+from sweeps.attribute.training.panel import follow
+from sweeps.attribute.training.panel_pass import FollowSettings
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_recording import record_tapes, refuse_other_tapes

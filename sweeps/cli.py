@@ -10,10 +10,11 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import tyro
 import yaml
@@ -27,11 +28,12 @@ from pydantic import (
     model_validator,
 )
 
+from attrib_core.devices import without_gpus
+from attrib_core.execution import Precision
 from attrib_core.references import reference_text
 from attrib_core.user_code import take_folder
 from sweeps.store.terminal_text import terminal_text
 
-Precision = Literal["float32", "bfloat16", "float16"]
 INTERRUPTED = 130
 USER_MISTAKE = 2
 
@@ -77,7 +79,7 @@ class SweepOptions(BaseModel):
         description="May be a fraction; ATTRIB_SWEEPS_GPUS_PER_WORKER, else 1 if there are GPUs, else 0.",
     )
     threads_per_worker: int | None = Field(None, ge=1, description="CPU threads of torch; cores / workers.")
-    precision: Precision = Field("float32", description="Arithmetic of the forward and backward passes.")
+    precision: Precision = Field("float32", description="Arithmetic of the passes; float32 is IEEE's.")
     address: str | None = Field(None, description="Ray address, or `local`; the cluster if there is one.")
     shard_size: int | None = Field(None, ge=1, description="Cells a shard.")
     batch_size: int | None = Field(
@@ -145,7 +147,9 @@ def run_command(
         options = parse_options(kind, sys.argv[1:] if arguments is None else arguments)
         if options.code is not None:
             take_folder(options.code)
-        return run(options)
+        # Also from the driver's own passes, such as a warm-up.
+        with without_gpus() if options.gpus_per_worker == 0 else nullcontext():
+            return run(options)
     except ValueError as error:
         print(terminal_text(f"error: {error}"), file=sys.stderr)
         return USER_MISTAKE

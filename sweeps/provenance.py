@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 PACKAGES = ("attrib-sweeps", "torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "obstore", "numpy")
 
 
@@ -20,6 +22,9 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "git_commit": _git_commit(),
+        # Of the driver, which computes no rows: it may have other GPUs than its workers, or none.
+        "cuda": torch.version.cuda,
+        "gpus": torch.cuda.device_count(),
     }
 
 

@@ -175,9 +175,10 @@ def run_search(options: TuneOptions) -> int:
     sweep, search = tune_sweep(options)
     run = RunDirectory(options.output)
     before = run.read_sweep()
-    plan = plan_of(merge(before, sweep, sweep.shard_size), KINDS)
+    wanted = merge(before, sweep, sweep.shard_size)
+    plan = plan_of(wanted, KINDS)
     if options.plan:
-        print_plan(sweep, plan, options, run)
+        print_plan(sweep, wanted, options, run)
         print("A cell is a chunk of classes. Early stopping leaves out most chunks: all of this is a bound.")
         return 0
     run.check_writable()
@@ -211,7 +212,9 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
     run.clear_success()
     try:
         with progress:
-            search = replace(search, num_threads=workers.threads_per_worker)
+            search = replace(
+                search, num_threads=workers.threads_per_worker, gpus_per_worker=workers.gpus_per_worker
+            )
             outcome = run_trials(search, sweep.shared, workers, options.time_budget, progress)
     except KeyboardInterrupt:
         progress.log(how_to_resume(progress, run))

@@ -3,18 +3,17 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes, check_images
 from attrib_core.prepared import PreparedModel
 
-# Why an image could not be attacked, by its row in the batch.
-Failures = dict[int, str]
 # How a change is measured: its largest entry, length, sum of absolute values, or number of changed entries.
 Norm = Literal["linf", "l2", "l1", "l0"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
@@ -27,7 +26,8 @@ class AttackSettings:
     `clip` keeps adversarial images in [0, 1]. Iterated attacks take `num_steps` of `step_size`, in pixel units;
     None is 2.5 ε / num_steps, which can cross the ε-ball (Madry et al. 2017, arXiv:1706.06083). A minimum ε is
     found to `tolerance`. `seed` is part of the key of random numbers. With `rounding`, adversarial images are
-    also classified after rounding to 8 bits.
+    also classified after rounding to 8 bits. The last four are of attacks in `momentum.py`: `decay` None is the
+    method's own, `resize_rate` is the smallest share of its side that an image is resized to.
     """
 
     clip: bool = True
@@ -36,6 +36,10 @@ class AttackSettings:
     tolerance: float = 0.01 / 255
     seed: int = 0
     rounding: bool = True
+    decay: float | None = None
+    diversity_probability: float = 0.5
+    resize_rate: float = 0.9
+    kernel_size: int = 15
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -44,6 +48,13 @@ class AttackSettings:
             raise ValueError(f"step_size={self.step_size}: accepted are numbers in (0, 1]")
         if not 0 < self.tolerance <= 1:
             raise ValueError(f"tolerance={self.tolerance}: accepted are numbers in (0, 1]")
+        if self.decay is not None and not 0 <= self.decay < math.inf:
+            raise ValueError(f"decay={self.decay}: accepted are numbers from 0")
+        for name in ("diversity_probability", "resize_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: accepted are numbers in [0, 1]")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={self.kernel_size}: accepted are odd numbers from 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +65,19 @@ class AttackBatch:
     labels: Tensor  # [B]
     targets: Tensor | None = None  # [B], the classes aimed at; None for an untargeted attack
     keys: tuple[int, ...] = ()  # [B]
+    hopeful: bool = False  # whether the host asks nothing on the way: see `Failures`
+
+    def rows(self, chosen: Sequence[int]) -> "AttackBatch":
+        """Return some of the images, with answers on the way."""
+        rows = list(chosen)
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            targets=None if self.targets is None else self.targets[rows],
+            keys=tuple(self.keys[row] for row in rows) if self.keys else (),
+            hopeful=False,
+        )
 
     @property
     def loss_labels(self) -> Tensor:
@@ -72,9 +96,40 @@ class AttackBatch:
         return ~hit if self.targets is None else hit
 
 
+class Failures:
+    """Why images of a batch could not be attacked, by row, and what the host asks about images on the way.
+
+    On a CPU an answer costs nothing. For one from another device the host waits, and the device then waits for the
+    host: a hundred times a batch. So in a hopeful batch the answer is always no. The rows for which it should have
+    been yes are `unsettled`, and their images are attacked again afterwards, with answers: see `attack_batch`.
+    """
+
+    def __init__(self, batch: AttackBatch) -> None:
+        self.reasons: dict[int, str] = {}
+        self.hopeful = batch.hopeful
+        self.unsettled = torch.zeros(len(batch.images), dtype=torch.bool, device=batch.images.device)  # [B]
+
+    def any(self, concerned: Tensor, rows: Tensor | None = None) -> bool:
+        """Return whether one of the images is concerned `[B]`, or `[N]` for images of the batch's `rows` `[N]`."""
+        if not self.hopeful:
+            return bool(concerned.any())
+        if rows is not None:
+            counts = torch.zeros(len(self.unsettled), dtype=torch.long, device=concerned.device)
+            concerned = counts.index_add_(0, rows, concerned.long()) > 0
+        self.unsettled |= concerned
+        return False
+
+    def note(self, failed: Tensor, reason: str, rows: Tensor | None = None) -> None:
+        """Note why each image failed, unless an earlier reason is noted; `rows` are those of `any`."""
+        if self.any(failed, rows):
+            found = failed.nonzero()[:, 0] if rows is None else rows[failed]
+            for row in found.tolist():
+                self.reasons.setdefault(row, reason)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Predictions of a classifier; each `[B]` or `[B, E]`, on the CPU."""
+    """Predictions of a classifier; each `[B]` or `[B, E]`."""
 
     prediction: Tensor  # the class of the largest logit
     confidence: Tensor  # its softmax probability
@@ -88,7 +143,7 @@ class AttackResult:
     An image with a reason in `failures` was not attacked: its predictions and ε are -1, its other facts NaN.
     """
 
-    epsilons: Tensor  # [B, E] float64; NaN where no ε up to 1 succeeds, and where an attack finds no minimum
+    epsilons: Tensor  # [B, E] float64; NaN where no ε succeeds, and where an attack finds no minimum
     clean: Predictions  # [B]
     adversarial: Predictions  # [B, E]
     loss: Tensor  # [B, E], cross-entropy of the label, or of the target
@@ -106,8 +161,27 @@ class AttackResult:
     gradient_fallback: Tensor  # [B, E], whether the margin's gradient was followed: see `loss_gradient`
     rechecked: Tensor  # [B, E], computed again in float32 after a quick pass
     failures: tuple[str | None, ...]  # [B], why an image could not be attacked; None for all others
-    direction: Tensor | None  # [B, C, H, W]; None for iterated attacks
+    direction: Tensor | None  # [D, C, H, W], of the rows that were asked for; None for iterated attacks
     adversarial_images: Tensor  # [S, E, C, H, W], of the S rows that were asked for
+    clean_images: Tensor  # [S, C, H, W], of the same rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Rows of a batch whose images a result holds."""
+
+    images: tuple[int, ...] = ()  # [S], clean and adversarial
+    directions: tuple[int, ...] | None = None  # [D]; None for all
+
+    def among(self, rows: Sequence[int]) -> "Keep":
+        """Return those of the rows that are among others, as positions there."""
+        position = {row: at for at, row in enumerate(rows)}
+
+        def chosen(kept: Sequence[int]) -> tuple[int, ...]:
+            return tuple(position[row] for row in kept if row in position)
+
+        directions = None if self.directions is None else chosen(self.directions)
+        return Keep(images=chosen(self.images), directions=directions)
 
 
 @dataclass(frozen=True)
@@ -137,7 +211,7 @@ class Attempt:
     clean: Clean
     direction: Tensor | None  # [B, C, H, W]; None where there is none that all ε share
     epsilons: Tensor  # [B, E] float64, NaN where none succeeds
-    points: Iterator[Tensor]  # E times [B, C, H, W]
+    points: Iterator[Tensor]  # E times [B, C, H, W]; the clean images themselves where an ε leaves them alone
     zero_gradient: Tensor  # [B], at the clean image
     # Complete when all points are made:
     fallbacks: list[Tensor]  # E times [B], whether the margin's gradient was followed
@@ -150,6 +224,7 @@ class Attempt:
 class Method(ABC):
     """A way to make adversarial images."""
 
+    sees_neighbours: bool = False  # whether an image's result depends on the others of its batch
     seeks_minimum: bool = False  # whether it finds the one ε of each image itself
     norm: Norm = "linf"  # the one that ε bounds, or that a minimum is of
     takes_targets: bool = True
@@ -171,6 +246,11 @@ class Method(ABC):
 def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
     """Raise ValueError for images or labels that the classifier cannot take; it names the first that is wrong."""
     check_images(classifier, batch.images)
+    check_batch_classes(classifier, batch)
+
+
+def check_batch_classes(classifier: Classifier, batch: AttackBatch) -> None:
+    """Raise ValueError for labels, targets and keys that the classifier and the images cannot have."""
     for name, classes in (("labels", batch.labels), ("targets", batch.targets)):
         if classes is not None:
             check_classes(name, classes, len(batch.images), classifier.num_classes)

@@ -105,15 +105,18 @@ class AlongRay(Method):
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
-        failures: Failures = {}
+        failures = Failures(batch)
         find = no_gradient if self.direction is None else gradient_at
         gradient = find(model, batch, batch.images, failures)
         ray = self.ray(batch, gradient, settings)
+        stays = batch.images if ray.start is batch.images else None
         return Attempt(
             clean=Clean(batch.images, gradient.logits),
             direction=ray.direction,
             epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
-            points=(ray.point(epsilon) for epsilon in epsilons),
+            points=(
+                stays if epsilon == 0 and stays is not None else ray.point(epsilon) for epsilon in epsilons
+            ),
             zero_gradient=gradient.zero,
             fallbacks=[gradient.fallback] * len(epsilons),
             passes=[Passes(gradient.num_passes, gradient.num_passes)] * len(epsilons),

@@ -68,6 +68,7 @@ class Foreign(Method):
     takes_targets: bool = True
     needs_targets: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
+    sees_neighbours = True
 
     def describe(self, settings: AttackSettings) -> str:
         return self.definition
@@ -75,7 +76,7 @@ class Foreign(Method):
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
-        failures: Failures = {}
+        failures = Failures(batch)
         clean = no_gradient(model, batch, batch.images, failures)
         num_images, passes = len(batch.images), list[Passes]()
         asked = [None] if self.seeks_minimum else list(epsilons)
@@ -110,7 +111,7 @@ class Foreign(Method):
         """Return the images of one ε and the passes of each; those that failed already stay as they are."""
         images = batch.images.clone()
         none = torch.zeros(len(images), dtype=torch.float64, device=images.device)
-        rows = [row for row in range(len(images)) if row not in failures]
+        rows = [row for row in range(len(images)) if row not in failures.reasons]
         if epsilon == 0 or not rows:
             return images, Passes(none, none)
         request = _request(

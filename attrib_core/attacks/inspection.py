@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import Clean, Norm, Predictions
+from attrib_core.attacks.batch import Clean, Failures, Norm, Predictions
 from attrib_core.attacks.loss_gradient import finite_logits, is_finite
+from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel
 
 # An image on the 8-bit grid (clean, or under FGSM at whole levels of ε) is moved by rounding only in the last bits
@@ -41,51 +42,47 @@ class Inspection:
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """The first look at the adversarial images of one ε, and the images that need a second one."""
+    """The first look at the adversarial images of one ε, and which of them need a second one."""
 
+    images: Tensor  # [B, C, H, W]
     logits: Tensor  # [B, K]
     linf: Tensor  # [B]
     l2: Tensor  # [B]
     l1: Tensor  # [B]
     l0: Tensor  # [B]
     doubtful: Tensor  # [B], whether its logits must be computed again
-    doubtful_images: Tensor  # [D, C, H, W]
     rounded_linf: Tensor  # [B]
     moved: Tensor  # [B], whether the rounded image needs a pass of its own
-    moved_images: Tensor  # [M, C, H, W], rounded
 
 
-@dataclass(frozen=True)
-class _Rounded:
-    """Images after rounding to 8 bits `[B, C, H, W]`, their distance to the clean ones, and which need a pass."""
+def inspect(
+    model: PreparedModel, clean: Clean, points: Iterable[Tensor], failures: Failures, *, rounding: bool
+) -> Inspection:
+    """Classify the adversarial images of each ε in turn; `points` yields E times `[B, C, H, W]`.
 
-    images: Tensor
-    linf: Tensor  # [B]
-    moved: Tensor  # [B]
-
-
-def inspect(model: PreparedModel, clean: Clean, points: Iterable[Tensor], *, rounding: bool) -> Inspection:
-    """Classify the adversarial images of each ε in turn; `points` yields E times `[B, C, H, W]`."""
-    looks = [_look(model, clean, images, rounding=rounding) for images in points]
+    The host waits once, for which images need a second look.
+    """
+    looks = [_look(model, clean, images, failures, rounding=rounding) for images in points]
     logits = torch.stack([look.logits for look in looks], 1)
-    # [E, B], the order in which images were set aside: ε by ε
-    doubtful = torch.stack([look.doubtful for look in looks])
+    rechecked = torch.stack([look.doubtful for look in looks])  # [E, B], ε by ε
+    doubtful, moved = host_copies([rechecked, torch.stack([look.moved for look in looks])])
     if doubtful.any():
-        images = torch.cat([look.doubtful_images for look in looks])
-        logits.transpose(0, 1)[doubtful] = finite_logits(model, images, model.exact_logits(images))
+        images, rows, levels = _chosen(model, looks, doubtful)
+        answers = finite_logits(model, images, model.exact_logits(images), failures, rows)
+        logits[rows, levels] = answers
     finite = is_finite(logits)
     rounded_linf = torch.stack([look.rounded_linf for look in looks], 1)
     rounded = torch.where(rounded_linf == 0, clean.logits.argmax(1, keepdim=True), logits.argmax(2))
-    moved = torch.stack([look.moved for look in looks])
     if moved.any():
-        images = torch.cat([look.moved_images for look in looks])
-        answers = finite_logits(model, images, model.logits(images))
-        rounded.T[moved] = answers.argmax(1)
-        finite.T[moved] &= is_finite(answers)
+        images, rows, levels = _chosen(model, looks, moved)
+        images = _rounded(images)
+        answers = finite_logits(model, images, model.logits(images), failures, rows)
+        rounded[rows, levels] = answers.argmax(1)
+        finite[rows, levels] &= is_finite(answers)
     return Inspection(
         logits=logits,
         finite=finite,
-        rechecked=doubtful.T,
+        rechecked=rechecked.T,
         linf=torch.stack([look.linf for look in looks], 1),
         l2=torch.stack([look.l2 for look in looks], 1),
         l1=torch.stack([look.l1 for look in looks], 1),
@@ -95,41 +92,56 @@ def inspect(model: PreparedModel, clean: Clean, points: Iterable[Tensor], *, rou
     )
 
 
+def _chosen(model: PreparedModel, looks: list[_Look], wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the images `[N, C, H, W]` that are wanted, ε by ε, with their rows and columns `[N]` in the result.
+
+    `wanted` is `[E, B]`, on the host: so their number is known without a question to the device.
+    """
+    levels, rows = model.execution.to_device(wanted.nonzero().T)
+    parts = rows.split(wanted.sum(1).tolist())
+    images = [look.images[part] for look, part in zip(looks, parts, strict=True) if len(part)]
+    return torch.cat(images), rows, levels
+
+
 @torch.inference_mode()
-def _look(model: PreparedModel, clean: Clean, images: Tensor, *, rounding: bool) -> _Look:
+def _look(model: PreparedModel, clean: Clean, images: Tensor, failures: Failures, *, rounding: bool) -> _Look:
     difference = (images - clean.images).flatten(1)
     absolute = difference.abs()
     linf = absolute.amax(1)  # ten times as fast as `vector_norm`
     untouched = linf == 0
-    if untouched.all():
+    # To ask whether all of them are is free on a CPU.
+    if images is clean.images or (not failures.hopeful and untouched.all()):
         logits, doubtful = clean.logits.clone(), torch.zeros_like(untouched)
     else:
         logits, doubtful = model.first_look(images)
-        doubtful |= ~is_finite(logits)
-        logits[untouched], doubtful = clean.logits[untouched], doubtful & ~untouched
-    rounded = (
-        _round(clean, images, logits) if rounding else _Rounded(images, linf, torch.zeros_like(untouched))
-    )
+        doubtful = (doubtful | ~is_finite(logits)) & ~untouched
+        logits = torch.where(untouched[:, None], clean.logits, logits)
+    rounded_linf, moved = _round(clean, images, logits) if rounding else (linf, torch.zeros_like(untouched))
     return _Look(
+        images=images,
         logits=logits,
         linf=linf,
         l2=torch.linalg.vector_norm(difference, dim=1),
         l1=absolute.sum(1),
         l0=absolute.count_nonzero(1),
         doubtful=doubtful,
-        doubtful_images=images[doubtful],
-        rounded_linf=rounded.linf,
-        moved=rounded.moved,
-        moved_images=rounded.images[rounded.moved],
+        rounded_linf=rounded_linf,
+        moved=moved,
     )
 
 
-def _round(clean: Clean, images: Tensor, logits: Tensor) -> _Rounded:
-    """Round images to 8 bits, and find those whose logits do not answer for the rounded image too."""
-    rounded = images.clamp(0, 1).mul_(255).round_().div_(255)
+def _round(clean: Clean, images: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far images `[B, C, H, W]` are from the clean ones after rounding to 8 bits, and which of them
+    have logits that do not answer for the rounded image too, `[B]` each.
+    """
+    rounded = _rounded(images)
     linf = _largest_difference(rounded, clean.images)
     moved = _largest_difference(rounded, images) > SAME_PIXEL
-    return _Rounded(rounded, linf, (moved | (lead(logits) < SAFE_LEAD)) & (linf > 0))
+    return linf, (moved | (lead(logits) < SAFE_LEAD)) & (linf > 0)
+
+
+def _rounded(images: Tensor) -> Tensor:
+    return images.clamp(0, 1).mul_(255).round_().div_(255)
 
 
 def _largest_difference(images: Tensor, others: Tensor) -> Tensor:
@@ -154,13 +166,13 @@ def predictions(logits: Tensor, labels: Tensor) -> Predictions:
     others = logits.scatter(-1, label, -torch.inf).amax(-1)
     margin = logits.gather(-1, label).squeeze(-1) - others
     # The class of the largest logit: two of the probabilities may be equal where the logits are not.
-    return Predictions(prediction=logits.argmax(-1).cpu(), confidence=confidence.cpu(), margin=margin.cpu())
+    return Predictions(prediction=logits.argmax(-1), confidence=confidence, margin=margin)
 
 
 def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return the cross-entropy of logits `[..., K]` and classes that broadcast to `[...]`, on the CPU."""
+    """Return the cross-entropy of logits `[..., K]` and classes that broadcast to `[...]`."""
     own = logits.gather(-1, classes.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
-    return (_partition(logits).log() + (logits.amax(-1) - own)).cpu()
+    return _partition(logits).log() + (logits.amax(-1) - own)
 
 
 def _partition(logits: Tensor) -> Tensor:

@@ -76,14 +76,17 @@ class Iterated(Method):
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
-        failures: Failures = {}
+        failures = Failures(batch)
         fallbacks: list[Tensor] = []
         passes: list[Passes] = []
         clean = gradient_at(model, batch, batch.images, failures)
+        climb = _Climb(model=model, batch=batch, settings=settings, failures=failures, norm=self.norm)
 
         def points() -> Iterator[Tensor]:
+            # One draw serves every ε.
+            drawn = drawn_in_ball(batch, settings, self.norm) if self.random_start else None
             for epsilon in epsilons:
-                images, fallback, num_passes = self._iterate(model, batch, epsilon, settings, failures)
+                images, fallback, num_passes = climb.at(epsilon, drawn)
                 fallbacks.append(fallback)
                 passes.append(Passes(num_passes, num_passes))
                 yield images
@@ -99,14 +102,18 @@ class Iterated(Method):
             failures=failures,
         )
 
-    def _iterate(
-        self,
-        model: PreparedModel,
-        batch: AttackBatch,
-        epsilon: float,
-        settings: AttackSettings,
-        failures: Failures,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+
+@dataclass(frozen=True, kw_only=True)
+class _Climb:
+    """The steps of one batch at every ε."""
+
+    model: PreparedModel
+    batch: AttackBatch
+    settings: AttackSettings
+    failures: Failures
+    norm: Norm
+
+    def at(self, epsilon: float, drawn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return adversarial images `[B, C, H, W]` at most ε from the clean ones, which of them `[B]` followed the
         margin's gradient at some step, and how many passes each took.
 
@@ -115,34 +122,48 @@ class Iterated(Method):
         2016, arXiv:1607.02533); from a random point of the ball, projected gradient descent (Madry et al. 2017,
         arXiv:1706.06083).
         """
+        batch, settings, ball = self.batch, self.settings, BALLS[self.norm]
         fallback = torch.zeros(len(batch.images), dtype=torch.bool, device=batch.images.device)
         num_passes = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
         if epsilon == 0:
-            return batch.images.clone(), fallback, num_passes
-        step_size, ball = settings.step_size or 2.5 * epsilon / settings.num_steps, BALLS[self.norm]
-        images = start_in_ball(batch, epsilon, settings, self.norm) if self.random_start else batch.images
+            return batch.images, fallback, num_passes
+        step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
+        images = batch.images
+        if drawn is not None:
+            images = start_in_ball(batch, epsilon, settings, self.norm, drawn)
         for step in range(settings.num_steps):
             where = f" before step {step + 1} at ε = {epsilon:g}"
-            gradient = gradient_at(model, batch, images, failures, where)
+            gradient = gradient_at(self.model, batch, images, self.failures, where)
             fallback |= gradient.fallback
             num_passes += gradient.num_passes
             images = images + batch.uphill * step_size * ball.direction(gradient.values)
-            images = _projected(images, batch.images, epsilon, settings, ball)
+            images = projected(images, batch.images, epsilon, settings, ball)
         return images, fallback, num_passes
 
 
 def start_in_ball(
-    batch: AttackBatch, epsilon: float, settings: AttackSettings, norm: Norm = "linf"
+    batch: AttackBatch,
+    epsilon: float,
+    settings: AttackSettings,
+    norm: Norm = "linf",
+    drawn: Tensor | None = None,
 ) -> Tensor:
-    """Draw a point of each image's ball `[B, C, H, W]`, uniformly; other ε give the same point, nearer or
-    farther.
+    """Return a point of each image's ball `[B, C, H, W]`; other ε give the same point, nearer or farther.
+
+    `drawn` is what `drawn_in_ball` gives, by default drawn here.
     """
+    change = drawn_in_ball(batch, settings, norm) if drawn is None else drawn
+    return projected(batch.images + epsilon * change, batch.images, epsilon, settings, BALLS[norm])
+
+
+def drawn_in_ball(batch: AttackBatch, settings: AttackSettings, norm: Norm) -> Tensor:
+    """Draw a change `[B, C, H, W]` of each image, uniformly from the ball of ε = 1."""
     ball = BALLS[norm]
     randomness = Randomness([(settings.seed, ball.stream, key) for key in batch.keys], batch.images.device)
-    start = batch.images + epsilon * ball.drawn(randomness, batch.images.shape[1:])
-    return _projected(start, batch.images, epsilon, settings, ball)
+    return ball.drawn(randomness, batch.images.shape[1:])
 
 
-def _projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+def projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+    """Return images `[B, C, H, W]` brought back into the ε-ball of the clean ones, and into [0, 1]."""
     inside = clean + ball.projected(images - clean, epsilon)
     return inside.clamp(0, 1) if settings.clip else inside

@@ -50,17 +50,20 @@ def gradient_at(
 
     Raises ValueError where the classifier answers with probabilities.
     """
-    logits, values, largest, num_passes = _gradient(model, images, batch.loss_labels, loss_of)
+    logits, values, largest, num_passes = _gradient(model, images, batch.loss_labels, loss_of, failures)
     failed = _check(logits, model, failures, where) | ~largest.isfinite()
-    note(failures, failed, f"its gradient{where} holds {NOT_FINITE}")
+    failures.note(failed, f"its gradient{where} holds {NOT_FINITE}")
     zero, fallback = largest == 0, torch.zeros_like(failed)
-    rows = (zero & ~failed & ~batch.succeeds(logits)).nonzero()[:, 0]
-    if len(rows):
-        _, margins, largest, more = _gradient(model, images[rows], batch.loss_labels[rows], margin_loss_of)
+    masked = zero & ~failed & ~batch.succeeds(logits)
+    if failures.any(masked):
+        rows = masked.nonzero()[:, 0]
+        _, margins, largest, more = _gradient(
+            model, images[rows], batch.loss_labels[rows], margin_loss_of, failures
+        )
         num_passes[rows] += more
         values[rows], fallback[rows], failed[rows] = margins, largest > 0, ~largest.isfinite()
-        note(failures, failed, f"the gradient of its margin{where} holds {NOT_FINITE}")
-    if failed.any():
+        failures.note(failed, f"the gradient of its margin{where} holds {NOT_FINITE}")
+    if failures.any(failed):
         values[failed], fallback[failed] = 0, False
     return Gradient(logits=logits, values=values, zero=zero, fallback=fallback, num_passes=num_passes)
 
@@ -96,7 +99,7 @@ def loss_gradient(
 
 def no_gradient(model: PreparedModel, batch: AttackBatch, images: Tensor, failures: Failures) -> Gradient:
     """Return what `gradient_at` does for an attack that follows no gradient: zeros, and the logits."""
-    logits = finite_logits(model, images, model.exact_logits(images))
+    logits = finite_logits(model, images, model.exact_logits(images), failures)
     _check(logits, model, failures)
     nowhere = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     # The logits are those of the clean image, which no attack without a gradient needs.
@@ -106,13 +109,16 @@ def no_gradient(model: PreparedModel, batch: AttackBatch, images: Tensor, failur
     )
 
 
-def finite_logits(model: PreparedModel, images: Tensor, logits: Tensor) -> Tensor:
+def finite_logits(
+    model: PreparedModel, images: Tensor, logits: Tensor, failures: Failures, rows: Tensor | None = None
+) -> Tensor:
     """Return logits `[N, K]` of images, those that are not finite computed again in float32.
 
-    A quick pass in float16 may overflow where the network itself does not.
+    A quick pass in float16 may overflow where the network itself does not. The images are those of the batch, or
+    of its `rows` `[N]`.
     """
     doubtful = ~is_finite(logits)
-    if doubtful.any():
+    if failures.any(doubtful, rows):
         logits[doubtful] = model.in_float32().exact_logits(images[doubtful])
     return logits
 
@@ -122,23 +128,27 @@ def is_finite(logits: Tensor) -> Tensor:
     return logits.isfinite().all(-1)
 
 
-def note(failures: Failures, failed: Tensor, reason: str) -> None:
-    """Note the reason for each image `[B]` that failed, unless an earlier one is noted."""
-    if failed.any():
-        for row in failed.nonzero()[:, 0].tolist():
-            failures.setdefault(row, reason)
-
-
 def _check(logits: Tensor, model: PreparedModel, failures: Failures, where: str = "") -> Tensor:
     """Return which rows of logits `[B, K]` are not finite, and note them. ValueError for probabilities."""
     failed = ~is_finite(logits)
-    note(failures, failed, f"its logits{where} hold {NOT_FINITE}")
-    if not failed.all():
+    failures.note(failed, f"its logits{where} hold {NOT_FINITE}")
+    # The whole batch is concerned: what no row shows to be logits may be probabilities.
+    if failures.hopeful:
+        failures.any(~_shows_logits(logits).any().expand_as(failed))
+    elif not failed.all():
         check_logits(logits[~failed], model.classifier.name)
     return failed
 
 
-def _gradient(model: PreparedModel, images: Tensor, classes: Tensor, loss: Loss) -> tuple[Tensor, ...]:
+def _shows_logits(logits: Tensor) -> Tensor:
+    """Return which rows of `[B, K]` hold finite numbers that are clearly no probabilities, `[B]`."""
+    beyond = (logits < 0).any(1) | ((logits.sum(1) - 1).abs() > 2e-3)
+    return beyond & is_finite(logits)
+
+
+def _gradient(
+    model: PreparedModel, images: Tensor, classes: Tensor, loss: Loss, failures: Failures
+) -> tuple[Tensor, ...]:
     """Return what `loss_gradient` does, the largest absolute value `[N]` of each gradient, and its passes.
 
     What is not finite is computed again in float32. The largest value is NaN where one of them still is.
@@ -147,7 +157,7 @@ def _gradient(model: PreparedModel, images: Tensor, classes: Tensor, loss: Loss)
     largest = _largest(values)
     doubtful = ~(is_finite(logits) & largest.isfinite())
     num_passes = torch.ones(len(images), dtype=torch.long, device=images.device)
-    if doubtful.any():
+    if failures.any(doubtful):
         num_passes[doubtful] += 1
         logits[doubtful], values[doubtful] = loss_gradient(
             model.in_float32(), images[doubtful], classes[doubtful], loss

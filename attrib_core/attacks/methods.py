@@ -1,6 +1,6 @@
 """The attacks by name and by reference. Another direction along a ray is another entry of `METHODS`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,18 +11,18 @@ from attrib_core.attacks.batch import (
     AttackBatch,
     AttackResult,
     AttackSettings,
-    Attempt,
+    Keep,
     Method,
-    Predictions,
     check_batch,
     check_request,
 )
 from attrib_core.attacks.fast_gradient import AlongRay, l2_normed, max_normed, max_normed_signed, sign
-from attrib_core.attacks.inspection import Inspection, cross_entropy, inspect, norm_of, predictions
 from attrib_core.attacks.iterated import Iterated
-from attrib_core.attacks.loss_gradient import NOT_FINITE, note
 from attrib_core.attacks.minimum import MinimumAlongRay
+from attrib_core.attacks.momentum import Momentum
 from attrib_core.attacks.own_settings import with_settings
+from attrib_core.attacks.results import result_of, with_rows
+from attrib_core.attacks.victims import Onlooker, shown
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
@@ -37,9 +37,13 @@ METHODS: dict[str, Method] = {
     "gradient_alone": AlongRay(sign, alone=True),
     "bim": Iterated(random_start=False),
     "pgd": Iterated(random_start=True),
+    "mifgsm": Momentum(decay=1.0),
+    "dim": Momentum(decay=0.0, diverse=True),
+    "tim": Momentum(decay=0.0, diverse=True, smoothed=True),
     "fgm_l2": AlongRay(l2_normed, norm="l2"),
     "pgd_l2": Iterated(random_start=True, norm="l2"),
     "minimum_fgsm": MinimumAlongRay(AlongRay(sign)),
+    "minimum_fgm_l2": MinimumAlongRay(AlongRay(l2_normed, norm="l2")),
     "minimum_max_norm": MinimumAlongRay(AlongRay(max_normed)),
 }
 
@@ -114,91 +118,47 @@ def attack_batch(
     method: str,
     epsilons: Sequence[float],
     settings: AttackSettings | None = None,
-    keep: Sequence[int] = (),
+    keep: Keep | Sequence[int] = (),
+    onlookers: Sequence[Onlooker] = (),
 ) -> AttackResult:
     """Attack a batch whose images have keys of their own; the result holds adversarial images of the rows `keep`.
 
-    The batch's images are never written to. Raises ValueError: see `method_named`, `check_request`,
-    `check_batch`, `check_logits`; ForeignAttackError where somebody else's attack fails.
+    Onlookers, who have seen the clean images, are shown the adversarial ones. The batch's images are never written
+    to. Raises ValueError: see `method_named`, `check_request`, `check_batch`, `check_logits`; ForeignAttackError
+    where somebody else's attack fails.
+    """
+    check_batch(model.classifier, batch)
+    return attack_checked(model, batch, method, epsilons, settings, keep, onlookers)
+
+
+def attack_checked(
+    model: PreparedModel,
+    batch: AttackBatch,
+    method: str,
+    epsilons: Sequence[float],
+    settings: AttackSettings | None = None,
+    keep: Keep | Sequence[int] = (),
+    onlookers: Sequence[Onlooker] = (),
+) -> AttackResult:
+    """Do what `attack_batch` does, without a look at images and labels, for which a GPU would make the host wait.
+
+    On a GPU the host waits twice: for which images need a second look, and for the result. Images that need more,
+    because their gradient vanishes or is no number, are attacked again, and for them it waits more often.
     """
     found = method_named(method)
     check_request(method, found, epsilons, batch.images.shape[1:], targeted=batch.targets is not None)
-    check_batch(model.classifier, batch)
     settings = settings or AttackSettings()
-    attempt = found.attempt(model, batch, epsilons, settings)
-    return _result(model, batch, attempt, settings, list(keep))
-
-
-def _result(
-    model: PreparedModel, batch: AttackBatch, attempt: Attempt, settings: AttackSettings, keep: list[int]
-) -> AttackResult:
-    adversarial_images: list[Tensor] = []
-
-    def points() -> Iterator[Tensor]:
-        for images in attempt.points:
-            adversarial_images.append(images[keep].cpu())
-            yield images
-
-    seen = inspect(model, attempt.clean, points(), rounding=settings.rounding)
-    note(attempt.failures, ~seen.finite.all(1), f"its logits under attack hold {NOT_FINITE}")
-    labels = batch.labels
-    result = AttackResult(
-        epsilons=_epsilons(attempt, batch, seen),
-        clean=predictions(attempt.clean.logits, labels),
-        adversarial=predictions(seen.logits, labels[:, None]),
-        loss=cross_entropy(seen.logits, batch.loss_labels[:, None]),
-        linf=seen.linf.cpu(),
-        l2=seen.l2.cpu(),
-        l1=seen.l1.cpu(),
-        l0=seen.l0.cpu(),
-        rounded_prediction=seen.rounded_prediction.cpu(),
-        rounded_linf=seen.rounded_linf.cpu(),
-        num_forwards=torch.stack([each.forwards for each in attempt.passes], 1).double().cpu(),
-        num_backwards=torch.stack([each.backwards for each in attempt.passes], 1).double().cpu(),
-        zero_gradient=attempt.zero_gradient.cpu(),
-        gradient_fallback=torch.stack(attempt.fallbacks, 1).cpu(),
-        rechecked=seen.rechecked.cpu(),
-        failures=tuple(attempt.failures.get(row) for row in range(len(labels))),
-        direction=None if attempt.direction is None else attempt.direction.cpu(),
-        adversarial_images=torch.stack(adversarial_images, 1),
-    )
-    return _without_failed(result) if attempt.failures else result
-
-
-def _epsilons(attempt: Attempt, batch: AttackBatch, seen: Inspection) -> Tensor:
-    """Return ε `[B, E]`: those of the attempt, or the norm of what it found where that succeeds."""
-    if attempt.found_norm is None:
-        return attempt.epsilons
-    succeeds = torch.stack([batch.succeeds(logits) for logits in seen.logits.unbind(1)], 1)
-    return norm_of(seen, attempt.found_norm).where(succeeds, torch.nan).cpu()
-
-
-def _without_failed(result: AttackResult) -> AttackResult:
-    """Return the result with no facts about images that could not be attacked: none passes for a robust one."""
-    failed = torch.tensor([reason is not None for reason in result.failures])
-
-    def blank(facts: Tensor, value: float) -> Tensor:
-        return facts.masked_fill(failed.view(-1, *[1] * (facts.ndim - 1)), value)
-
-    def blank_predictions(found: Predictions) -> Predictions:
-        return Predictions(
-            prediction=blank(found.prediction, -1),
-            confidence=blank(found.confidence, torch.nan),
-            margin=blank(found.margin, torch.nan),
-        )
-
-    return replace(
-        result,
-        epsilons=blank(result.epsilons, -1),
-        clean=blank_predictions(result.clean),
-        adversarial=blank_predictions(result.adversarial),
-        loss=blank(result.loss, torch.nan),
-        linf=blank(result.linf, torch.nan),
-        l2=blank(result.l2, torch.nan),
-        l1=blank(result.l1, torch.nan),
-        l0=blank(result.l0, -1),
-        num_forwards=blank(result.num_forwards, torch.nan),
-        num_backwards=blank(result.num_backwards, torch.nan),
-        rounded_prediction=blank(result.rounded_prediction, -1),
-        rounded_linf=blank(result.rounded_linf, torch.nan),
-    )
+    keep = keep if isinstance(keep, Keep) else Keep(images=tuple(keep))
+    hopeful = batch.images.device.type != "cpu" and not found.sees_neighbours
+    attempt = found.attempt(model, replace(batch, hopeful=hopeful), epsilons, settings)
+    attempt = replace(attempt, points=shown(attempt.points, onlookers))
+    result, unsettled = result_of(model, batch, attempt, settings, keep)
+    if not unsettled:
+        return result
+    again = found.attempt(model, chosen := batch.rows(unsettled), epsilons, settings)
+    others = [onlooker.again(chosen.images) for onlooker in onlookers]
+    again = replace(again, points=shown(again.points, others))
+    settled, _ = result_of(model, chosen, again, settings, keep.among(unsettled))
+    for onlooker, other in zip(onlookers, others, strict=True):
+        onlooker.replace(unsettled, other)
+    return with_rows(result, unsettled, settled, keep)

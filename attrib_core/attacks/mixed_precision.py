@@ -6,15 +6,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch
+from attrib_core.attacks.batch import AttackBatch, Failures
 from attrib_core.attacks.fast_gradient import Ray
 from attrib_core.attacks.inspection import lead
 from attrib_core.attacks.loss_gradient import gradient_at
 from attrib_core.classifiers import Classifier
+from attrib_core.devices import check_precision
 from attrib_core.execution import choose_execution
 from attrib_core.prepared import PreparedModel, prepare
 
-AttackPrecision = Literal["float32", "bfloat16", "float16", "mixed"]
+AttackPrecision = Literal["float32", "tf32", "bfloat16", "float16", "mixed"]
 PRECISIONS: tuple[AttackPrecision, ...] = get_args(AttackPrecision)
 SAFETY = 3.0  # times the 99th percentile of the errors
 
@@ -28,6 +29,7 @@ class MixedPrecisionModel(PreparedModel):
     def __init__(self, exact: PreparedModel, quick: PreparedModel, band: float = 0.0) -> None:
         super().__init__(exact.classifier, exact.execution, exact.batch_size)
         self.quick, self.band = quick, band
+        self._size = quick._size = exact._size
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits `[N, K]`; those that the quick pass leaves in doubt are computed again."""
@@ -79,6 +81,7 @@ def attacked_model(
         return prepare(classifier, device=device, precision=precision, batch_size=batch_size)
     assert calibration is not None, "mixed precision is calibrated on images"
     exact = prepare(classifier, device=device, batch_size=batch_size)
+    check_precision(exact.device, precision, PRECISIONS)
     quick = PreparedModel(classifier, choose_execution(device, "bfloat16"), exact.batch_size)
     model = MixedPrecisionModel(exact, quick)
     return model.calibrated(_points(model, calibration, epsilons))
@@ -87,7 +90,7 @@ def attacked_model(
 def _points(model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float]) -> Iterable[Tensor]:
     images = model.images(batch.images)
     untargeted = AttackBatch(images=images, labels=batch.labels.to(images.device))
-    ray = Ray(images, gradient_at(model, untargeted, images, {}).values.sign(), clip=False)
+    ray = Ray(images, gradient_at(model, untargeted, images, Failures(untargeted)).values.sign(), clip=False)
     return (ray.point(epsilon) for epsilon in epsilons)
 
 

@@ -31,21 +31,23 @@ def with_folded_batch_norms(classifier: Classifier) -> Classifier:
     """Return a classifier whose network is a copy with batch norms folded into convolutions.
 
     Its logits differ by rounding. If there is nothing to fold, or the folded network computes something else, this
-    returns the classifier itself.
+    returns the classifier itself. It is folded and compared on the CPU, wherever the classifier is: the arithmetic
+    of a GPU would decide otherwise, and give other weights, than that of another one.
     """
     size = classifier.image_size
     images = torch.rand(2, classifier.channels, size, size, generator=torch.Generator().manual_seed(0))
-    images = images.to(classifier.mean.device)
-    network = copy.deepcopy(classifier.network)
+    device = classifier.mean.device
+    network = copy.deepcopy(classifier.network).cpu()
+    original = classifier if device.type == "cpu" else copy.deepcopy(classifier).cpu()
     with torch.inference_mode():
         pairs = _pairs(network, images)
     for convolution, norm in pairs:
         _fold(network, convolution, norm)
-    folded = Classifier(network, classifier.identity, classifier.input_scaling).to(images.device)
+    folded = Classifier(network, classifier.identity, classifier.input_scaling)
     with torch.inference_mode():
-        expected = classifier(images)
+        expected = original(images)
         difference = (folded(images) - expected).abs().max() / expected.abs().max()
-    return folded if pairs and difference < LARGEST_RELATIVE_DIFFERENCE else classifier
+    return folded.to(device) if pairs and difference < LARGEST_RELATIVE_DIFFERENCE else classifier
 
 
 def _pairs(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:

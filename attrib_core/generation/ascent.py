@@ -6,6 +6,7 @@ random numbers are keyed by (sweep seed, class, seed, step), so that each image 
 
 import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -13,14 +14,18 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
+from attrib_core.generation.drawing_ahead import DrawnAhead
 from attrib_core.generation.objectives import target_logits
-from attrib_core.generation.priors import Moment, enlarge_and_crop, resize
+from attrib_core.generation.optimizers import fuse
+from attrib_core.generation.packed_copy import packed_copy
+from attrib_core.generation.priors import Moment, enlarge_and_crop
 from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipe_references import find_recipe
+from attrib_core.generation.resampling import resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
-from attrib_core.prepared import PreparedModel, check_model, prepare
-from attrib_core.seeding import Randomness, derive_seed, global_randomness
+from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
+from attrib_core.seeding import Key, Randomness, derive_seed, global_randomness
 
 SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
 START = -1  # the key of the draws that make the first image, before step 0
@@ -97,9 +102,15 @@ def generate_batch(
     update (step 0) and after each.
     """
     num_images = len(cells)
-    # Code of users may draw from the global generators.
-    with global_randomness(derive_seed(sweep_seed, "generate", *cells[0])):
-        batch = _Batch(model, recipe, cells, sweep_seed, image_size)
+    network = model.classifier.network
+    with (
+        # Code of users may draw from the global generators.
+        global_randomness(derive_seed(sweep_seed, "generate", *cells[0])),
+        model.execution.numerics(),
+        scaled_residual_gradients(network, recipe.residual_gradient),
+        ThreadPoolExecutor(1, "draws") as pool,
+    ):
+        batch = _Batch(model, recipe, cells, sweep_seed, image_size, pool)
         for stage in recipe.stages:
             batch.enter(stage)
             for step in range(stage.num_steps):
@@ -109,13 +120,17 @@ def generate_batch(
         images = batch.images()[:num_images]
         if observe is not None:
             observe(batch.num_updates, images)
-    return Generated(
-        images=images.clamp(0, 1).cpu(),
-        clipped_share=((images < 0) | (images > 1)).float().flatten(1).mean(1).cpu(),
-        logit_by_step=torch.stack(batch.logits, 1)[:num_images].cpu(),
-        loss_by_step=torch.stack(batch.losses, 1)[:num_images].cpu(),
-        argmax_by_step=torch.stack(batch.argmaxes, 1)[:num_images].cpu(),
-    )
+        generated = Generated(
+            **packed_copy(
+                images=images.clamp(0, 1),
+                clipped_share=((images < 0) | (images > 1)).float().flatten(1).mean(1),
+                logit_by_step=torch.stack(batch.logits, 1)[:num_images],
+                loss_by_step=torch.stack(batch.losses, 1)[:num_images],
+                argmax_by_step=torch.stack(batch.argmaxes, 1)[:num_images],
+            )
+        )
+    recipe.objective.check(generated.loss_by_step)
+    return generated
 
 
 def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
@@ -143,15 +158,19 @@ class _Batch:
         cells: Sequence[Cell],
         sweep_seed: int,
         image_size: int,
+        pool: ThreadPoolExecutor,
     ) -> None:
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.pool = model, recipe, pool
         self.cells = [*cells, *[cells[-1]] * (model.batch_size - len(cells))]
         self.sweep_seed, self.image_size = sweep_seed, image_size
-        self.targets = torch.tensor([cell.class_index for cell in self.cells], device=model.device)
+        to_device = model.execution.to_device
+        self.targets = to_device(torch.tensor([cell.class_index for cell in self.cells]))
         channels = model.classifier.channels
-        initial = recipe.parameterization.initial(self._randomness(START), image_size, channels)
-        self.parameters = [each.requires_grad_() for each in initial]
+        initial = recipe.parameterization.initial(Randomness(self._keys(START)), image_size, channels)
+        self.parameters = [to_device(each).requires_grad_() for each in initial]
         self.optimizer = recipe.optimizer(self.parameters)
+        if model.device.type != "cpu":
+            fuse(self.optimizer)
         self.num_updates = 0
         self.logits: list[Tensor] = []
         self.losses: list[Tensor] = []
@@ -159,12 +178,14 @@ class _Batch:
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage; if it zooms, enlarge and crop the pixels."""
+        end = self.num_updates + stage.num_steps
+        self.drawn_ahead = DrawnAhead(self._keys, self.model.execution, self.pool, end)
         if stage.zoom != 1:
             self._replace_pixels(enlarge_and_crop(self.parameters[0].detach(), stage.zoom))
 
     def update(self, stage: Stage, moment: Moment) -> None:
         """Take one step: gradient, update, then the priors in the recipe's order."""
-        randomness = self._randomness(self.num_updates)
+        randomness = self.drawn_ahead.step(self.num_updates)
         losses, logits = self._evaluate(stage, randomness)
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
         gradients = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True)
@@ -193,9 +214,9 @@ class _Batch:
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        with scaled_residual_gradients(self.model.classifier.network, self.recipe.residual_gradient):
-            logits = self.model(fitted(self.model, views))
-        return self.recipe.objective(logits, self.targets, images), logits
+        answers = self.model.answers(fitted(self.model, views))
+        losses = [self.recipe.objective(logits, self.targets, images) for logits in answers]
+        return averaged(losses), averaged(answers)
 
     @torch.no_grad()
     def _apply_priors(self, stage: Stage, randomness: Randomness, moment: Moment) -> None:
@@ -211,6 +232,5 @@ class _Batch:
         self.parameters = [images.detach().requires_grad_()]
         self.optimizer.param_groups[0]["params"] = self.parameters
 
-    def _randomness(self, step: int) -> Randomness:
-        keys = [(self.sweep_seed, cell.class_index, cell.seed, step) for cell in self.cells]
-        return Randomness(keys, self.model.device)
+    def _keys(self, step: int) -> list[Key]:
+        return [(self.sweep_seed, cell.class_index, cell.seed, step) for cell in self.cells]

@@ -18,6 +18,9 @@ class Objective:
         """Return the loss per image `[B]` of logits `[B, K]`, targets `[B]` and images `[B, C, H, W]`."""
         raise NotImplementedError
 
+    def check(self, losses: Tensor) -> None:
+        """Raise ValueError for losses `[B, T]` of a whole ascent, on the CPU, that are wrong."""
+
     def __add__(self, other: "Objective") -> "Objective":
         return Sum(self, other)
 

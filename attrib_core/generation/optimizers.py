@@ -7,6 +7,14 @@ import torch
 from torch import Tensor
 
 
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let Adam update all parameters in one kernel, which keeps its count of steps on the device."""
+    if isinstance(optimizer, torch.optim.Adam):
+        for group in optimizer.param_groups:
+            if not group["differentiable"]:
+                group["fused"], group["foreach"] = True, False
+
+
 class SignDescent(torch.optim.Optimizer):
     """a ← a − lr · sign(gradient): the same step for every pixel, whatever the gradient's scale."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from attrib_core.generation.device_constants import constant
+from attrib_core.generation.resampling import upsample
 from attrib_core.seeding import Randomness
 
 
@@ -54,9 +55,14 @@ def correlate_colours(images: Tensor) -> Tensor:
     """
     if images.shape[1] != 3:
         return _CHANNEL_SCALE * images
-    matrix = torch.tensor(_COLOUR_CORRELATION, device=images.device, dtype=images.dtype)
-    matrix = matrix / matrix.norm(dim=0).max()
+    matrix = constant(_colour_matrix, images.device, images.dtype)
     return torch.einsum("dc,bchw->bdhw", matrix, images)
+
+
+def _colour_matrix(dtype: torch.dtype) -> Tensor:
+    matrix = torch.tensor(_COLOUR_CORRELATION, dtype=dtype)
+    largest: Tensor = matrix.norm(dim=0).max()
+    return matrix / largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +81,8 @@ class Fourier:
 
     def render(self, parameters: list[Tensor], size: int) -> Tensor:
         coefficients = parameters[0]
-        spectrum = torch.view_as_complex(coefficients) * _frequency_weights(size, self.decay_power).to(
-            coefficients.device
-        )
+        weights = constant(_frequency_weights, coefficients.device, size, self.decay_power)
+        spectrum = torch.view_as_complex(coefficients) * weights
         # Divided by 4 as in lucid; this sets the contrast of the starting image.
         pixels: Tensor = torch.fft.irfft2(spectrum, s=(size, size), norm="ortho") / 4
         return correlate_colours(pixels).sigmoid()
@@ -111,8 +116,8 @@ class Pyramid:
         for weight, level in zip(self.weights[1:], parameters[1:], strict=True):
             if level.shape[-1] > size:
                 break
-            pixels = _upsample(pixels, level.shape[-1]) + weight * level
-        return self.squash(correlate_colours(_upsample(pixels, size)))
+            pixels = upsample(pixels, level.shape[-1]) + weight * level
+        return self.squash(correlate_colours(upsample(pixels, size)))
 
     def squash(self, pixels: Tensor) -> Tensor:
         """Return pixels in (0, 1), a mid grey where they are 0."""
@@ -132,9 +137,3 @@ class DarkPyramid(Pyramid):
     def squash(self, pixels: Tensor) -> Tensor:
         """Return pixels in (0, 1), nearly black where they are 0."""
         return (pixels - self.darkness).sigmoid()
-
-
-def _upsample(images: Tensor, size: int) -> Tensor:
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attrib_core.generation.device_constants import constant
+from attrib_core.generation.resampling import resize
 from attrib_core.seeding import Randomness
 
 
@@ -64,8 +66,9 @@ class Smooth:
         if not moment.is_before(self.until):
             return images
         start, end = self.sigma
-        weights = smoothing_kernel(self.kernel, self.size, start + (end - start) * moment.progress)
-        return smooth(images, weights.to(images))
+        sigma = start + (end - start) * moment.progress
+        weights = constant(smoothing_kernel, images.device, self.kernel, self.size, sigma)
+        return smooth(images, weights.to(images.dtype))
 
 
 def smoothing_kernel(kernel: KernelName, size: int, sigma: float) -> Tensor:
@@ -114,13 +117,6 @@ def multi_scale_size(step: int, image_size: int) -> int:
     """Return the side length in pixels after the given step of the multi-scale schedule."""
     phase = step % 5
     return round(image_size * (1.0 if phase == 0 else (100 + 28 * (phase - 1)) / 256))
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Resize `[B, C, H, W]` to `[B, C, size, size]`, bilinear and antialiased."""
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def enlarge_and_crop(images: Tensor, zoom: float) -> Tensor:

@@ -65,7 +65,7 @@ def user_recipe(field: str, reference: Reference) -> tuple[Recipe, str]:
 
 @dataclass(frozen=True)
 class UserObjective(Objective):
-    """A user's loss, one number an image, which is made small; checked at every step."""
+    """A user's loss, one number an image, which is made small; its shape is checked at every step."""
 
     function: UserFunction
     takes_images: bool
@@ -79,6 +79,13 @@ class UserObjective(Objective):
         assert isinstance(values, Tensor)
         return values
 
+    def check(self, losses: Tensor) -> None:
+        """Raise ValueError for losses that are no numbers. At each step a GPU would have to be waited for."""
+        if not bool(torch.isfinite(losses).all()):
+            raise ValueError(
+                f"{self.function.place()} returns NaN or infinite values; accepted is {CONTRACT}"
+            )
+
 
 def _wrong(values: object, count: int) -> str | None:
     """Return in words what is wrong with losses, None if they are right."""
@@ -88,8 +95,6 @@ def _wrong(values: object, count: int) -> str | None:
         return f"values {list(values.shape)} for {count} images"
     if not values.requires_grad:
         return "values that do not depend on the logits"
-    if not bool(torch.isfinite(values).all()):
-        return "NaN or infinite values"
     return None
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from attrib_core.generation.priors import resize
+from attrib_core.generation.resampling import resize, sample
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
@@ -46,13 +45,12 @@ class RandomView:
 
     def __call__(self, images: Tensor, randomness: Randomness) -> Tensor:
         size = round(images.shape[-1] * self.size)
-        shape = [images.shape[0], images.shape[1], size, size]
-        grid = F.affine_grid(self._matrices(randomness), shape, align_corners=False).to(images.dtype)
-        # grid_sample pads with zeros, so grey is shifted to zero: outside the image lies grey.
-        return F.grid_sample(images - self.outside, grid, align_corners=False) + self.outside
+        matrices = randomness.on_host(self._matrices)
+        # Outside the image lie zeros, so grey is shifted to zero: outside the image lies grey.
+        return sample(images - self.outside, matrices, size) + self.outside
 
     def _matrices(self, randomness: Randomness) -> Tensor:
-        """Draw affine matrices `[B, 2, 3]` in grid_sample's coordinates, in which the image spans [-1, 1]."""
+        """Draw affine matrices `[B, 2, 3]` from positions in the view to those in the image; both span [-1, 1]."""
         low, high = self.crop
         crop = randomness.uniform(math.log(low), math.log(high)).exp()
         stretch = randomness.uniform(-self.aspect, self.aspect).exp()
@@ -82,10 +80,13 @@ class ColorShift:
     color: float = 0.0
 
     def __call__(self, images: Tensor, randomness: Randomness) -> Tensor:
-        factor = randomness.uniform(-self.contrast, self.contrast, 1, 1, 1).exp()
+        factor = randomness.on_host(self._factors)
         brightness = randomness.uniform(-self.brightness, self.brightness, 1, 1, 1)
         color = randomness.uniform(-self.color, self.color, images.shape[1], 1, 1)
         return (images - 0.5) * factor + 0.5 + brightness + color
+
+    def _factors(self, randomness: Randomness) -> Tensor:
+        return randomness.uniform(-self.contrast, self.contrast, 1, 1, 1).exp()
 
 
 def fitted(model: PreparedModel, views: Tensor) -> Tensor:

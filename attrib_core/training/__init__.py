@@ -3,7 +3,7 @@
 from attrib_core.training.data import NormalizedImages, augment
 from attrib_core.training.gradient_sums import SUMMED_METHODS, GradientSums
 from attrib_core.training.live_classifier import live_classifier
-from attrib_core.training.loop import DivergedError, Trainer, Update, accuracy, initial_network
+from attrib_core.training.loop import Trainer, accuracy, initial_network
 from attrib_core.training.settings import (
     Loss,
     Optimizer,
@@ -14,6 +14,8 @@ from attrib_core.training.settings import (
     with_changes,
 )
 from attrib_core.training.tape import Tape, TapeError, TapeHeader
+from attrib_core.training.tape_device import runs_on
+from attrib_core.training.update import DivergedError, Update
 
 __all__ = [
     "SUMMED_METHODS",
@@ -35,5 +37,6 @@ __all__ = [
     "live_classifier",
     "original_settings",
     "recommended_settings",
+    "runs_on",
     "with_changes",
 ]

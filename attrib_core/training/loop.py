@@ -2,46 +2,41 @@
 
 All randomness (data order, augmentation, dropout) is computed from the seed and the number of the step or
 epoch. So weights, optimiser state and step number are the whole state. A trainer that is set to a recorded
-state continues bit for bit, with the same number of threads on the same kind of CPU.
+state continues bit for bit, with the same number of threads on the same kind of CPU, or on the same kind of GPU.
+
+On the CPU every update is made and looked at at once. On a device it is made by `deferred.py`, and looked at
+later.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attrib_core.capture import Recorder, recorder_for
 from attrib_core.classifiers import Description, Preprocessing
 from attrib_core.classifiers.outputs import read_logits
 from attrib_core.datasets import Dataset
 from attrib_core.execution import Execution
-from attrib_core.seeding import derive_seed, generator
+from attrib_core.seeding import derive_seed
 from attrib_core.training.data import NormalizedImages
+from attrib_core.training.deferred import DeferredUpdates
+from attrib_core.training.feed import Feed
 from attrib_core.training.models import AS_THE_MODEL_SAYS, trained_model
+from attrib_core.training.order import DataOrder
+from attrib_core.training.randomness import keyed_randomness
 from attrib_core.training.settings import TrainingSettings
+from attrib_core.training.update import DivergedError, Update, check_loss
 
 EVALUATION_BATCH = 500
 
 
-class DivergedError(Exception):
-    """The loss or the weights are NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    """One update of the weights; `step` counts the updates so far, including this one."""
-
-    step: int
-    epoch: int  # from 0
-    loss: float  # mean over the minibatch, before the update
-    learning_rate: float
-    indices: Tensor  # [B], of the minibatch's images
-
-
 class Trainer:
-    """A training at some step; `network`, `optimizer` and `step` are its whole state."""
+    """A training at some step; `network`, `optimizer` and `step` are its whole state.
+
+    `settle` must be called before the state is used for anything but more updates; on the CPU it does nothing.
+    """
 
     def __init__(
         self,
@@ -54,65 +49,99 @@ class Trainer:
         self.network = execution.prepare(network)
         self.optimizer = _optimizer(network, settings)
         self.step = 0
-        self.settings = settings
+        self.settings, self.execution = settings, execution
         self._images = NormalizedImages(dataset, preprocessing, execution)
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._order_epoch = -1
+        self._order = DataOrder(len(dataset), settings)
+        self._deferred: DeferredUpdates | None = None
+        if execution.device.type != "cpu":
+            self.defer(recorder_for(execution))
 
     @property
     def steps_per_epoch(self) -> int:
         """Minibatches of an epoch; the last one holds the images that are left."""
-        return -(-len(self._images) // self.settings.batch_size)
+        return self._order.steps_per_epoch
 
     @property
     def num_steps(self) -> int:
-        return self.settings.epochs * self.steps_per_epoch
+        return self._order.num_steps
 
     def updates(self) -> Iterator[Update]:
         """Train from the current step to the last one; yield after each update."""
         while self.step < self.num_steps:
             yield self.advance()
+        self.settle()
 
     def advance(self) -> Update:
-        """Make one update; raise DivergedError and leave the parameters unchanged if the loss is not finite."""
-        epoch, learning_rate = self.step // self.steps_per_epoch, self._set_learning_rate()
-        indices = self.minibatch(self.step)
-        inputs, labels = self._images.augmented(indices, self.settings, self.step)
-        device = self._images.device
-        keyed = _keyed_randomness(device, derive_seed("dropout", self.settings.seed, self.step))
-        with keyed, _repeatable(device):
-            loss = self._loss(read_logits(self.network.train()(inputs), len(inputs)), labels)
-        value = loss.item()
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"step {self.step}: the loss is {value} at learning rate {learning_rate:g}; try a smaller one"
-            )
-        self.optimizer.zero_grad()
-        with _repeatable(device):
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
-        self.optimizer.step()
+        """Make one update; raise DivergedError and leave the parameters unchanged if the loss is not finite.
+
+        On a device the error may come some updates later. The parameters and the step are then those before the
+        update whose loss was not finite: those after it were not made.
+        """
+        if self._deferred is None:
+            return self._advance_at_once()
+        try:
+            update = self._deferred.advance(self.step)
+        except DivergedError as error:
+            self.step = error.step
+            raise
         self.step += 1
-        return Update(step=self.step, epoch=epoch, loss=value, learning_rate=learning_rate, indices=indices)
+        return update
+
+    def settle(self, until: int | None = None) -> None:
+        """Raise DivergedError if the loss of an update before number `until` was not finite; None means all."""
+        if self._deferred is None:
+            return
+        try:
+            self._deferred.settle(self.step if until is None else until)
+        except DivergedError as error:
+            self.step = error.step
+            raise
+
+    def state_was_set(self, *, in_place: bool) -> None:
+        """Forget what was known of the updates before. Call it after weights or moments were set from outside.
+
+        `in_place` says that every tensor of the optimiser's state is the one that it was.
+        """
+        if self._deferred is not None:
+            self._deferred.forget(keep_captured=in_place)
+
+    def defer(self, recorder: Recorder | None) -> None:
+        """Make updates as a device makes them: looked at later, and captured by the recorder if there is one."""
+        feed = Feed(self._images, self.settings, self.execution)
+        self._deferred = DeferredUpdates(self, feed, recorder)
 
     def minibatch(self, step: int) -> Tensor:
         """Return the indices `[B]` of the images that update number `step` (from 0) uses."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._order_epoch:
-            keyed = generator("data order", self.settings.seed, epoch)
-            self._order, self._order_epoch = torch.randperm(len(self._images), generator=keyed), epoch
-        start = position * self.settings.batch_size
-        return self._order[start : start + self.settings.batch_size]
+        return self._order.minibatch(step)
 
-    def _set_learning_rate(self) -> float:
-        learning_rate = self.settings.learning_rate_at(self.step, self.num_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        return learning_rate
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss over a minibatch, from which gradients flow back to the weights."""
+        logits = read_logits(self.network.train()(inputs), len(inputs))
         if self.settings.loss == "double_softmax":
             logits = logits.softmax(dim=1)
         return F.cross_entropy(logits, labels)
+
+    def dropout_seed(self, step: int) -> int:
+        """Return the seed of the random numbers that layers draw in an update."""
+        return derive_seed("dropout", self.settings.seed, step)
+
+    def _advance_at_once(self) -> Update:
+        epoch, learning_rate = self.step // self.steps_per_epoch, self._order.learning_rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        indices = self.minibatch(self.step)
+        inputs, labels = self._images.augmented(indices, self.settings, self.step)
+        with keyed_randomness(self._images.device, self.dropout_seed(self.step)):
+            loss = self.loss(inputs, labels)
+        value = loss.item()
+        check_loss(value, self.step, learning_rate)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        self.optimizer.step()
+        self.step += 1
+        return Update(
+            step=self.step, epoch=epoch, loss_of=lambda: value, learning_rate=learning_rate, indices=indices
+        )
 
 
 def initial_network(
@@ -120,7 +149,7 @@ def initial_network(
 ) -> nn.Module:
     """Return the untrained network that a training with this seed starts from; ValueError for an unknown model."""
     architecture, _ = trained_model(model, num_classes, description)
-    with _keyed_randomness(torch.device("cpu"), derive_seed("initial weights", seed)):
+    with keyed_randomness(torch.device("cpu"), derive_seed("initial weights", seed)):
         return architecture.network(num_classes, None, untrained=True)
 
 
@@ -128,12 +157,13 @@ def initial_network(
 def accuracy(network: nn.Module, images: NormalizedImages) -> float:
     """Return the share of images whose label has the largest logit; leaves the network in eval mode."""
     network.eval()
-    num_correct = 0
+    num_correct = torch.zeros((), dtype=torch.int64, device=images.device)
     for indices in torch.split(torch.arange(len(images)), EVALUATION_BATCH):
         inputs, labels = images.batch(indices)
-        logits = read_logits(network(inputs), len(inputs))
-        num_correct += int((logits.argmax(dim=1) == labels).sum())
-    return num_correct / len(images)
+        with images.execution.numerics():
+            logits = read_logits(network(inputs), len(inputs))
+        num_correct += (logits.argmax(dim=1) == labels).sum()
+    return int(num_correct) / len(images)
 
 
 def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -146,22 +176,3 @@ def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Op
     return torch.optim.SGD(
         parameters, learning_rate, momentum=settings.momentum, weight_decay=decay, fused=True
     )
-
-
-def _repeatable(device: torch.device) -> AbstractContextManager[object]:
-    """Make convolutions on a GPU deterministic; cuDNN's fastest ones add up in an order that varies."""
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-
-
-@contextmanager
-def _keyed_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch's global generators, from which layers draw, and restore them afterwards."""
-    is_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if is_cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if is_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

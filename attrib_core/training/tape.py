@@ -2,7 +2,8 @@
 
 A checkpoint is two safetensors files: the optimiser's state, then the weights. The weights file can be given to
 `load_classifier(weights=...)`; its metadata hold the digests of both files and of the data's order. `tape.json`
-says which network, data and settings were trained, and on what: another number of threads rounds differently.
+says which network, data and settings were trained, and on what: another kind of device, or another number of
+threads, rounds differently.
 
 Why segments that are played apart are the recorded training, bit for bit:
 
@@ -39,6 +40,7 @@ from attrib_core.training.state import (
     set_weights,
     weights_of,
 )
+from attrib_core.training.tape_device import OF_A_GPU, RunsOn, runs_on, why_it_cannot_play
 
 _logger = logging.getLogger(__name__)
 
@@ -84,6 +86,10 @@ class TapeHeader:
     threads: int = 1
     channels_last: bool = True
     torch_version: str = torch.__version__
+    precision: str = "float32"
+    card: str | None = None  # the name of a CUDA device
+    cuda: str | None = None
+    cudnn: int | None = None
     definition: str | None = None  # of a user's own network
 
     def to_json(self) -> bytes:
@@ -91,6 +97,8 @@ class TapeHeader:
         stored = asdict(self)
         if self.definition is None:  # tapes of this project's own networks stay as they always were
             del stored["definition"]
+        if self.device == "cpu":
+            stored = {name: value for name, value in stored.items() if name not in OF_A_GPU}
         return (json.dumps(stored, indent=1) + "\n").encode()
 
     @classmethod
@@ -105,7 +113,7 @@ class TapeHeader:
     def difference(self, asked: Self) -> str | None:
         """Describe the first field in which `asked` is another training; None if it is the same one.
 
-        Device, threads and versions do not count, because a tape is always played on what it was recorded on.
+        What it ran on does not count here: `Tape` compares that before it plays.
         """
         wanted = asked._of_the_training()
         for name, recorded in self._of_the_training().items():
@@ -117,6 +125,11 @@ class TapeHeader:
         names = ("model", "definition", "dataset", "data_digest", "segment")
         own = {name: getattr(self, name) for name in names}
         return own | asdict(self.settings) | {"num_steps": self.num_steps}
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it was recorded on."""
+        return RunsOn(**{name: getattr(self, name) for name in RunsOn.__annotations__})  # type: ignore[typeddict-item]
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of a complete tape's checkpoints: 0, K, 2 K, ..., the last."""
@@ -157,8 +170,10 @@ class Tape:
     def restore(self, trainer: Trainer, step: int) -> str:
         """Set the trainer to a recorded state; return the digest of its weights.
 
-        Raises TapeError if that checkpoint is missing, damaged, or of another network or order of the data.
+        Raises TapeError if that checkpoint is missing, damaged, or of another network or order of the data, and if
+        the trainer runs on a device that rounds differently.
         """
+        self._check_device(trainer)
         facts, weights = self._read_weights(step)
         optimizer = self._read(OPTIMIZER, step)
         for kind, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
@@ -180,8 +195,10 @@ class Tape:
         """Set the trainer to the last usable state before the first gap; return the digest of its weights.
 
         Skips damaged checkpoints: the training goes on from the one before and records them again. If there is no
-        usable checkpoint, records the trainer's current state.
+        usable checkpoint, records the trainer's current state. Raises TapeError if the trainer runs on a device
+        that rounds differently.
         """
+        self._check_device(trainer)
         for step in reversed(self.recorded()):
             try:
                 return self.restore(trainer, step)
@@ -215,6 +232,11 @@ class Tape:
         """True if every checkpoint up to the last is recorded."""
         return len(self.recorded()) == len(self.header.checkpoint_steps())
 
+    def _check_device(self, trainer: Trainer) -> None:
+        running = runs_on(trainer.execution, torch.get_num_threads())
+        if reason := why_it_cannot_play(self.header.runs_on, running):
+            raise TapeError(f"{self._folder}: {reason}")
+
     def _path(self, kind: str, step: int) -> str:
         return f"{self._folder}/{FOLDERS[kind]}/step-{step:08d}.safetensors"
 
@@ -243,7 +265,8 @@ class Tape:
 
     def _versions(self) -> str:
         recorded, running = self.header.torch_version, torch.__version__
-        where = f"recorded on {self.header.device} with {self.header.threads} threads by torch {recorded}"
+        device = self.header.card or self.header.device
+        where = f"recorded on {device} with {self.header.threads} threads by torch {recorded}"
         if recorded == running:
             return f"{where}, the version that runs now: another kind of processor, or a damaged checkpoint"
         return f"{where}, while {running} runs now: play it with torch {recorded}, or record it anew"

@@ -59,6 +59,10 @@ class AttributeJob:
             failed_images=self._actor.image_failures(failed),
         )
 
+    def prefetch(self, shard: Shard) -> None:
+        """Have the images of a shard that waits read."""
+        self._actor.expect(shard.indices())
+
     def commit(self, attributed: AttributedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, attributed, self.inputs, attempt)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from attrib_core.classifiers import build_classifier
 from attrib_core.datasets import UnreadableImagesError
+from attrib_core.datasets.read_ahead import ReadAhead
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from sweeps.images.failures import image_failures
-from sweeps.images.inputs import ImageInputs
+from sweeps.images.inputs import ImageInputs, floats
 from sweeps.store import ImageFailure, RunDirectory
 
 Result = TypeVar("Result")
@@ -36,6 +37,7 @@ class ImageActor:
     def __init__(self, settings: ActorSettings, inputs: ImageInputs) -> None:
         self.settings, self.inputs = settings, inputs
         self._models: dict[str, PreparedModel] = {}
+        self._ahead: ReadAhead | None = None
 
     @cached_property
     def run(self) -> RunDirectory:
@@ -61,11 +63,18 @@ class ImageActor:
 
     def images(self, indices: Sequence[int], device: torch.device) -> Tensor:
         """Return images `[B, C, H, W]` in [0, 1], on the device."""
-        return self.inputs.images(indices, device)
+        if self._ahead is None:
+            return self.inputs.images(indices, device)
+        return floats(self._ahead.take(indices), device)
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Have the images of a shard that waits read, while another one computes; may be called in any thread."""
+        if self._ahead is not None:
+            self._ahead.expect(indices)
 
     def labels(self, indices: Sequence[int], device: torch.device) -> Tensor:
         """Return labels `[B]`, on the device."""
-        return torch.from_numpy(self.inputs.labels[list(indices)]).to(device)
+        return torch.from_numpy(self.inputs.labels[list(indices)]).to(device, non_blocking=True)
 
     def stored_rows(self, indices: Sequence[int], stored: Collection[int] | None = None) -> tuple[int, ...]:
         """Return the rows of a batch whose images are stored, by default those of `save_images`."""
@@ -82,6 +91,7 @@ class ImageActor:
         remains. Rows keep their bits: a smaller batch is padded to the size of the others.
         """
         failures: dict[int, str] = {}
+        self._read_ahead(model, indices)
 
         def attempt(rows: range) -> Result | None:
             wanted = [index for index in indices[rows.start : rows.stop] if index not in failures]
@@ -97,6 +107,19 @@ class ImageActor:
 
         results = model.in_passes(len(indices), attempt)
         return [result for result in results if result is not None], failures
+
+    def _read_ahead(self, model: PreparedModel, indices: Sequence[int]) -> None:
+        """Begin to read the images, in the model's batches, unless the processor computes, which has no time."""
+        if model.device.type == "cpu" or not ReadAhead.helps(self.inputs.dataset):
+            return
+        if self._ahead is None or self._ahead.batch_size != model.batch_size:
+            self._ahead = ReadAhead(
+                self.inputs.dataset,
+                self.inputs.view,
+                model.batch_size,
+                pin_memory=model.device.type == "cuda",
+            )
+        self._ahead.expect(indices)
 
     def image_failures(self, reasons: Mapping[int, str]) -> list[ImageFailure]:
         """Return the failures of a shard's images as its commit records them."""

@@ -88,8 +88,7 @@ class ImageInputs:
 
     def images(self, indices: Sequence[int], device: torch.device) -> Tensor:
         """Return images `[B, C, H, W]` in [0, 1] by index in the data set, sized as the classifier wants them."""
-        pixels = torch.from_numpy(self.dataset.images(indices, self.view))
-        return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+        return floats(torch.from_numpy(self.dataset.images(indices, self.view)), device)
 
     def spread(self, count: int) -> list[int]:
         """Return `count` indices spread evenly over the data set; a small set has some several times.
@@ -98,6 +97,14 @@ class ImageInputs:
         """
         spread = [int(index) for index in np.linspace(0, len(self.dataset) - 1, count)]
         return readable_images(self.dataset, spread)
+
+
+def floats(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return images `[B, C, H, W]` of 8 bits as numbers in [0, 1] on the device, without a wait."""
+    if device.type == "cuda":
+        pixels = pixels.pin_memory()  # nothing happens where they are pinned already
+    on_device = pixels.to(device, non_blocking=device.type != "cpu")
+    return (on_device.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def read_inputs(

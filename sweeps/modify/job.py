@@ -64,6 +64,10 @@ class ModifyJob:
             failed_images=self._actor.image_failures(failed),
         )
 
+    def prefetch(self, shard: Shard) -> None:
+        """Have the images of a shard that waits read."""
+        self._actor.expect(shard.indices())
+
     def commit(self, modified: ModifiedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
         rows = partial(result_table, modified, self.inputs, attempt)

@@ -22,7 +22,7 @@ from sweeps.store.errors import NO_BUCKET
 from sweeps.store.files import STAGING, Content, Entry, Files
 
 if TYPE_CHECKING:
-    from obstore import UpdateVersion
+    from obstore import GetResult, ObjectMeta, UpdateVersion
     from obstore.store import ObjectStore, RetryConfig
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class CloudFiles(Files):
             self._sent_again(lambda: obstore.delete(self.store, path))
 
     def read(self, path: str) -> bytes:
-        return self._sent_again(lambda: obstore.get(self.store, path)).bytes().to_bytes()
+        return self._sent_again(lambda: obstore.get(self.store, path).bytes().to_bytes())
 
     def read_if_present(self, path: str) -> bytes | None:
         try:
@@ -135,15 +135,16 @@ class CloudFiles(Files):
     def _read_version(self, path: str) -> tuple[bytes | None, UpdateVersion | None]:
         """Return the content and its version; None and None if there is no such file."""
         try:
-            found = self._sent_again(lambda: obstore.get(self.store, path))
+            # The content is read within: its connection may break behind an answer that has begun.
+            content, meta = self._sent_again(lambda: _content_of(obstore.get(self.store, path)))
         except FileNotFoundError:
             return None, None
         version: UpdateVersion = {}
-        if found.meta["e_tag"] is not None:
-            version["e_tag"] = found.meta["e_tag"]
-        if found.meta["version"] is not None:
-            version["version"] = found.meta["version"]
-        return found.bytes().to_bytes(), version
+        if meta["e_tag"] is not None:
+            version["e_tag"] = meta["e_tag"]
+        if meta["version"] is not None:
+            version["version"] = meta["version"]
+        return content, version
 
     def _sent_again(self, request: Callable[[], T]) -> T:
         """Make a request, and repeat it after its connection broke.
@@ -191,6 +192,10 @@ class CloudFiles(Files):
             # Another writer replaced or deleted it, or our own first request did and its answer was lost.
             return self.read_if_present(path) == content
         return True
+
+
+def _content_of(found: GetResult) -> tuple[bytes, ObjectMeta]:
+    return found.bytes().to_bytes(), found.meta
 
 
 def _check_endpoints(url: str) -> None:

@@ -9,6 +9,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 
 from cluster.pool import PoolOptions
+from sweeps.actor_device import DevicesSeen
 from sweeps.generate.job import Weights
 from sweeps.progress import Progress
 from sweeps.ray_tune import run_tune, tracebacks
@@ -62,6 +63,7 @@ class _Report(tune.Callback):
     def __init__(self, search: Search, progress: Progress, outcome: Outcome, deadline: float | None) -> None:
         self._search, self._progress, self._outcome, self._deadline = search, progress, outcome, deadline
         self._run = RunDirectory(search.settings.output)
+        self._devices = DevicesSeen(self._run, progress.log)
         self._failures = set(self._run.failures())
         self._reported: set[str] = set()
 
@@ -80,6 +82,7 @@ class _Report(tune.Callback):
         if shard_id in self._failures:
             self._run.clear_failure(shard_id)
         if result["new_images"]:
+            self._devices.add(result["device"])
             self._progress.commit(f"{result['hostname']}:{result['pid']}", result["new_images"])
         else:
             self._progress.skip()

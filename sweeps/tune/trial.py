@@ -12,6 +12,7 @@ from ray import tune
 
 from attrib_core.generation import PyramidSettings
 from attrib_core.user_code import Code, install
+from sweeps.actor_device import DeviceShare
 from sweeps.columns import Columns
 from sweeps.generate.job import GenerateJob, GenerateSettings, Weights
 from sweeps.generate.rows import JudgedShard
@@ -54,6 +55,7 @@ class Search:
     objective: str
     shards: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
     num_threads: int = 1
+    gpus_per_worker: float = 0.0
     invocation: dict[str, Any] = field(default_factory=dict)
 
     def with_shards(self, planned: Iterable[Shard]) -> "Search":
@@ -96,12 +98,14 @@ class Trial(tune.Trainable):
         self, config: dict[str, Any], search: Search, weights: Weights
     ) -> None:
         """Prepare the actor, once, with what `tune.with_parameters` put into the object store."""
+        share = DeviceShare(search.gpus_per_worker, search.settings.precision)
+        share.take()  # before any code that could use a GPU
         install(search.codes)
         self._search = search
         self._run = RunDirectory(search.settings.output)
         self._run.check_seen(search.invocation)
         self._job: TuneJob | None = None
-        self._weights = weights
+        self._weights, self._device = weights, share.describe()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -127,6 +131,7 @@ class Trial(tune.Trainable):
             "count": self._score.count,
             "num_chunks": self._num_chunks,
             "new_images": score.count if is_new else 0,
+            "device": self._device,
             "done": self._num_chunks == len(self._shards),
         }
 

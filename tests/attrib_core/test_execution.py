@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from attrib_core import execution as execution_module
 from attrib_core.execution import (
     Execution,
     choose_execution,
     fastest_batch_size,
+    is_device_failure,
     is_out_of_memory,
 )
 
@@ -34,6 +36,8 @@ def test_a_device_that_is_not_there_is_refused(device: str | torch.device) -> No
 def test_a_precision_that_the_device_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"precision='float16'.*accepted on the CPU are float32, bfloat16"):
         choose_execution("cpu", "float16")
+    with pytest.raises(ValueError, match=r"precision='tf32'.*accepted on the CPU are float32, bfloat16"):
+        choose_execution("cpu", "tf32")
     with pytest.raises(ValueError, match=r"precision='half'.*float32, bfloat16, float16"):
         choose_execution("cpu", "half")
 
@@ -139,3 +143,77 @@ def test_torchs_failure_on_the_cpu_counts_as_out_of_memory() -> None:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(failure.value)
     assert not is_out_of_memory(RuntimeError("a fault"))
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "device"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True, True),
+        (RuntimeError("CUDA error: out of memory"), True, True),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            True,
+            True,
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, True),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+            True,
+            True,
+        ),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), True, True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False, True),
+        (ValueError("the user's own words: out of memory"), False, False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_libraries_say_in_their_own_words_that_memory_ran_out(
+    error: Exception, memory: bool, device: bool
+) -> None:
+    assert is_out_of_memory(error) == memory
+    assert is_device_failure(error) == device
+
+
+def test_the_climb_gives_its_memory_back_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[bool] = []
+    monkeypatch.setattr(execution_module, "release_memory", lambda: released.append(True))
+    fastest_batch_size(lambda size: None, [1])
+    with pytest.raises(torch.OutOfMemoryError):
+        fastest_batch_size(Device({}, capacity=0).run, [1])
+    assert len(released) == 2
+
+
+# Uploads
+
+
+class Watched:
+    """What stands for a tensor of pageable memory: it notes how it is copied."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.pinned = device, False
+
+    def pin_memory(self) -> "Watched":
+        pinned = Watched(self.device)
+        pinned.pinned = True
+        return pinned
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> tuple[bool, bool]:
+        return self.pinned, non_blocking
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "pinned", "non_blocking"),
+    [
+        ("cpu", "cpu", False, False),
+        ("cpu", "cuda", True, True),
+        ("cuda", "cuda", False, True),
+        ("cuda", "cpu", False, False),  # else the host would read what has not arrived
+        ("cpu", "meta", False, True),
+    ],
+)
+def test_an_upload_does_not_make_the_host_wait(
+    source: str, target: str, pinned: bool, non_blocking: bool
+) -> None:
+    tensor = Watched(torch.device(source))
+    assert Execution(torch.device(target)).to_device(tensor) == (pinned, non_blocking)  # type: ignore

@@ -1,12 +1,14 @@
 """Folding batch norms: the same logits and gradients up to rounding, and no network changed behind one's back."""
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from attrib_core.classifiers import Classifier, load_classifier, with_folded_batch_norms
+from tests.gpu.pretend_gpu import pretend_gpu
 
 
 def norms(classifier: Classifier) -> int:
@@ -60,3 +62,34 @@ def test_a_network_that_would_compute_something_else_is_left_alone(lite0: Classi
     network = OutputUsedTwice()
     classifier = Classifier(copy.deepcopy(network), lite0.identity)
     assert with_folded_batch_norms(classifier) is classifier
+
+
+class WithNorm(nn.Module):
+    """A convolution and its norm; it notes on which devices it runs."""
+
+    devices: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.running_mean, 0.7)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        WithNorm.devices.append(images.device.type)
+        return self.norm(self.conv(images)).mean((2, 3))
+
+
+def test_it_is_decided_on_the_cpu_wherever_the_classifier_is() -> None:
+    """Another kind of arithmetic would find other differences, and refuse or accept by the kind of the GPU."""
+    on_cpu = Classifier.wrap(WithNorm(), image_size=8, class_names=("a", "b", "c", "d"))
+    expected = with_folded_batch_norms(on_cpu)
+    with pretend_gpu():
+        on_gpu = copy.deepcopy(on_cpu).to("gpu")
+        WithNorm.devices.clear()
+        folded = with_folded_batch_norms(on_gpu)
+        assert set(WithNorm.devices) == {"cpu"}
+        assert norms(folded) == 0
+        assert {weight.device.type for weight in folded.parameters()} == {"gpu"}
+        assert {weight.device.type for weight in on_gpu.parameters()} == {"gpu"}
+        weights = [weight.cpu() for weight in folded.parameters()]
+    assert all(map(torch.equal, weights, expected.parameters()))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attrib_core.attacks import METHODS as ATTACKS
 from attrib_core.attacks import AttackSettings, attack
+from attrib_core.attacks.mixed_precision import MixedPrecisionModel
 from attrib_core.attribution import METHODS as ATTRIBUTIONS
 from attrib_core.attribution import AttributionSettings, attribute, deletion_and_insertion
 from attrib_core.classifiers import Classifier, Labels, Preprocessing, load_classifier
@@ -157,6 +158,18 @@ def test_where_memory_runs_out_the_batch_is_halved_for_good() -> None:
     assert model.batch_size == 4, "half, as a multiple of four"
     assert sizes == [BATCH_SIZE, *[4] * 5]
     torch.testing.assert_close(found, recording(channels=1)[0].logits(drawn(20, 1)))
+
+
+def test_models_of_one_network_halve_together() -> None:
+    model, sizes = recording(channels=1, most=6)
+    mixed = MixedPrecisionModel(model, PreparedModel(model.classifier, model.execution, BATCH_SIZE))
+    model.in_float32().exact_logits(drawn(BATCH_SIZE, 1))
+    assert model.batch_size == mixed.batch_size == mixed.quick.batch_size == 4
+    sizes.clear()
+    mixed.exact_logits(drawn(8, 1))
+    with model.lent("somebody's attack") as lent:
+        assert lent.batch_size == 4
+    assert sizes == [4, 4]
 
 
 @pytest.mark.parametrize(

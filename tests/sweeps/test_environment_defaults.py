@@ -52,3 +52,10 @@ def test_a_variable_that_is_no_number_is_named(monkeypatch) -> None:
     monkeypatch.setenv("ATTRIB_SWEEPS_NUM_WORKERS", "many")
     with pytest.raises(ValueError, match="num_workers: 'many' is not accepted"):
         parse_options(GenerateOptions, [])
+
+
+@pytest.mark.parametrize("precision", ["float16", "tf32"])
+def test_a_precision_of_gpus_is_refused_before_work_starts_where_workers_have_none(precision) -> None:
+    options = parse_options(GenerateOptions, ["--precision", precision])
+    with pytest.raises(ValueError, match=f"precision: '{precision}' needs GPUs; accepted on a CPU: float32"):
+        pool_options(options, EMPTY_CLUSTER)

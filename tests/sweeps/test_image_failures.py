@@ -120,7 +120,7 @@ def work_through(sweep_of) -> Callable[..., tuple[list[Shard], Work]]:
 
 
 def rows(run: Path) -> pd.DataFrame:
-    return pd.read_parquet(run / "results").sort_values("image_index")
+    return pd.read_parquet(run / "results").sort_values("image_index", kind="stable")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -41,7 +41,12 @@ def test_the_page_has_a_file_of_each_kind() -> None:
     assert len(COMMANDS) == 10
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def slow(command: str) -> list[pytest.MarkDecorator]:
+    """Return the mark of a command that generates images or records a training: those take a minute."""
+    return [pytest.mark.long] if "generate_all" in command or "attribute_training" in command else []
+
+
+@pytest.mark.parametrize("command", [pytest.param(each, marks=slow(each)) for each in COMMANDS])
 def test_a_command_of_the_page_works(
     command: str, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -76,6 +81,10 @@ def test_the_runs_hold_what_the_page_says(folder: Path) -> None:
     by_method = attacks.groupby("method")["num_backwards"].max()
     assert by_method["momentum.py:attack:steps=5"] == 5
     assert len(pd.read_parquet(folder / "runs" / "odd" / "results")["image_index"].unique()) == 100
+
+
+@pytest.mark.long
+def test_images_are_of_the_recipes_that_the_page_names(folder: Path) -> None:
     images = pd.read_parquet(folder / "runs" / "own" / "results").set_index("recipe")
     assert images.loc["flat.py:flat:num_steps=8", "num_steps"] == 8
     assert images.loc["default:num_steps=16", "num_steps"] == 16

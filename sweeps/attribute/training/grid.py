@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any
 
 from attrib_core.classifiers import Description, Preprocessing
 from attrib_core.datasets import Dataset, View
@@ -54,8 +55,8 @@ class TrainingInputs:
         network = initial_network(trial.model, len(train.class_names), trial.settings.seed, self.description)
         return Trainer(network, self._preprocessing(trial), train, trial.settings, execution)
 
-    def header(self, trial: Trial, *, device: str, threads: int) -> TapeHeader:
-        """Return the header of the trial's tape, recorded on this device with so many CPU threads."""
+    def header(self, trial: Trial, **runs_on: Any) -> TapeHeader:
+        """Return the header of the trial's tape; `runs_on` are the fields of `RunsOn`, by default the CPU's."""
         train = self.data[trial.dataset].train
         return TapeHeader(
             model=trial.model,
@@ -65,8 +66,7 @@ class TrainingInputs:
             settings=trial.settings,
             segment=self.segment,
             num_steps=self.num_steps(trial),
-            device=device,
-            threads=threads,
+            **runs_on,
         )
 
     def num_steps(self, trial: Trial) -> int:

@@ -10,7 +10,8 @@ from attrib_core.classifiers import Classifier
 from attrib_core.execution import Precision, choose_execution
 from attrib_core.training import Tape, TapeError, Trainer, live_classifier
 from sweeps.attribute.training.grid import TrainingInputs, Trial
-from sweeps.attribute.training.panel import Followed, Follower, FollowSettings, Panel, follow
+from sweeps.attribute.training.panel import Followed, Follower, PanelPasses, follow
+from sweeps.attribute.training.panel_pass import FollowSettings, Panel
 from sweeps.attribute.training.segment_rows import FollowedShard, SegmentAxes, image_table, result_table
 from sweeps.commit import commit_shard
 from sweeps.plan import Shard
@@ -40,14 +41,17 @@ class SegmentJob:
         self.training_execution = choose_execution(settings.device)
         self._execution = choose_execution(settings.device, settings.precision)
         self._panels: dict[tuple[str, tuple[int, ...]], Panel] = {}
+        # A device need not load the data set, and capture its work, again for the next shard of the same training.
+        self._player: tuple[Trial, Trainer, Classifier] | None = None
+        self._passes: dict[SegmentAxes, PanelPasses] = {}
+        self._followed: Classifier | None = None
 
     def compute(self, shard: Shard) -> FollowedShard:
         """Play the segments from the tape. Raises TapeError where one does not end in the recorded state."""
         axes = SegmentAxes.of(shard)
         trial = self.inputs.trials[axes.trial]
         tape = self._open(trial)
-        trainer = self.inputs.trainer(trial, self.training_execution)
-        classifier = self.live_classifier(trial, trainer)
+        trainer, classifier = self._take_player(trial)
         segments: list[Followed] = []
         digests: list[str] = []
         for segment in axes.segments:
@@ -57,6 +61,7 @@ class SegmentJob:
             follow(trainer, min(start + tape.header.segment, trainer.num_steps), [follower])
             tape.check(trainer)
             segments.append(follower.finish())
+        self._player = trial, trainer, classifier
         return self.followed_shard(shard, segments, digests[0])
 
     def commit(self, followed: FollowedShard, attempt: int) -> dict[str, Any]:
@@ -74,7 +79,14 @@ class SegmentJob:
 
     def follower(self, axes: SegmentAxes, classifier: Classifier) -> Follower:
         """Return what follows the panel of a shard by its methods."""
-        return Follower(classifier, self._panel(axes), self._follow_settings(axes), self._execution)
+        if classifier is not self._followed:
+            self._passes.clear()
+            self._followed = classifier
+        axes = replace(axes, segments=())
+        if axes not in self._passes:
+            panel, settings = self._panel(axes), self._follow_settings(axes)
+            self._passes[axes] = PanelPasses(classifier, panel, settings, self._execution)
+        return Follower(self._passes[axes])
 
     def followed_shard(self, shard: Shard, segments: list[Followed], weights_digest: str) -> FollowedShard:
         """Return a shard that is ready for `commit`."""
@@ -96,13 +108,19 @@ class SegmentJob:
         tape = Tape.open(self.run.files, trial.tape_folder)
         if tape is None:
             raise TapeError(f"{trial.tape_folder}: there is no tape; the training has not been recorded")
-        device = self.training_execution.device.type
-        if tape.header.device != device:
-            raise TapeError(
-                f"{trial.tape_folder}: recorded on {tape.header.device}, this worker has {device}"
-            )
         torch.set_num_threads(tape.header.threads)
         return tape
+
+    def _take_player(self, trial: Trial) -> tuple[Trainer, Classifier]:
+        """Return the training of a trial, in any state, and its network as a classifier.
+
+        It is made anew unless the shard before was of the same trial, and went well.
+        """
+        player, self._player = self._player, None
+        if player is not None and player[0] == trial:
+            return player[1:]
+        trainer = self.inputs.trainer(trial, self.training_execution)
+        return trainer, self.live_classifier(trial, trainer)
 
     def _panel(self, axes: SegmentAxes) -> Panel:
         key = axes.trial, axes.panel

@@ -12,7 +12,8 @@ from attrib_core.datasets import Dataset
 from attrib_core.training import GradientSums
 from sweeps.attribute.columns import attribution_columns
 from sweeps.attribute.training.grid import Trial
-from sweeps.attribute.training.panel import Followed, FollowSettings, Panel, State
+from sweeps.attribute.training.panel import Followed, State
+from sweeps.attribute.training.panel_pass import FollowSettings, Panel
 from sweeps.columns import Columns, common_columns, list_column, png_columns
 from sweeps.images.columns import dataset_columns, identity_columns
 from sweeps.plan import Shard

@@ -7,9 +7,10 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from attrib_core.training import SUMMED_METHODS, Tape
+from attrib_core.training import Tape
 from cluster.pool import PoolOptions, headline
 from sweeps.attribute.training.grid import TrainingInputs, Trial
+from sweeps.attribute.training.panel_pass import ONE_PASS_METHODS
 from sweeps.attribute.training.segment_job import SegmentJobSettings
 from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_other_training
@@ -20,17 +21,6 @@ from sweeps.store import RunDirectory
 
 Log = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0
-# One forward and backward pass a state: cheaper as the training passes than to train again for it.
-ONE_PASS_METHODS = frozenset(
-    {
-        "gradient",
-        "abs_gradient_x_input",
-        "gradient_x_input",
-        "loss_gradient",
-        "loss_gradient_x_input",
-        *SUMMED_METHODS,
-    }
-)
 
 
 def refuse_other_tapes(run: RunDirectory, inputs: TrainingInputs) -> None:
@@ -38,7 +28,7 @@ def refuse_other_tapes(run: RunDirectory, inputs: TrainingInputs) -> None:
     for trial in inputs.trials.values():
         tape = Tape.open(run.files, trial.tape_folder)
         if tape is not None:
-            requested = inputs.header(trial, device=tape.header.device, threads=tape.header.threads)
+            requested = inputs.header(trial, **tape.header.runs_on)
             refuse_other_training(tape.header, requested, trial)
 
 

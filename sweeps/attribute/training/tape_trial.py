@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from attrib_core.training import Tape, TapeHeader
+from attrib_core.training import Tape, TapeHeader, runs_on
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.panel import follow
 from sweeps.attribute.training.segment_job import SegmentJob, SegmentJobSettings
@@ -71,8 +71,7 @@ class TapeTrial(tune.Trainable):
 
 def open_or_begin(job: SegmentJob, trial: Trial) -> Tape:
     """Return the trial's tape. Raises ValueError where the tape of another training lies in its place."""
-    device = job.training_execution.device.type
-    requested = job.inputs.header(trial, device=device, threads=job.settings.threads)
+    requested = job.inputs.header(trial, **runs_on(job.training_execution, job.settings.threads))
     tape = Tape.open(job.run.files, trial.tape_folder)
     if tape is None:
         return Tape.begin(job.run.files, trial.tape_folder, requested)

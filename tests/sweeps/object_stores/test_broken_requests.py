@@ -155,12 +155,16 @@ def test_a_long_listing_that_breaks_off_goes_on_where_it_was(files, gateway, mon
     assert sum("start-after" in request.path for request in gateway.requests) >= 1
 
 
-def test_a_read_whose_answer_broke_off_is_whole(files, gateway) -> None:
-    content = bytes(range(256)) * 4000
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("content", [b"first", bytes(range(256)) * 4000], ids=["small", "large"])
+def test_a_read_whose_answer_broke_off_is_whole(content, times, files, gateway) -> None:
     files.put("file", content)
-    gateway.fail_first(1, "GET", "reset amid")
+    gateway.fail_first(times, "GET", "reset amid")
     assert files.read_if_present("file") == content
-    assert any(request.fault for request in gateway.requests)
+    assert sum(request.fault is not None for request in gateway.requests) == times
+    gateway.fail_first(times, "GET", "reset amid")
+    files.update("file", lambda old: b"2" + (old or b""))
+    assert files.read("file") == b"2" + content
 
 
 def test_of_writers_in_a_race_behind_faults_one_wins_and_knows_it(gateway, s3_url, hurried) -> None:

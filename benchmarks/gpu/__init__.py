@@ -1,0 +1,1 @@
+"""The parts of `on_gpu.py`, one a file: a function `run(bench)` that yields results."""
