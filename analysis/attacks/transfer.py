@@ -9,7 +9,7 @@ label, a targeted one where it is the target. Papernot et al. 2016 (arXiv:1605.0
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,8 @@ def transfer_table(parts: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     """
     if not parts:
         return pd.DataFrame(columns=[*BY, "rate", "low", "high", "count", "white_box"])
-    named = [_named(run, counts) for run, counts in parts]
+    names = _victim_names([run for run, _ in parts])
+    named = [_named(counts, names) for _, counts in parts]
     shared = _ambiguous(named)
     tables = []
     for (run, _), counts in zip(parts, named, strict=True):
@@ -149,14 +150,18 @@ def _counts(
     return facts.groupby(KEYS, observed=True, dropna=False)[_COUNTS].sum().reset_index()
 
 
-def _named(run: Run, counts: pd.DataFrame) -> pd.DataFrame:
+def _victim_names(runs: Sequence[Run]) -> dict[str, str]:
+    """Return the names of all victims by the digest of their weights: a run's source is another run's victim."""
+    names: dict[str, str] = {}
+    for run in runs:
+        for key, digest in run.sweep.get("definitions", {}).items():
+            if key.startswith("victim "):
+                names.setdefault(str(digest), key.removeprefix("victim "))
+    return names
+
+
+def _named(counts: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """Return the counts with `source`: the name of the victim of the same weights, else the model's name."""
-    recorded = run.sweep.get("definitions", {})
-    names = {
-        str(digest): key.removeprefix("victim ")
-        for key, digest in recorded.items()
-        if key.startswith("victim ")
-    }
     source = [
         names.get(str(digest), str(model))
         for model, digest in zip(counts["model"], counts["model_digest"], strict=True)
