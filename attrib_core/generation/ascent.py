@@ -24,7 +24,7 @@ from attrib_core.generation.recipe_references import find_recipe
 from attrib_core.generation.resampling import resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
-from attrib_core.prepared import PreparedModel, check_model, prepare
+from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
 from attrib_core.seeding import Key, Randomness, derive_seed, global_randomness
 
 SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
@@ -215,8 +215,9 @@ class _Batch:
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        logits = self.model(fitted(self.model, views))
-        return self.recipe.objective(logits, self.targets, images), logits
+        answers = self.model.answers(fitted(self.model, views))
+        losses = [self.recipe.objective(logits, self.targets, images) for logits in answers]
+        return averaged(losses), averaged(answers)
 
     @torch.no_grad()
     def _apply_priors(self, stage: Stage, randomness: Randomness, moment: Moment) -> None:

@@ -19,6 +19,7 @@ from attrib_core.classifiers import (
     read_checkpoint,
     with_folded_batch_norms,
 )
+from attrib_core.classifiers.registry import member_names
 from attrib_core.execution import is_out_of_memory
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, to_8_bits
 from attrib_core.generation.ascent import Observer, generate_batch
@@ -82,11 +83,12 @@ def read_weights(model: ModelChoice, judges: str | None) -> Weights:
     Raises ValueError if the model is one of its judges, and for a judge of other classes.
     """
     names = () if judges in (None, "none") else parse_names("judges", judges)
-    if canonical_name(model.name) in map(canonical_name, names):
+    makers = {canonical_name(model.name), *map(canonical_name, member_names(model.name))}
+    if makers & set(map(canonical_name, names)):
         raise ValueError(f"judges: {model.name!r} makes the images; a judge takes no part in making them")
     checkpoint = model.read()
     if judges is None and checkpoint.num_classes == NUM_IMAGENET_CLASSES:
-        names = tuple(name for name in DEFAULT_JUDGES if name != model.name)
+        names = tuple(name for name in DEFAULT_JUDGES if name not in makers)
     return Weights(model=checkpoint, judges=_read_judges(names, checkpoint))
 
 
