@@ -17,8 +17,10 @@ def results(run: AnyRun, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return every committed row, in the order of the shard ids.
 
     A judge's field of a struct column is a column too: `judge_top1.NAME`, `judge_top5_hit.NAME`; `columns`
-    takes both spellings. Text of few distinct values is categorical, its categories sorted. Raises ValueError
-    for what is no run directory, a run without results, an unknown column and an unknown schema version.
+    takes both spellings. A victim of an attack has the columns `victim_prediction.NAME`, `victim_margin.NAME` and
+    `victim_clean_prediction.NAME`, also one that was added later, which has no values in rows that it was not
+    shown. Text of few distinct values is categorical, its categories sorted. Raises ValueError for what is no
+    run directory, a run without results, an unknown column and an unknown schema version.
     """
     return opened(run).results(columns)
 

@@ -2,11 +2,11 @@
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.schemas.axis_kinds import axis_kinds
+from sweeps.schemas.axis_kinds import axis_kinds, kinds_of_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,18 @@ def planned_shards(sweep: dict[str, Any]) -> int | None:
     if kinds is None or not sweep.get("blocks"):
         return None
     return sum(_block_shards(block, kinds.cells, (*kinds.cells, *kinds.whole)) for block in sweep["blocks"])
+
+
+def missing_beside(sweep: dict[str, Any], committed: Mapping[str, tuple[int, int]]) -> str:
+    """Return a sentence on tables beside results/ that lack shards; `committed` has shards and rows of each."""
+    sentences = []
+    for folder, entry in (sweep.get("beside") or {}).items():
+        kinds = kinds_of_record(entry["axis_kinds"])
+        inside = (*kinds.cells, *kinds.whole)
+        num_planned = sum(_block_shards(block, kinds.cells, inside) for block in entry["blocks"])
+        if (done := committed.get(folder, (0, 0))[0]) < num_planned:
+            sentences.append(f"Of {folder}/, {done:,} of {num_planned:,} planned shards are committed.")
+    return " ".join(sentences)
 
 
 def planned_cells(sweep: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
+from analysis.victim_rows import AddedVictims
 from sweeps.schemas import DICTIONARY_COLUMNS, LATER_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
@@ -24,23 +25,26 @@ _JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
 def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return every committed row, with these columns or all, in the order of the shard ids."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names = result_names(directory)
-        tables = list(pool.map(lambda name: read_rows(directory, name, columns), names))
-    return data_frame(_chosen(tables, columns, directory))
+        names, victims = result_names(directory), AddedVictims.of(directory, columns)
+        own = victims.needed(columns)
+        tables = list(pool.map(lambda name: read_rows(directory, name, own), names))
+        return victims.beside(data_frame(_chosen(tables, own, directory)), columns)
 
 
 def read_portions(directory: RunDirectory, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Yield the rows of `read_results` in the same order, some at a time."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, waiting = iter(result_names(directory)), []
+        names, victims = iter(result_names(directory)), AddedVictims.of(directory, columns)
+        own, waiting = victims.needed(columns) or (), []
         # All at once, the pool would read ahead of its consumer without end.
         while window := list(islice(names, _NUM_RESULT_READERS)):
-            waiting += pool.map(lambda name: read_rows(directory, name, columns), window)
+            waiting += pool.map(lambda name: read_rows(directory, name, own), window)
             if sum(map(len, waiting)) >= _PORTION_ROWS:
-                table, waiting = _chosen(waiting, columns, directory), []
-                yield from (data_frame(part) for part in _slices(table))
+                table, waiting = _chosen(waiting, own, directory), []
+                yield from (victims.beside(data_frame(part), columns) for part in _slices(table))
         if waiting:
-            yield from (data_frame(part) for part in _slices(_chosen(waiting, columns, directory)))
+            table = _chosen(waiting, own, directory)
+            yield from (victims.beside(data_frame(part), columns) for part in _slices(table))
 
 
 def column_names(directory: RunDirectory) -> list[str]:
@@ -49,8 +53,8 @@ def column_names(directory: RunDirectory) -> list[str]:
         first = [entry.name for entry in islice(directory.results(), 1)]
         refuse_empty(directory, first)
         empty = open_rows(directory, first[0]).schema_arrow.empty_table()
-    names: list[str] = flatten_judges(empty).column_names
-    return names
+        names: list[str] = flatten_judges(empty).column_names
+        return [*names, *AddedVictims.of(directory).columns]
 
 
 def _chosen(tables: Sequence[pa.Table], columns: Sequence[str] | None, directory: RunDirectory) -> pa.Table:
@@ -99,21 +103,22 @@ def read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None)
     _refuse_other_schemas(parquet, name)
     if columns is None:
         return parquet.read()
-    wanted = {column.split(".")[0] for column in columns}
+    # A judge is a field of a struct, a victim has a dot in the column's own name.
+    wanted = {*columns, *(column.split(".")[0] for column in columns)}
     return parquet.read(columns=[column for column in parquet.schema_arrow.names if column in wanted])
 
 
 def open_rows(directory: RunDirectory, name: str) -> pq.ParquetFile:
     """Open a results file, with text of few distinct values as dictionaries. ValueError if it is no Parquet."""
     # In one request: a whole results file is smaller than the round trips of reading it piece by piece.
-    content = pa.BufferReader(directory.files.read(f"results/{name}"))
+    content = pa.BufferReader(directory.files.read(f"{directory.rows}/{name}"))
     try:
         metadata = pq.read_metadata(content)
         # pyarrow refuses a name that the file does not have: not every sweep has every column.
         dictionary = [column for column in DICTIONARY_COLUMNS if column in metadata.schema.names]
         return pq.ParquetFile(content, metadata=metadata, read_dictionary=dictionary)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{directory.url}/results/{name} cannot be read: {error}") from error
+        raise ValueError(f"{directory.url}/{directory.rows}/{name} cannot be read: {error}") from error
 
 
 def refuse_empty(directory: RunDirectory, names: Sequence[str]) -> None:

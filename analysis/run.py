@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import image_files, result_files
-from analysis.progress import Failure, failure, missing_shards, planned_cells, planned_shards
+from analysis.progress import Failure, failure, missing_beside, missing_shards, planned_cells, planned_shards
 from sweeps.schemas import SCHEMA_VERSION
 from sweeps.store import ImageFailure, RunDirectory, maintenance
 from sweeps.store.errors import explained
@@ -144,9 +144,13 @@ class Run:
         """Return a sentence that says what an unfinished run lacks; empty for a finished one."""
         if self.finished:
             return ""
-        return missing_shards(
+        beside = missing_beside(self.sweep, self.status.beside)
+        if beside and self.status.num_committed == self.num_planned:
+            return beside
+        missing = missing_shards(
             self.status.num_committed, self.num_planned, len(self.failures), len(self.unusable_images)
         )
+        return f"{missing} {beside}".rstrip()
 
 
 AnyRun = str | Path | Run

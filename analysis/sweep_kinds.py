@@ -14,12 +14,14 @@ class SweepKind:
     """What a kind of sweep is called, and where its part of the report and the rows of its claims come from.
 
     `section` names a function `(run, site) -> Section`. `rows` names a function `(run) -> DataFrame` with the
-    columns that claims need; empty for a kind that no claim is about.
+    columns that claims need; empty for a kind that no claim is about. `together` names a function
+    `(runs, site) -> list[Section]` of all runs of the kind, for what takes several together.
     """
 
     title: str
     section: str
     rows: str = ""
+    together: str = ""
 
 
 SWEEP_KINDS: dict[str, SweepKind] = {
@@ -27,6 +29,7 @@ SWEEP_KINDS: dict[str, SweepKind] = {
         title="attack",
         section="analysis.attacks.section:section",
         rows="analysis.claims.evidence:untargeted_rows",
+        together="analysis.attacks.robustness:sections",
     ),
     "attribute": SweepKind(
         title="attribution",

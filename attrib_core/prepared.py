@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_images
+from attrib_core.classifiers.ensembles import averages_losses
 from attrib_core.errors import in_one_line
 from attrib_core.execution import (
     BATCH_MULTIPLE,
@@ -110,10 +111,23 @@ class PreparedModel:
 
         Raises RefusedSizeError where the network fails on images of another size than its own.
         """
+        return self._passed(self.classifier, images)
+
+    def answers(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits `[N, K]` whose objectives are averaged; gradients flow through.
+
+        They are those of each member of an ensemble that averages losses, and of any other classifier its own.
+        """
+        network = averages_losses(self.classifier)
+        if network is None:
+            return (self(images),)
+        return self._passed(network.member_logits, images).unbind(1)
+
+    def _passed(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         batch = self._padded(self.execution.images(images))
         try:
             with self.execution.numerics(), self.execution.autocast():
-                logits: Tensor = self.classifier(batch)
+                logits = network(batch)
         except Exception as error:  # a user's network may raise anything
             own = self.classifier.image_size
             if tuple(images.shape[-2:]) == (own, own) or is_device_failure(error):
@@ -173,9 +187,10 @@ class PreparedModel:
         points = self.execution.images(points).detach().requires_grad_()
         with self.execution.numerics():
             with torch.enable_grad():
-                logits = self(points)
+                answers = self.answers(points)
                 # Sums, not means: a gradient must not depend on how many neighbours its image has.
-                sums = [objective(logits).sum() for objective in objectives]
+                sums = [averaged([objective(each) for each in answers]).sum() for objective in objectives]
+                logits = averaged(answers)
             return logits.detach(), [
                 self._gradient(each, logits, points, retain_graph=each is not sums[-1]) for each in sums
             ]
@@ -285,6 +300,11 @@ def whole_batch(count: int) -> int:
 def joined(parts: list[Tensor]) -> Tensor:
     """Return parts `[N, ...]` one after the other; one part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def averaged(parts: Sequence[Tensor]) -> Tensor:
+    """Return the mean of tensors of one shape; one alone is returned as it is."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).mean(0)
 
 
 def logit_of(logits: Tensor, classes: Tensor) -> Tensor:

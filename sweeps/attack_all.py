@@ -17,10 +17,12 @@ from pydantic import Field
 from attrib_core.attacks import METHODS, AttackSettings, Method, UnknownMethodError, method_named
 from attrib_core.attacks.adapters import FAMILIES
 from attrib_core.attacks.batch import check_request
+from attrib_core.attacks.foreign import Foreign
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import AttackPrecision
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.rows import UNTARGETED, epsilon_text
+from sweeps.attack.victims import AttackInputs, DirectoryVictims, read_victims
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.data import SweepData, load_images
@@ -30,6 +32,7 @@ from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_numbers, parse_references, refuse_same
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 EPSILONS = "0,0.25/255,0.5/255,1/255,2/255,0.01,4/255,8/255,16/255,0.1,32/255,64/255"
@@ -38,6 +41,7 @@ KINDS = AXIS_KINDS["attack"]
 MINIMUM = "minimum"
 # Images a shard: seconds of work on one CPU thread, for small images and for large ones.
 SMALL_SHARD, LARGE_SHARD = 1000, 64
+BATCHES_ON_GPU = 4  # of a shard: about a second of work
 
 
 class AttackOptions(ImageOptions):
@@ -57,6 +61,11 @@ class AttackOptions(ImageOptions):
     epsilons: str = Field(
         EPSILONS,
         description="Sizes of the perturbation: `0,0.25/255,0.01`; in [0, 1] for the max norm, beyond for others.",
+    )
+    evaluate_on: str = Field(
+        "none",
+        description="Other models that are shown the adversarial images, such as "
+        "`fashion_alexnet:weights=FILE`, or `none`. They may be added later.",
     )
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
     no_clip: bool = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
@@ -81,12 +90,16 @@ class AttackOptions(ImageOptions):
 def attack_sweep(options: AttackOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = _methods(options.methods)
+    _refuse_own_losses(options, methods)
     on_grid = {name: method for name, method in methods.items() if not method.seeks_minimum}
     largest = 1.0 if all(each.norm == "linf" for each in on_grid.values()) else math.inf
     epsilons = _epsilons(options.epsilons, largest)
     dataset, model = load_images(options), options.model_choice()
     data = SweepData(dataset)
-    inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
+    own_inputs = read_inputs(dataset, model, options.checkpoints, labels=options.label_choice())
+    named, accuracies = read_victims(options.evaluate_on, own_inputs)
+    victims = DirectoryVictims.of(RunDirectory(options.output).read_sweep(), named)
+    inputs = AttackInputs.of(own_inputs, named, tuple(victims.columns))
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttackJobSettings(
         actor=ActorSettings(
@@ -107,25 +120,31 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             inputs.image_shape,
             targeted=targets != (UNTARGETED,),
         )
+    requested = _products(methods, tuple(inputs.checkpoints), targets, images, epsilons)
     return Sweep(
         name="attack",
         kinds=KINDS,
-        requested=_products(methods, tuple(inputs.checkpoints), targets, images, epsilons),
+        requested=requested,
         settings={
             **model.settings(),
             **data.settings(RunDirectory(options.output), "attack", KINDS),
             **inputs.labelling.settings,
+            **victims.setting,
             "clip": not options.no_clip,
             "seed": options.seed,
             "precision": options.precision,
         },
         definitions=inputs.model_definitions
+        | inputs.victim_definitions
         | _definitions(inputs, methods, settings.attack)
         | data.definitions,
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
-        notes=inputs.notes,
+        notes=(*inputs.notes, *accuracies),
+        beside=victims.side_table(requested, tuple(named)),
+        check_first=partial(victims.check, tuple(named)),
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
+        shard_size_on_gpu=shard_size_on_gpu(inputs.image_size, settings.actor.batch_size, BATCHES_ON_GPU),
         factory=partial(AttackJob, settings),
         shared=inputs,
         data=data,
@@ -139,6 +158,15 @@ def _methods(text: str) -> dict[str, Method]:
     methods = {name: _method(name) for name in parse_references("methods", text, tuple(METHODS))}
     refuse_same("methods", {name: method.given for name, method in methods.items()})
     return methods
+
+
+def _refuse_own_losses(options: AttackOptions, methods: Mapping[str, Method]) -> None:
+    """Raise ValueError for attacks of others on an ensemble of losses: they see one set of logits."""
+    own = [name for name, method in methods.items() if isinstance(method, Foreign)]
+    if options.ensemble == "losses" and own:
+        raise ValueError(
+            f"ensemble='losses': {own[0]} computes a loss of its own; accepted are logits and probabilities"
+        )
 
 
 def _method(name: str) -> Method:
@@ -211,7 +239,7 @@ def _bytes_per_image(inputs: ImageInputs, num_epsilons: int) -> int:
 
 
 def _seconds_per_image(
-    settings: AttackJobSettings, inputs: ImageInputs, methods: Sequence[str], epsilons: tuple[float, ...]
+    settings: AttackJobSettings, inputs: AttackInputs, methods: Sequence[str], epsilons: tuple[float, ...]
 ) -> dict[str, Any]:
     """Measure seconds an image by method, from one batch of each on this machine."""
     job = AttackJob(settings, inputs)

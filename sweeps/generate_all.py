@@ -29,6 +29,7 @@ from sweeps.model_options import ModelOptions
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 SHARD_SIZE = 16
@@ -105,6 +106,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes, "notes": list(weights.model.notes)},
         shard_size=SHARD_SIZE,
+        shard_size_on_gpu=shard_size_on_gpu(image_size, settings.batch_size),
         factory=partial(GenerateJob, settings),
         shared=weights,
         bytes_per_cell=2

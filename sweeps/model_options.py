@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from attrib_core.classifiers import Checkpoint, Description, canonical_name, read_checkpoint
+from attrib_core.classifiers import Checkpoint, Combination, Description, canonical_name, read_checkpoint
+from attrib_core.classifiers.registry import member_names, split_weights
 from sweeps.cli import SweepOptions
 
 
@@ -19,10 +20,21 @@ class ModelChoice:
     name: str  # as the user typed it, with the path of a file or folder
     weights: str | None
     description: Description
+    ensemble: Combination = "logits"
 
     def read(self, weights: str | None = None) -> Checkpoint:
         """Read the weights, or other ones of the same classifier."""
-        return read_checkpoint(self.name, weights=weights or self.weights, description=self.description)
+        weights = weights or self.weights
+        if not self.is_ensemble:
+            return read_checkpoint(self.name, weights=weights, description=self.description)
+        return read_checkpoint(
+            self.name, weights=weights, description=self.description, ensemble=self.ensemble
+        )
+
+    @property
+    def is_ensemble(self) -> bool:
+        """True for a name such as `A+B`."""
+        return len(member_names(self.name)) > 1
 
     def settings(self) -> dict[str, Any]:
         """Return what sweep.json records, so that a run directory refuses another model or description."""
@@ -33,6 +45,7 @@ class ModelChoice:
             "std": None if said.std is None else list(said.std),
             "image_size": said.image_size,
             "channels": said.channels,
+            "ensemble": self.ensemble if self.is_ensemble else None,
             "class_names": None if said.class_names is None else _names_in_short(said.class_names),
         }
         return {name: value for name, value in recorded.items() if value is not None}
@@ -71,14 +84,31 @@ class ModelOptions(DescribedImages):
 
     model: str = Field(description="The classifier.")
     weights: str | None = Field(None, description="Local weights file, or named weights.")
+    ensemble: Combination = Field(
+        "logits", description="How `--model A+B` is one classifier: means of logits, probabilities or losses."
+    )
     class_names: Path | None = Field(None, description="File of the classes' names: one a line, or JSON.")
 
     def model_choice(self) -> ModelChoice:
         """Return the classifier that is asked for. Raises ValueError for a description that cannot be."""
         names = None if self.class_names is None else read_class_names(self.class_names)
+        if len(member_names(self.model)) > 1:
+            return ModelChoice(
+                name=self.model,
+                weights=self.weights,
+                description=replace(self.description(), class_names=names),
+                ensemble=self.ensemble,
+            )
+        if self.ensemble != "logits":
+            raise ValueError(f"ensemble={self.ensemble!r}: --model {self.model!r} is no ensemble, A+B")
+        name, weights = split_weights(self.model)  # `NAME:weights=FILE` is NAME with --weights FILE
+        if weights is not None and self.weights is not None:
+            raise ValueError(
+                f"--weights: --model {self.model!r} names weights too; accepted is one of the two"
+            )
         return ModelChoice(
-            name=self.model,
-            weights=self.weights,
+            name=name,
+            weights=weights or self.weights,
             description=replace(self.description(), class_names=names),
         )
 

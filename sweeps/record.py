@@ -6,10 +6,12 @@ axis_kinds                which axes a shard has one value of, some points of, o
 definitions               digests of what the axes name (recipes); a name that changed its meaning is refused
 batch_size                of the last command that gave one; others use it, since last bits depend on it
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
+beside                    kinds of axes and blocks of each table beside results/: see `side_table.py`
 invocations               versions, commit, command of each start (the last hundred)
 devices                   kinds of devices that have computed rows: name, driver, libraries, precision
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sweeps.plan import Axes, Block, Plan, Value, fingerprint
@@ -60,7 +62,7 @@ def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Re
         | {
             "axis_kinds": request.kinds.as_record(),  # directories of earlier versions lack it
             "definitions": existing.get("definitions", {}) | request.definitions,
-            "blocks": [_write_block(block) for block in plan.blocks],
+            "blocks": write_blocks(plan.blocks),
         }
     )
 
@@ -101,8 +103,17 @@ def refuse_differences(existing: Record, request: SweepRequest) -> None:
 
 def plan_of(record: Record, kinds: AxisKinds) -> Plan:
     """Return the plan that a record describes."""
-    blocks = tuple(Block(_read_axes(block["axes"]), block["shard_size"]) for block in record["blocks"])
-    return Plan(fingerprint=record["fingerprint"], kinds=kinds, blocks=blocks)
+    return Plan(fingerprint=record["fingerprint"], kinds=kinds, blocks=read_blocks(record["blocks"]))
+
+
+def read_blocks(blocks: Sequence[Record]) -> tuple[Block, ...]:
+    """Return the blocks of a plan from sweep.json."""
+    return tuple(Block(_read_axes(block["axes"]), block["shard_size"]) for block in blocks)
+
+
+def write_blocks(blocks: Sequence[Block]) -> list[Record]:
+    """Return the blocks of a plan for sweep.json."""
+    return [_write_block(block) for block in blocks]
 
 
 def _write_block(block: Block) -> Record:

@@ -24,14 +24,15 @@ from cluster.pool import (
 from cluster.session import Session, connect
 from sweeps.actor_device import DescribedJob, DeviceShare, DevicesSeen
 from sweeps.cli import INTERRUPTED, SweepOptions, same_command
-from sweeps.plan import Axes, Plan, Shard
+from sweeps.plan import Axes, Shard
 from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.shard_sizes import uses_gpus
+from sweeps.side_table import SideTable, side_plan, with_side_table
 from sweeps.store import RunDirectory
-from sweeps.store.image_failures import is_planned, unresolved
-from sweeps.work import Data, Work
+from sweeps.work import Data, Planned, Work, tables_of
 
 SOME_QUARANTINED = 1
 # Seconds without an event before the user is told what the run waits for. A shard may take minutes on a CPU.
@@ -60,7 +61,9 @@ class Sweep:
     `check` tries the work on one cell, before it starts, and raises ValueError if it cannot work. `prepare` makes
     what the shards read before the pool starts, and may commit some of them on the way. `data` is given by sweeps
     whose cells are images: such a shard is committed even if some of its images cannot be used. `notes` are lines
-    for the user to read before work starts.
+    for the user to read before work starts. `shard_size_on_gpu` is the shard size where workers use GPUs. `beside`
+    says what the command wants of a table beside results/, whose shards follow those of results/. `check_first` is
+    given the first shard that is not committed, and raises ValueError if this command cannot compute it.
     """
 
     name: str
@@ -79,6 +82,14 @@ class Sweep:
     prepare: Callable[[Preparation], None] | None = None
     notes: tuple[str, ...] = ()
     data: Data | None = None
+    beside: SideTable | None = None
+    check_first: Callable[[Shard], None] | None = None
+    shard_size_on_gpu: int | None = None
+
+    def cells_per_shard(self, options: SweepOptions, *, on_gpu: bool) -> int:
+        """Return the size of shards that a command adds; those that are recorded keep theirs on any device."""
+        by_device = self.shard_size_on_gpu if on_gpu else None
+        return options.shard_size or by_device or self.shard_size
 
 
 def chosen_batch_size(options: SweepOptions) -> int | None:
@@ -98,16 +109,16 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     Raises ValueError for every mistake that can be seen before work starts.
     """
     run = RunDirectory(options.output)
-    shard_size = options.shard_size or sweep.shard_size
+    shard_size = sweep.cells_per_shard(options, on_gpu=uses_gpus(options))
     existing = run.read_sweep()
-    plan = plan_of(merge(existing, sweep, shard_size), sweep.kinds)
+    wanted = merged(existing, sweep, shard_size)
     if options.plan:
         if sweep.check is not None:
             sweep.check()
-        print_plan(sweep, plan, options, run)
+        print_plan(sweep, wanted, options, run)
         return 0
     run.check_writable()
-    work = Work(plan, sweep, run)
+    work = work_of(wanted, sweep, run)
     if work.is_done:  # no worker need be started to find that out
         return _close(sweep, work)
     if sweep.check is not None:
@@ -116,18 +127,21 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         work.progress.log(note)
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
+        shard_size = sweep.cells_per_shard(options, on_gpu=workers.gpus_per_worker > 0)
         written = record(run, sweep, shard_size)
         if sweep.data is not None:
             sweep.data.record(run)
         share = DeviceShare(workers.gpus_per_worker, options.precision)
         check_node = partial(_begin_actor, taken(), run, written["invocations"][-1], share)
-        recorded = plan_of(written, sweep.kinds)
-        if recorded != plan:  # another driver has asked for more meanwhile: some cells may be its own
-            work = Work(recorded, sweep, run)
+        blocks, before = ((each["blocks"], each.get("beside")) for each in (written, wanted))
+        # Another driver has asked for more meanwhile, so that some cells may be its own; or workers elsewhere use
+        # GPUs, which this machine lacks, and shards have another size.
+        if blocks != before:
+            work = work_of(written, sweep, run)
         if existing is not None and sweep.batch_size != existing.get("batch_size"):
-            before = existing.get("batch_size") or "none given"
+            size_before = existing.get("batch_size") or "none given"
             work.progress.log(
-                f"batch_size: {sweep.batch_size} here, {before} before: the last bits of rows may differ"
+                f"batch_size: {sweep.batch_size} here, {size_before} before: the last bits of rows may differ"
             )
         work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():
@@ -138,8 +152,27 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
             except KeyboardInterrupt:
                 work.progress.log(how_to_resume(work.progress, run))
                 return INTERRUPTED
-            work = Work(recorded, sweep, run)
+            work = work_of(written, sweep, run)
         return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory, share))
+
+
+def merged(existing: dict[str, Any] | None, sweep: Sweep, shard_size: int) -> dict[str, Any]:
+    """Return the content of sweep.json with all that the sweep requests. ValueError as of `merge`."""
+    return with_side_table(merge(existing, sweep, shard_size), sweep.beside, shard_size)
+
+
+def work_of(written: dict[str, Any], sweep: Sweep, run: RunDirectory) -> Work:
+    """Return what the run directory still lacks of what the sweep requests.
+
+    Raises ValueError if this command cannot compute it.
+    """
+    beside = []
+    if (table := sweep.beside) is not None:
+        beside.append(Planned(side_plan(written, table), run.beside(table.folder), table.requested))
+    work = Work(plan_of(written, sweep.kinds), sweep, run, beside)
+    if work.first is not None and sweep.check_first is not None:
+        sweep.check_first(work.first)
+    return work
 
 
 def _begin_actor(
@@ -166,8 +199,8 @@ def record(run: RunDirectory, sweep: Sweep, shard_size: int) -> dict[str, Any]:
     invocation = provenance() | sweep.provenance
 
     def transform(existing: dict[str, Any] | None) -> dict[str, Any]:
-        merged = merge(existing, sweep, shard_size)
-        return merged | {"invocations": [*merged["invocations"], invocation][-100:]}
+        wanted = merged(existing, sweep, shard_size)
+        return wanted | {"invocations": [*wanted["invocations"], invocation][-100:]}
 
     return run.update_sweep(transform)
 
@@ -277,15 +310,14 @@ def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
     # Another driver may have asked for more meanwhile, and one that was killed may have left a failure.
     record_now = run.read_sweep()
     assert record_now is not None, run.url
-    committed = set(run.committed())
+    tables = tables_of(record_now, sweep.kinds, run)
+    committed = {shard_id for table in tables for shard_id in table.run.committed()}
     for shard_id in run.failures():
         if shard_id in committed:
             run.clear_failure(shard_id)
     if run.succeeded():
         return
-    is_complete = plan_of(record_now, sweep.kinds).num_shards() == sum(map(is_planned, committed))
-    without_rows = unresolved(run.failed_images(), committed)
-    if is_complete and not without_rows:
+    if all(table.is_complete(committed) for table in tables):
         run.mark_success()
         run.clear_failed_images()
     else:
@@ -304,7 +336,7 @@ def _configuration(sweep: Sweep, options: SweepOptions) -> str:
     return " ".join(f"{name}={value}" for name, value in resolved.items() if not isinstance(value, dict))
 
 
-def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirectory) -> None:
+def print_plan(sweep: Sweep, wanted: dict[str, Any], options: SweepOptions, run: RunDirectory) -> None:
     """Print what would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
     for name, value in options.model_dump().items():
         print(f"{name}: {value}")
@@ -312,16 +344,15 @@ def print_plan(sweep: Sweep, plan: Plan, options: SweepOptions, run: RunDirector
         print(f"settings.{name}: {value}")
     for note in sweep.notes:
         print(note)
-    work, remaining = Work(plan, sweep, run), [0, 0]
+    work, remaining = work_of(wanted, sweep, run), [0, 0]
     seconds, per_cell = 0.0, sweep.warm_up()
     for shard in work.shards:
         remaining[0] += 1
         remaining[1] += len(shard.cells)
         seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
-    num_cells = sum(len(shard.cells) for shard in plan.shards(sweep.requested))
     workers = options.num_workers or 1
-    print(f"shards: {plan.num_shards(sweep.requested)}, of which {remaining[0]} remain")
-    print(f"cells: {num_cells}, of which {remaining[1]} remain")
+    print(f"shards: {work.progress.total}, of which {remaining[0]} remain")
+    print(f"cells: {work.num_cells()}, of which {remaining[1]} remain")
     print(f"bytes: about {remaining[1] * sweep.bytes_per_cell:,} to write")
     print(f"time: about {seconds / workers:,.0f} s on {workers} such workers, from a warm-up on this machine")
     if work.failures.by_index:

@@ -175,9 +175,10 @@ def run_search(options: TuneOptions) -> int:
     sweep, search = tune_sweep(options)
     run = RunDirectory(options.output)
     before = run.read_sweep()
-    plan = plan_of(merge(before, sweep, sweep.shard_size), KINDS)
+    wanted = merge(before, sweep, sweep.shard_size)
+    plan = plan_of(wanted, KINDS)
     if options.plan:
-        print_plan(sweep, plan, options, run)
+        print_plan(sweep, wanted, options, run)
         print("A cell is a chunk of classes. Early stopping leaves out most chunks: all of this is a bound.")
         return 0
     run.check_writable()

@@ -1,12 +1,17 @@
 """What a sweep's run directory still lacks, and the images that could not be used."""
 
 import itertools
-from collections.abc import Collection, Iterator
-from typing import Protocol
+from collections.abc import Collection, Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sweeps.plan import IMAGE_AXIS, Axes, Plan, Shard
 from sweeps.progress import Progress
+from sweeps.record import plan_of
+from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.side_table import side_plans
 from sweeps.store import ImageFailure, RunDirectory
+from sweeps.store.image_failures import is_planned, unresolved
 
 # Failed images that are named on the terminal; `failures/` has all of them.
 MAX_NAMED = 5
@@ -34,39 +39,66 @@ class PlannedSweep(Protocol):
     def data(self) -> Data | None: ...
 
 
+@dataclass(frozen=True)
+class Planned:
+    """Shards that a command wants to find committed in one folder of the run directory."""
+
+    plan: Plan
+    run: RunDirectory  # of this folder
+    requested: Sequence[Axes] | None = None  # None for all
+
+    def is_complete(self, committed: Container[str]) -> bool:
+        """Return whether all shards are committed, and all images that failed have been tried again."""
+        planned = sum(map(is_planned, self.run.committed()))
+        return planned == self.plan.num_shards() and not unresolved(self.run.failed_images(), committed)
+
+
+def tables_of(record: dict[str, Any], kinds: AxisKinds, run: RunDirectory) -> list[Planned]:
+    """Return all that a run directory was ever asked for: of results/, and of each table beside it."""
+    beside = [Planned(plan, run.beside(folder)) for folder, plan in side_plans(record)]
+    return [Planned(plan_of(record, kinds), run), *beside]
+
+
 class Work:
-    """The plan minus what results/ lists, lazily, and how far it is.
+    """The plan minus what results/ lists, lazily, and how far it is; then the same of a table beside results/.
 
     A committed shard some of whose images failed is done, unless an image that this command asks for has been
     repaired: then the shard after it, which holds the failed images alone, takes its place.
     """
 
-    def __init__(self, plan: Plan, sweep: PlannedSweep, run: RunDirectory) -> None:
+    def __init__(
+        self, plan: Plan, sweep: PlannedSweep, run: RunDirectory, beside: Sequence[Planned] = ()
+    ) -> None:
         self.sweep, self.run = sweep, run
-        self._plan = plan
-        self.progress = Progress(sweep.name, plan.num_shards(sweep.requested), run.write_progress)
+        self._parts = (Planned(plan, run, sweep.requested), *beside)
+        total = sum(part.plan.num_shards(part.requested) for part in self._parts)
+        self.progress = Progress(sweep.name, total, run.write_progress)
         self.failures = FailedImages(sweep)
-        remaining = self._remaining()
-        first = list(itertools.islice(remaining, 1))
-        self.is_done = not first
-        self.shards = itertools.chain(first, remaining)
+        remaining = itertools.chain.from_iterable(map(self._remaining, self._parts))
+        self.first = next(remaining, None)
+        self.is_done = self.first is None
+        self.shards = remaining if self.first is None else itertools.chain([self.first], remaining)
 
-    def _remaining(self) -> Iterator[Shard]:
-        committed = set(self.run.committed())
-        failed = self.run.failed_images() if self.sweep.data is not None else {}
-        for planned in self._plan.shards(self.sweep.requested):
-            shard = self._next(planned, committed, failed) if planned.id in committed else planned
+    def num_cells(self) -> int:
+        """Return the number of cells of all shards, committed or not."""
+        return sum(len(shard.cells) for part in self._parts for shard in part.plan.shards(part.requested))
+
+    def _remaining(self, part: Planned) -> Iterator[Shard]:
+        committed = set(part.run.committed())
+        failed = part.run.failed_images() if self.sweep.data is not None else {}
+        for planned in part.plan.shards(part.requested):
+            shard = self._next(part.plan, planned, committed, failed) if planned.id in committed else planned
             if shard is None:
                 self.progress.skip()
             else:
                 yield shard
 
     def _next(
-        self, shard: Shard, committed: set[str], failed: dict[str, tuple[ImageFailure, ...]]
+        self, plan: Plan, shard: Shard, committed: set[str], failed: dict[str, tuple[ImageFailure, ...]]
     ) -> Shard | None:
         """Return the shard that a committed one still needs, None if it needs none, or if none could help."""
         while failures := failed.get(shard.id):
-            after = self._plan.shard_after(shard, {failure.image_index for failure in failures})
+            after = plan.shard_after(shard, {failure.image_index for failure in failures})
             if after.id not in committed:
                 asked = self.failures.requested(failures)
                 if self.failures.any_repaired(asked):

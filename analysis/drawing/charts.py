@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
@@ -29,6 +30,8 @@ _GRID = "#d9dde1"
 # The linear part of an axis of ε, from 0 to the smallest ε, in decades.
 _LINEAR_DECADES = 0.5
 _MOST_TICKS = 12
+# From this share on, a cell of a heatmap is dark.
+_DARK = 0.68
 _MOST_NAMES = 40
 _NAME_WIDTH = 0.9
 
@@ -72,6 +75,14 @@ def share_axis(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
+def difference_axis(axes: Axes) -> None:
+    """Make the y axis one of signed percentage points, with a line at 0 in the middle."""
+    farthest = max(0.05, *(abs(limit) for limit in axes.get_ylim()))
+    axes.set_ylim(-farthest, farthest)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}" if value else "0"))
+    axes.axhline(0, color=NOTE.color, linewidth=0.8, zorder=1)
+
+
 def epsilon_axis(axes: Axes, smallest: float, largest: float) -> None:
     """Draw an x axis of ε · 255, linear up to the smallest positive ε and logarithmic beyond; ε itself on top.
 
@@ -90,12 +101,36 @@ def epsilon_axis(axes: Axes, smallest: float, largest: float) -> None:
     top.grid(visible=False)
 
 
-def draw_curve(axes: Axes, curve: pd.DataFrame, *, label: str, steps: bool = False, **style: str) -> None:
-    """Draw `rate` over `epsilon` of a table, with a band from `low` to `high`.
+def length_axis(axes: Axes, smallest: float, largest: float, *, name: str) -> None:
+    """Draw an x axis of an ε that is a length in the norm of this name, linear up to the smallest positive one.
+
+    Where pixels are in [0, 1], a step of 8-bit images has no meaning for the length of a whole perturbation.
+    """
+    high = max(largest, 2 * smallest)
+    _symlog(axes, smallest, (-0.08 * smallest, high * 1.15), [0, *round_lengths(smallest, high, _MOST_TICKS)])
+    axes.set_xlabel(f"ε: {name} of the change, pixels in [0, 1]", **_font(NOTE))
+
+
+def round_lengths(low: float, high: float, most: int) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten between two positive numbers; only the powers where those are many."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    chosen: list[float] = []
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        values = np.outer(powers, digits).ravel()
+        chosen = [float(f"{value:.1g}") for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+        if len(chosen) <= most:
+            break
+    return chosen
+
+
+def draw_curve(
+    axes: Axes, curve: pd.DataFrame, *, label: str, steps: bool = False, unit: float = 1 / 255, **style: str
+) -> None:
+    """Draw `rate` over `epsilon` of a table, in units of 8-bit steps, with a band from `low` to `high`.
 
     With `steps` a rate holds up to the next ε.
     """
-    x, kind = curve["epsilon"] * 255, "post" if steps else None
+    x, kind = curve["epsilon"] / unit, "post" if steps else None
     drawstyle = "steps-post" if steps else "default"
     axes.plot(x, curve["rate"], label=label, linewidth=1.3, markersize=3.5, drawstyle=drawstyle, **style)
     axes.fill_between(
@@ -111,6 +146,29 @@ def draw_legend(axes: Axes) -> None:
         text.set(parse_math=False, usetex=False, family=FONT_FAMILY)
 
 
+def legend_below(page: Figure, names: Sequence[str], *, most_across: int = 4) -> None:
+    """Write the names of the curves below all panels of a page, where they hide nothing."""
+    handles: dict[str, Artist] = {}
+    for axes in page.axes:
+        found, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    drawn = [name for name in names if name in handles]
+    if not drawn:
+        return
+    across = min(len(drawn), most_across)
+    width = (page.get_figwidth() - 2 * MARGIN) / across - 0.6
+    legend = page.legend(
+        [handles[name] for name in drawn],
+        [_fit(name, width, NOTE) for name in drawn],
+        loc="outside lower left",
+        ncols=across,
+        fontsize=NOTE.size,
+        frameon=False,
+    )
+    for text in legend.get_texts():
+        text.set(parse_math=False, usetex=False, family=FONT_FAMILY)
+
+
 def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | None = None) -> None:
     """Draw shares `[rows, columns]` in [0, 1] as colours, NaN without one, with `numbers` in the cells if given.
 
@@ -121,7 +179,7 @@ def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | N
         return
     for (row, column), number in np.ndenumerate(np.asarray(numbers, dtype=str)):
         if number and not np.isnan(shares[row, column]):
-            color = "white" if shares[row, column] > 0.55 else NAME.color
+            color = "white" if shares[row, column] > _DARK else NAME.color
             style = {"size": NOTE.size - 1, "color": color, "family": FONT_FAMILY}
             # Inside the axes: measuring them for the layout would take as long as drawing them.
             axes.text(column, row, number, ha="center", va="center", in_layout=False, **style)

@@ -11,11 +11,12 @@ NUM_LEVELS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class HeatCell:
-    """A cell: `level` from 0 to 10 chooses its colour, None leaves it without."""
+    """A cell: `level` from 0 to 10 chooses its colour, None leaves it without; `notes` are small lines below."""
 
     level: int | None
     text: str
     is_own: bool = False
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,11 @@ def heatmap(
     columns: Sequence[Heading],
     rows: Sequence[Heading],
     mark_own: bool = False,
+    notes: Callable[[int, int], Sequence[str]] = lambda row, column: (),
 ) -> Heatmap:
     """Return a table of shares in [0, 1], with the text of each cell by row and column; NaN has no colour.
 
-    `mark_own`: a cell whose row and column are the same class is framed.
+    `mark_own`: a cell whose row and column are the same class is framed. `notes`: small lines below the text.
     """
     held = shares.to_numpy(float, na_value=np.nan)
     own = np.equal.outer(shares.index.to_numpy(), shares.columns.to_numpy()) & mark_own
@@ -57,7 +59,7 @@ def heatmap(
             (
                 name,
                 [
-                    _cell(held[row, column], texts(row, column), own[row, column])
+                    _cell(held[row, column], texts(row, column), own[row, column], notes(row, column))
                     for column in range(held.shape[1])
                 ],
             )
@@ -66,7 +68,8 @@ def heatmap(
     )
 
 
-def _cell(share: float, text: str, own: bool) -> HeatCell:
+def _cell(share: float, text: str, own: bool, notes: Sequence[str]) -> HeatCell:
     if np.isnan(share):
         return HeatCell(level=None, text="\N{EN DASH}", is_own=bool(own))
-    return HeatCell(level=round(NUM_LEVELS * min(max(share, 0), 1)), text=text, is_own=bool(own))
+    level = round(NUM_LEVELS * min(max(share, 0), 1))
+    return HeatCell(level=level, text=text, is_own=bool(own), notes=notes)

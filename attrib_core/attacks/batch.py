@@ -26,7 +26,8 @@ class AttackSettings:
     `clip` keeps adversarial images in [0, 1]. Iterated attacks take `num_steps` of `step_size`, in pixel units;
     None is 2.5 ε / num_steps, which can cross the ε-ball (Madry et al. 2017, arXiv:1706.06083). A minimum ε is
     found to `tolerance`. `seed` is part of the key of random numbers. With `rounding`, adversarial images are
-    also classified after rounding to 8 bits.
+    also classified after rounding to 8 bits. The last four are of attacks in `momentum.py`: `decay` None is the
+    method's own, `resize_rate` is the smallest share of its side that an image is resized to.
     """
 
     clip: bool = True
@@ -35,6 +36,10 @@ class AttackSettings:
     tolerance: float = 0.01 / 255
     seed: int = 0
     rounding: bool = True
+    decay: float | None = None
+    diversity_probability: float = 0.5
+    resize_rate: float = 0.9
+    kernel_size: int = 15
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -43,6 +48,13 @@ class AttackSettings:
             raise ValueError(f"step_size={self.step_size}: accepted are numbers in (0, 1]")
         if not 0 < self.tolerance <= 1:
             raise ValueError(f"tolerance={self.tolerance}: accepted are numbers in (0, 1]")
+        if self.decay is not None and not 0 <= self.decay < math.inf:
+            raise ValueError(f"decay={self.decay}: accepted are numbers from 0")
+        for name in ("diversity_probability", "resize_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: accepted are numbers in [0, 1]")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={self.kernel_size}: accepted are odd numbers from 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +143,7 @@ class AttackResult:
     An image with a reason in `failures` was not attacked: its predictions and ε are -1, its other facts NaN.
     """
 
-    epsilons: Tensor  # [B, E] float64; NaN where no ε up to 1 succeeds, and where an attack finds no minimum
+    epsilons: Tensor  # [B, E] float64; NaN where no ε succeeds, and where an attack finds no minimum
     clean: Predictions  # [B]
     adversarial: Predictions  # [B, E]
     loss: Tensor  # [B, E], cross-entropy of the label, or of the target

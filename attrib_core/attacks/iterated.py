@@ -137,7 +137,7 @@ class _Climb:
             fallback |= gradient.fallback
             num_passes += gradient.num_passes
             images = images + batch.uphill * step_size * ball.direction(gradient.values)
-            images = _projected(images, batch.images, epsilon, settings, ball)
+            images = projected(images, batch.images, epsilon, settings, ball)
         return images, fallback, num_passes
 
 
@@ -153,7 +153,7 @@ def start_in_ball(
     `drawn` is what `drawn_in_ball` gives, by default drawn here.
     """
     change = drawn_in_ball(batch, settings, norm) if drawn is None else drawn
-    return _projected(batch.images + epsilon * change, batch.images, epsilon, settings, BALLS[norm])
+    return projected(batch.images + epsilon * change, batch.images, epsilon, settings, BALLS[norm])
 
 
 def drawn_in_ball(batch: AttackBatch, settings: AttackSettings, norm: Norm) -> Tensor:
@@ -163,6 +163,7 @@ def drawn_in_ball(batch: AttackBatch, settings: AttackSettings, norm: Norm) -> T
     return ball.drawn(randomness, batch.images.shape[1:])
 
 
-def _projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+def projected(images: Tensor, clean: Tensor, epsilon: float, settings: AttackSettings, ball: Ball) -> Tensor:
+    """Return images `[B, C, H, W]` brought back into the ε-ball of the clean ones, and into [0, 1]."""
     inside = clean + ball.projected(images - clean, epsilon)
     return inside.clamp(0, 1) if settings.clip else inside

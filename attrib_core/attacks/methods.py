@@ -19,8 +19,10 @@ from attrib_core.attacks.batch import (
 from attrib_core.attacks.fast_gradient import AlongRay, l2_normed, max_normed, max_normed_signed, sign
 from attrib_core.attacks.iterated import Iterated
 from attrib_core.attacks.minimum import MinimumAlongRay
+from attrib_core.attacks.momentum import Momentum
 from attrib_core.attacks.own_settings import with_settings
 from attrib_core.attacks.results import result_of, with_rows
+from attrib_core.attacks.victims import Onlooker, shown
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
 from attrib_core.prepared import PreparedModel, prepared
@@ -35,9 +37,13 @@ METHODS: dict[str, Method] = {
     "gradient_alone": AlongRay(sign, alone=True),
     "bim": Iterated(random_start=False),
     "pgd": Iterated(random_start=True),
+    "mifgsm": Momentum(decay=1.0),
+    "dim": Momentum(decay=0.0, diverse=True),
+    "tim": Momentum(decay=0.0, diverse=True, smoothed=True),
     "fgm_l2": AlongRay(l2_normed, norm="l2"),
     "pgd_l2": Iterated(random_start=True, norm="l2"),
     "minimum_fgsm": MinimumAlongRay(AlongRay(sign)),
+    "minimum_fgm_l2": MinimumAlongRay(AlongRay(l2_normed, norm="l2")),
     "minimum_max_norm": MinimumAlongRay(AlongRay(max_normed)),
 }
 
@@ -113,14 +119,16 @@ def attack_batch(
     epsilons: Sequence[float],
     settings: AttackSettings | None = None,
     keep: Keep | Sequence[int] = (),
+    onlookers: Sequence[Onlooker] = (),
 ) -> AttackResult:
     """Attack a batch whose images have keys of their own; the result holds adversarial images of the rows `keep`.
 
-    The batch's images are never written to. Raises ValueError: see `method_named`, `check_request`,
-    `check_batch`, `check_logits`; ForeignAttackError where somebody else's attack fails.
+    Onlookers, who have seen the clean images, are shown the adversarial ones. The batch's images are never written
+    to. Raises ValueError: see `method_named`, `check_request`, `check_batch`, `check_logits`; ForeignAttackError
+    where somebody else's attack fails.
     """
     check_batch(model.classifier, batch)
-    return attack_checked(model, batch, method, epsilons, settings, keep)
+    return attack_checked(model, batch, method, epsilons, settings, keep, onlookers)
 
 
 def attack_checked(
@@ -130,6 +138,7 @@ def attack_checked(
     epsilons: Sequence[float],
     settings: AttackSettings | None = None,
     keep: Keep | Sequence[int] = (),
+    onlookers: Sequence[Onlooker] = (),
 ) -> AttackResult:
     """Do what `attack_batch` does, without a look at images and labels, for which a GPU would make the host wait.
 
@@ -142,9 +151,14 @@ def attack_checked(
     keep = keep if isinstance(keep, Keep) else Keep(images=tuple(keep))
     hopeful = batch.images.device.type != "cpu" and not found.sees_neighbours
     attempt = found.attempt(model, replace(batch, hopeful=hopeful), epsilons, settings)
+    attempt = replace(attempt, points=shown(attempt.points, onlookers))
     result, unsettled = result_of(model, batch, attempt, settings, keep)
     if not unsettled:
         return result
     again = found.attempt(model, chosen := batch.rows(unsettled), epsilons, settings)
+    others = [onlooker.again(chosen.images) for onlooker in onlookers]
+    again = replace(again, points=shown(again.points, others))
     settled, _ = result_of(model, chosen, again, settings, keep.among(unsettled))
+    for onlooker, other in zip(onlookers, others, strict=True):
+        onlooker.replace(unsettled, other)
     return with_rows(result, unsettled, settled, keep)

@@ -7,13 +7,23 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method, Passes
+from attrib_core.attacks.batch import (
+    AttackBatch,
+    AttackSettings,
+    Attempt,
+    Clean,
+    Failures,
+    Method,
+    Passes,
+    largest_epsilon,
+)
 from attrib_core.attacks.fast_gradient import AlongRay, Ray
 from attrib_core.attacks.loss_gradient import NOT_FINITE, finite_logits, gradient_at, is_finite
 from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel
 
-# Success need not be monotone in ε: what is found is the first crossing that a grid this fine shows.
+# Success need not be monotone in ε: what is found is the first crossing that a grid this fine shows. Its points
+# are shares of the largest ε of the norm, which is 1 for the max norm.
 GRID: tuple[float, ...] = tuple(level / 255 for level in (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 255))
 
 
@@ -25,6 +35,9 @@ class MinimumAlongRay(Method):
     seeks_minimum = True
     own_settings = ("tolerance",)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "norm", self.along.norm)
+
     def describe(self, settings: AttackSettings) -> str:
         return f"tolerance {settings.tolerance:g}"
 
@@ -34,13 +47,14 @@ class MinimumAlongRay(Method):
         failures = Failures(batch)
         gradient = gradient_at(model, batch, batch.images, failures)
         ray = self.along.ray(batch, gradient, settings)
-        walk = _Walk(model, batch, ray, failures)
+        largest = largest_epsilon(self.along.norm, batch.images.shape[1:])
+        walk = _Walk(model, batch, ray, failures, largest)
         minima = walk.minimum_epsilons(gradient.logits, settings.tolerance)
         return Attempt(
             clean=Clean(batch.images, gradient.logits),
             direction=ray.direction,
             epsilons=minima[:, None],
-            points=iter([ray.point(minima.nan_to_num(1.0))]),
+            points=iter([ray.point(minima.nan_to_num(largest))]),
             zero_gradient=gradient.zero,
             fallbacks=[gradient.fallback],
             passes=[Passes(gradient.num_passes + walk.num_tries, gradient.num_passes)],
@@ -64,6 +78,7 @@ class _Walk:
     batch: AttackBatch
     ray: Ray
     failures: Failures
+    largest: float  # the last ε that is tried
     num_tries: Tensor = field(init=False)  # [B], forward passes so far
 
     def __post_init__(self) -> None:
@@ -73,9 +88,9 @@ class _Walk:
     def minimum_epsilons(self, clean_logits: Tensor, tolerance: float) -> Tensor:
         """Return the minima `[B]`, float64, each a success that is at most `tolerance` past a failure.
 
-        0 where the clean image already counts as a success, NaN where nothing up to 1 does. Exact along the ray
-        for a classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for the max-normed
-        gradient.
+        0 where the clean image already counts as a success, NaN where nothing up to the largest ε does. Exact
+        along the ray for a classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for
+        the max-normed gradient, margin/‖w‖₂ for g / ‖g‖₂.
         """
         bracket = self._bracket(clean_logits)
         low, high = bracket.low, bracket.high
@@ -91,7 +106,7 @@ class _Walk:
         succeeds = self.batch.succeeds(clean_logits)
         high = torch.where(succeeds, 0.0, torch.nan).double()
         low = high.clone()
-        for below, epsilon in itertools.pairwise(GRID):
+        for below, epsilon in itertools.pairwise(self.largest * share for share in GRID):
             rows = self._rows(high.isnan())
             if rows is None:
                 break

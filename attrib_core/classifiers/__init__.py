@@ -9,6 +9,7 @@ a copy.
 from attrib_core.classifiers import efficientnet_lite, fashion_networks, flower_networks  # noqa: F401
 from attrib_core.classifiers.checkpoint import Checkpoint
 from attrib_core.classifiers.classifier import Classifier, InputScaling
+from attrib_core.classifiers.ensembles import COMBINATIONS, Combination
 from attrib_core.classifiers.folding import with_folded_batch_norms
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.loading import build_classifier, load_classifier, read_checkpoint
@@ -16,9 +17,11 @@ from attrib_core.classifiers.registry import Architecture, canonical_name, regis
 from attrib_core.classifiers.wrapping import Description
 
 __all__ = [
+    "COMBINATIONS",
     "Architecture",
     "Checkpoint",
     "Classifier",
+    "Combination",
     "Description",
     "Identity",
     "InputScaling",

@@ -6,6 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ class Checkpoint:
         None  # which code and configuration build the network, where they are a user's choice
     )
     files: Files = field(default_factory=dict)  # from which the network is built, beside code
+    # Of an ensemble, which has no state of its own, and whose name joins those of its members by `+`.
+    members: tuple["Checkpoint", ...] = ()
+    combination: Literal["logits", "probabilities", "losses"] = "logits"
 
 
 def state_digest(state: Mapping[str, NDArray[np.generic]]) -> str:

@@ -39,6 +39,25 @@ class Labels:
         """Return the labels "0", "1", ... of classes without names."""
         return cls(class_names=tuple(str(index) for index in range(num_classes)))
 
+    def difference(self, other: "Labels") -> str | None:
+        """Return in words how the classes differ from other ones; None if they are the same in the same order.
+
+        Case and punctuation do not matter, nor which of a class's names, separated by commas, is given. Classes
+        that are only numbered are taken to be the other's.
+        """
+        ours, theirs = len(self.class_names), len(other.class_names)
+        if ours != theirs:
+            return f"{ours} classes, not {theirs}"
+        numbers = Labels.numbered(ours).class_names
+        if numbers in (self.class_names, other.class_names):
+            return None
+        both_have_wnids = len(self.wnids) == len(other.wnids) == ours
+        own, others = (self.wnids, other.wnids) if both_have_wnids else (self.class_names, other.class_names)
+        for index, (name, expected) in enumerate(zip(own, others, strict=True)):
+            if _spellings(name).isdisjoint(_spellings(expected)):
+                return f"class {index} called {name!r}, not {expected!r}"
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
@@ -48,3 +67,8 @@ class Identity:
     digest: str
     preprocessing: Preprocessing
     labels: Labels
+
+
+def _spellings(names: str) -> set[str]:
+    words = (*names.split(","), names)
+    return {"".join(filter(str.isalnum, word.casefold())) or word for word in words}

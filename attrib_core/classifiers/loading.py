@@ -1,5 +1,6 @@
 """From a name to a classifier: the driver reads a checkpoint once, workers build classifiers from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +16,21 @@ from attrib_core.classifiers.checkpoint import (
     to_arrays,
 )
 from attrib_core.classifiers.classifier import Classifier
+from attrib_core.classifiers.ensembles import Combination, Ensemble, ensemble_checkpoint
 from attrib_core.classifiers.heads import set_heads
 from attrib_core.classifiers.identity import Identity, Preprocessing
 from attrib_core.classifiers.outputs import classes_of
 from attrib_core.classifiers.overriding import doubt_about_classes, overridden
 from attrib_core.classifiers.rebuilding import check_rebuilt
-from attrib_core.classifiers.registry import Architecture, StateDict, canonical_name, find_architecture
+from attrib_core.classifiers.registry import (
+    SIGN,
+    Architecture,
+    StateDict,
+    canonical_name,
+    find_architecture,
+    member_names,
+    split_weights,
+)
 from attrib_core.classifiers.stored_images import Expected, images_of_file
 from attrib_core.classifiers.weights_files import read_weights, split_key
 from attrib_core.classifiers.wrapping import Description
@@ -48,6 +58,7 @@ def load_classifier(
     weights: str | None = None,
     device: torch.device | str | None = None,
     description: Description = AS_PUBLISHED,
+    ensemble: Combination = "logits",
 ) -> Classifier:
     """Return the classifier of that name, on `device` (the CPU if None).
 
@@ -56,18 +67,31 @@ def load_classifier(
     `FILE.pt2`; or a user's own network, `FILE.py:FUNCTION` or `package.module:FUNCTION`, with settings such as
     `net.py:make:depth=20`. `weights` is the name of weights that exist for it
     (`ResNet18_Weights.IMAGENET1K_V1` or its last part, a timm tag), a file (safetensors or a torch state dict),
-    "untrained", or None for the default ones, which a user's own network has when the function returns it.
+    "untrained", or None for the default ones, which a user's own network has when the function returns it; the
+    name may say it too, `NAME:weights=FILE`. `A+B` is an ensemble of models, whose answers are combined as
+    `ensemble` says: see `ensembles`.
     `description` says what is otherwise taken from the published weights: size and scaling of the images, their
     channels, the names of the classes. Raises ValueError if there is no such model or the weights do not fit it.
     """
-    return build_classifier(read_checkpoint(name, weights=weights, description=description), device=device)
+    checkpoint = read_checkpoint(name, weights=weights, description=description, ensemble=ensemble)
+    return build_classifier(checkpoint, device=device)
 
 
 def read_checkpoint(
-    name: str, *, weights: str | None = None, description: Description = AS_PUBLISHED
+    name: str,
+    *,
+    weights: str | None = None,
+    description: Description = AS_PUBLISHED,
+    ensemble: Combination = "logits",
 ) -> Checkpoint:
     """Read and verify the weights that `load_classifier` would use; takes the same names."""
-    architecture = find_architecture(name).described(description)
+    if len(members := member_names(name)) > 1:
+        return _read_ensemble(members, weights, description, ensemble)
+    bare, own = split_weights(name)
+    if own is not None and weights is not None:
+        raise ValueError(f"weights={weights!r}: {name!r} names weights too; accepted is one of the two")
+    weights = own or weights
+    architecture = find_architecture(bare).described(description)
     weights_name = _weights_name(architecture, weights)
     if weights_name is None and weights != UNTRAINED:
         loaded = _loaded_from_file(architecture, str(weights), description)
@@ -99,17 +123,41 @@ def read_checkpoint(
 
 def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | None = None) -> Classifier:
     """Return the classifier of a checkpoint, on `device`; on the CPU (None) it shares the checkpoint's memory."""
-    architecture = find_architecture(checkpoint.name, checkpoint.files).for_images(checkpoint.preprocessing)
+    if checkpoint.members:
+        members = [build_classifier(member) for member in checkpoint.members]
+        return Ensemble(members, _identity(checkpoint), checkpoint.combination).to(device or "cpu")
+    bare, _ = split_weights(checkpoint.name)
+    architecture = find_architecture(bare, checkpoint.files).for_images(checkpoint.preprocessing)
     network = _network(architecture, checkpoint.num_classes, checkpoint.weights_name)
     set_heads(architecture.heads(network), network, checkpoint.state)
     assign_arrays(network, checkpoint.state)
-    identity = Identity(
+    return Classifier(network, _identity(checkpoint)).to(device or "cpu")
+
+
+def _identity(checkpoint: Checkpoint) -> Identity:
+    return Identity(
         name=checkpoint.name,
         digest=checkpoint.digest,
         preprocessing=checkpoint.preprocessing,
         labels=checkpoint.labels,
     )
-    return Classifier(network, identity).to(device or "cpu")
+
+
+def _read_ensemble(
+    members: Sequence[str], weights: str | None, description: Description, combination: Combination
+) -> Checkpoint:
+    """Return the checkpoint of an ensemble. Raises ValueError for what can be said of one model only."""
+    name = SIGN.join(members)
+    if weights not in (None, UNTRAINED):
+        raise ValueError(
+            f"weights={weights!r}: {name!r} is an ensemble; accepted is NAME:weights=FILE for each"
+        )
+    if description != AS_PUBLISHED:
+        raise ValueError(
+            f"model={name!r}: mean, std, image_size, channels and class_names are those of each member; accepted "
+            "are none for an ensemble"
+        )
+    return ensemble_checkpoint([read_checkpoint(each, weights=weights) for each in members], combination)
 
 
 def _weights_name(architecture: Architecture, weights: str | None) -> str | None:

@@ -63,6 +63,10 @@ class Architecture(ABC):
         name, value = next(iter(settings.items()))
         raise ValueError(f"model={self.name!r}: {name}={value} is no setting of it; it has none")
 
+    def has_setting(self, name: str) -> bool:
+        """Return whether a setting of that name is its own; only a user's function needs to look."""
+        return False
+
     def described(self, description: "Description") -> "Architecture":
         """Return the architecture as a user describes it; only one of which nothing is known needs to look."""
         return self
@@ -143,6 +147,8 @@ _FORMATS = {
     "transformers": "attrib_core.classifiers.transformers_models",
 }
 PROGRAM = ".pt2"
+SIGN = "+"  # between the members of an ensemble
+WEIGHTS = "weights"  # a setting that every model has
 _PROGRAMS = "attrib_core.classifiers.exported_programs"
 _OWN = "attrib_core.classifiers.user_networks"
 
@@ -175,14 +181,43 @@ def find_architecture(name: str, files: Files | None = None) -> Architecture:
     return architecture.with_settings(dict(reference.settings)) if reference.settings else architecture
 
 
+def split_weights(name: str) -> tuple[str, str | None]:
+    """Return a model's reference without its setting `weights`, and that setting; None if it has none.
+
+    `fashion_deep:weights=seed1.safetensors` is a network and its weights, wherever a model is named. A user's own
+    function that has a parameter of this name gets the setting itself.
+    """
+    reference = parse_reference("model", name) if name else None
+    if reference is None or WEIGHTS not in dict(reference.settings):
+        return name, None
+    if _is_own(reference) and _format(reference).architecture(reference, {}).has_setting(WEIGHTS):
+        return name, None
+    others = tuple(setting for setting in reference.settings if setting[0] != WEIGHTS)
+    return str(Reference(reference.parts, others)), dict(reference.settings)[WEIGHTS]
+
+
 def canonical_name(name: str) -> str:
     """Return a model's reference as rows and other processes know it: files and folders without their path."""
+    if len(members := member_names(name)) > 1:
+        return SIGN.join(map(canonical_name, members))
+    bare, weights = split_weights(name)
+    if weights is not None:
+        reference = parse_reference("model", canonical_name(bare))
+        own = (WEIGHTS, Path(weights).name)
+        return str(Reference(reference.parts, tuple(sorted((*reference.settings, own)))))
     reference = parse_reference("model", name)
     if reference.name not in _FORMATS and reference.target.endswith(PROGRAM):
         return Path(reference.target).name
     if reference.name in _FORMATS and len(reference.rest) == 1 and local_folder(reference.rest[0]):
         return f"{reference.name}:{Path(reference.rest[0]).resolve().name}"
     return str(canonical(reference)) if _is_own(reference) else name
+
+
+def member_names(name: str) -> tuple[str, ...]:
+    """Return the references of an ensemble's members, `A+B`; of any other name that one alone."""
+    names = tuple(name.split(SIGN))
+    is_file = SIGN in name and Path(name.partition(":")[0]).exists()  # whose own name has the sign
+    return (name,) if is_file or not all(names) else names
 
 
 def local_folder(text: str) -> Path | None:

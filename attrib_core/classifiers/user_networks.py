@@ -51,6 +51,9 @@ class UserNetwork(Architecture):
     def num_classes(self) -> int:  # type: ignore[override]  # counted when first asked for
         return len(self._identity.labels.class_names)
 
+    def has_setting(self, name: str) -> bool:
+        return name in _parameters(self._function)
+
     def described(self, description: Description) -> Architecture:
         changed = UserNetwork(self._reference)
         changed._description, changed._given = description, self._given

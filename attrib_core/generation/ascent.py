@@ -24,7 +24,7 @@ from attrib_core.generation.recipe_references import find_recipe
 from attrib_core.generation.resampling import resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
-from attrib_core.prepared import PreparedModel, check_model, prepare
+from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
 from attrib_core.seeding import Key, Randomness, derive_seed, global_randomness
 
 SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
@@ -168,6 +168,7 @@ class _Batch:
         channels = model.classifier.channels
         initial = recipe.parameterization.initial(Randomness(self._keys(START)), image_size, channels)
         self.parameters = [to_device(each).requires_grad_() for each in initial]
+        self.ones = torch.ones(len(self.cells), device=model.device)  # the gradient of the losses' sum
         self.optimizer = recipe.optimizer(self.parameters)
         if model.device.type != "cpu":
             fuse(self.optimizer)
@@ -188,7 +189,7 @@ class _Batch:
         randomness = self.drawn_ahead.step(self.num_updates)
         losses, logits = self._evaluate(stage, randomness)
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
-        gradients = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True)
+        gradients = torch.autograd.grad(losses, self.parameters, self.ones, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         for group in self.optimizer.param_groups:
@@ -214,8 +215,9 @@ class _Batch:
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        logits = self.model(fitted(self.model, views))
-        return self.recipe.objective(logits, self.targets, images), logits
+        answers = self.model.answers(fitted(self.model, views))
+        losses = [self.recipe.objective(logits, self.targets, images) for logits in answers]
+        return averaged(losses), averaged(answers)
 
     @torch.no_grad()
     def _apply_priors(self, stage: Stage, randomness: Randomness, moment: Moment) -> None:

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attrib_core.classifiers.conversion import can_convert, in_channels
 from attrib_core.generation.objectives import target_logits, total_variation
 from attrib_core.generation.transforms import fitted
 from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel
-
-_LUMA = (
-    0.299,
-    0.587,
-    0.114,
-)  # how bright red, green and blue look (ITU-R 601-2), as Pillow makes grey images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +79,12 @@ def _in_channels(name: str, judge: PreparedModel, images: Tensor) -> Tensor:
     Raises ValueError for other numbers of channels, which have no such meaning.
     """
     given, wanted = images.shape[1], judge.classifier.channels
-    if given == wanted:
-        return images
-    if (given, wanted) == (1, 3):
-        return images.expand(-1, 3, -1, -1)
-    if (given, wanted) == (3, 1):
-        weights = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
-        return (weights * images).sum(1, keepdim=True)
-    raise ValueError(
-        f"judges: {name!r} takes {wanted} channels, the images have {given}; accepted are judges of the same "
-        "number, or of 1 and 3"
-    )
+    if not can_convert(given, wanted):
+        raise ValueError(
+            f"judges: {name!r} takes {wanted} channels, the images have {given}; accepted are judges of the same "
+            "number, or of 1 and 3"
+        )
+    return in_channels(images, wanted)
 
 
 def _logits(model: PreparedModel, images: Tensor) -> Tensor:

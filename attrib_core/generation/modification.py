@@ -15,7 +15,7 @@ from attrib_core.classifiers import Classifier
 from attrib_core.generation.evaluation import Evaluation, answers, evaluation_of, to_8_bits
 from attrib_core.generation.objectives import L1Norm, LogitDistance, target_logits
 from attrib_core.host_copies import host_copies
-from attrib_core.prepared import PreparedModel, prepared
+from attrib_core.prepared import PreparedModel, averaged, prepared
 
 OBJECTIVE = LogitDistance(200.0) + 0.001 * L1Norm()
 NEVER = -1
@@ -121,8 +121,10 @@ class _Descent:
         """Step down by the sign of the gradient of each image's own loss."""
         images = self.model.images(self.images).detach().requires_grad_()
         with self.model.execution.numerics():
-            logits = self.model(images)
-            (gradient,) = torch.autograd.grad(OBJECTIVE(logits, self.targets, images).sum(), images)
+            answers = self.model.answers(images)
+            losses = averaged([OBJECTIVE(logits, self.targets, images) for logits in answers])
+            (gradient,) = torch.autograd.grad(losses.sum(), images)
+        logits = averaged(answers)
         self._note(images.detach(), logits.detach())
         stepped = torch.sub(images.detach(), gradient.sign(), alpha=self.settings.step_size)
         self.images = stepped.clamp_(0, 1) if self.settings.clip else stepped

@@ -24,7 +24,7 @@ def run(bench: Bench) -> Iterator[Result]:
 
 
 def _rates(bench: Bench, count: int) -> Iterator[Result]:
-    size, steps = bench.size(224, 64), bench.size(16, 4)
+    size, steps = bench.size(224, 32), bench.size(16, 2)
     model = prepare(
         with_folded_batch_norms(bench.large_model), device=bench.device, batch_size=count, image_size=size
     )

@@ -54,9 +54,15 @@ def _commands(bench: Bench, folder: Path) -> list[Command]:
         Command(
             script="attack_all",
             arguments=(
-                *("--model", "resnet50", "--weights", "untrained", "--label-order", "index"),
+                *(
+                    "--model",
+                    attack_speed.QUICK_MODEL if quick else attack_speed.MODEL,
+                    "--weights",
+                    "untrained",
+                ),
+                *("--label-order", "index"),
                 *("--dataset", f"imagefolder:{folder / 'photographs'}"),
-                *(("--image-size", "64") if quick else ()),
+                *(("--image-size", "32") if quick else ()),
             ),
             unit="images/s",
             work=1 / 12,  # twelve rows an image
@@ -67,7 +73,7 @@ def _commands(bench: Bench, folder: Path) -> list[Command]:
             arguments=(
                 *("--model", "efficientnet_lite0", *weights, "--judges", "none", "--num-steps"),
                 *(
-                    ("2", "--classes", "0-7", "--image-size", "64")
+                    ("2", "--classes", "0-7", "--image-size", "32")
                     if quick
                     else (str(STEPS), "--classes", "all")
                 ),

@@ -1,24 +1,28 @@
 """The actor's side of the adversarial sweep: shards of images under attack."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from attrib_core.attacks import AttackBatch, AttackSettings, Keep, attack_checked, method_named
 from attrib_core.attacks.foreign import Foreign
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import attacked_model
+from attrib_core.attacks.victims import Onlooker
 from attrib_core.classifiers import build_classifier
 from attrib_core.datasets import UnreadableImagesError
 from attrib_core.prepared import PreparedModel
 from sweeps.attack.rows import AttackAxes, AttackedBatch, AttackedShard, image_table, result_table
+from sweeps.attack.transfer import PinnedVictims
+from sweeps.attack.victim_rows import victim_table
+from sweeps.attack.victims import AXIS, FOLDER, AttackInputs, victims_of
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
-from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 
 NUM_CALIBRATION_IMAGES = 256
@@ -37,21 +41,25 @@ class AttackJobSettings:
 class AttackJob:
     """Attacks the images of a shard and stores what came of it; lives as long as its actor."""
 
-    def __init__(self, settings: AttackJobSettings, inputs: ImageInputs) -> None:
+    def __init__(self, settings: AttackJobSettings, inputs: AttackInputs) -> None:
         self.settings, self.inputs = settings, inputs
         self._actor = ImageActor(settings.actor, inputs)
+        self._victims = PinnedVictims(settings.actor, inputs)
         self._calibrated: dict[tuple[str, tuple[float, ...]], PreparedModel] = {}
 
     def compute(self, shard: Shard) -> AttackedShard:
-        """Attack every image of the shard."""
+        """Attack every image of the shard, and show the adversarial images to the shard's victims."""
         axes = AttackAxes.of(shard)
         model = self._model(axes.checkpoint, axes.epsilons)
-        batches, failed = self._actor.in_batches(model, axes.indices, partial(self._attack, model, axes))
+        victims = self._victims_of(victims_of(shard, self.inputs), model, axes.epsilons)
+        attack = partial(self._attack, model, victims, axes, stores_images=AXIS not in shard.axes)
+        batches, failed = self._actor.in_batches(model, axes.indices, attack)
         return AttackedShard(
             shard=shard,
             axes=replace(axes, indices=tuple(index for index in axes.indices if index not in failed)),
             batches=batches,
             batch_size=model.batch_size,
+            victims=tuple(victims),
             failed_images=self._actor.image_failures(failed),
         )
 
@@ -61,20 +69,23 @@ class AttackJob:
 
     def commit(self, attacked: AttackedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
-        rows = partial(result_table, attacked, self.inputs, attempt)
-        images = partial(image_table, attacked)
-        return commit_shard(
-            self._actor.run, attacked.shard, attempt, images, rows, failed_images=attacked.failed_images
-        )
+        run, shard, images = self._actor.run, attacked.shard, partial(image_table, attacked)
+        rows: Callable[[str | None], pa.Table] = partial(result_table, attacked, self.inputs, attempt)
+        if AXIS in shard.axes:
+            run, rows = run.beside(FOLDER), partial(victim_table, attacked, self.inputs, attempt)
+        return commit_shard(run, shard, attempt, images, rows, failed_images=attacked.failed_images)
 
     def seconds_per_image(self, method: str, epsilons: tuple[float, ...]) -> float:
         """Measure the seconds that an image takes under a method on this device."""
         found = method_named(method)
         epsilons = GRID if found.seeks_minimum else epsilons
         model = self._model(next(iter(self.inputs.checkpoints)), epsilons)
+        victims = self._victims_of(tuple(self.inputs.victims), model, epsilons).values()
 
         def work(indices: Sequence[int], at: Sequence[float] = epsilons) -> None:
-            attack_checked(model, self._batch(model.device, indices), method, at, self.settings.attack)
+            batch = self._batch(model.device, indices)
+            onlookers = [Onlooker(victim, batch.images) for victim in victims]
+            attack_checked(model, batch, method, at, self.settings.attack, onlookers=onlookers)
 
         if not isinstance(found, Foreign):
             return self._actor.seconds_per_image(model, work)
@@ -91,24 +102,46 @@ class AttackJob:
             return self._actor.model(checkpoint)
         key = checkpoint, epsilons
         if key not in self._calibrated:
-            # Hundreds of photographs take a second to be decoded.
-            calibration = self._batch(torch.device("cpu"), self.inputs.spread(NUM_CALIBRATION_IMAGES))
             self._calibrated[key] = attacked_model(
                 build_classifier(self.inputs.checkpoints[checkpoint]),
                 "mixed",
-                calibration,
+                self._calibration,
                 epsilons,
                 device=self.settings.actor.device,
                 batch_size=self._actor.batch_size,
             )
         return self._calibrated[key]
 
-    def _attack(self, model: PreparedModel, axes: AttackAxes, indices: Sequence[int]) -> AttackedBatch:
-        image_rows = self._actor.stored_rows(indices)
-        direction_rows = self._actor.stored_rows(indices, self.settings.save_perturbations)
+    @cached_property
+    def _calibration(self) -> AttackBatch:
+        # Hundreds of photographs take a second to be decoded.
+        return self._batch(torch.device("cpu"), self.inputs.spread(NUM_CALIBRATION_IMAGES))
+
+    def _victims_of(
+        self, names: Sequence[str], model: PreparedModel, epsilons: tuple[float, ...]
+    ) -> dict[str, PreparedModel]:
+        calibration = self._calibration if names and self.settings.actor.precision == "mixed" else None
+        return {name: self._victims.prepared(name, model, calibration, epsilons) for name in names}
+
+    def _attack(
+        self,
+        model: PreparedModel,
+        victims: Mapping[str, PreparedModel],
+        axes: AttackAxes,
+        indices: Sequence[int],
+        *,
+        stores_images: bool,
+    ) -> AttackedBatch:
+        image_rows = self._actor.stored_rows(indices) if stores_images else ()
+        direction_rows = (
+            self._actor.stored_rows(indices, self.settings.save_perturbations) if stores_images else ()
+        )
         batch = self._batch(model.device, indices, axes.target)
+        onlookers = {name: Onlooker(victim, batch.images) for name, victim in victims.items()}
         keep = Keep(images=image_rows, directions=direction_rows)
-        result = attack_checked(model, batch, axes.method, axes.epsilons, self.settings.attack, keep)
+        result = attack_checked(
+            model, batch, axes.method, axes.epsilons, self.settings.attack, keep, list(onlookers.values())
+        )
         if any(result.failures):
             # Their rows would pass for those of robust images.
             raise UnreadableImagesError(
@@ -119,6 +152,7 @@ class AttackJob:
             result=result,
             image_rows=image_rows,
             direction_rows=direction_rows if result.direction is not None else (),
+            transferred={name: onlooker.answers(batch.labels) for name, onlooker in onlookers.items()},
         )
 
     def _batch(self, device: torch.device, indices: Sequence[int], target: int | None = None) -> AttackBatch:

@@ -1,6 +1,6 @@
 """A shard of attacked images as the columns and images that are stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -9,8 +9,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.attacks import AttackResult, method_named
+from attrib_core.attacks import AttackResult, Transferred, method_named
 from attrib_core.attacks.minimum import GRID
+from sweeps.attack.transfer import victim_columns
 from sweeps.columns import Columns, name_columns, png_columns
 from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
@@ -56,6 +57,7 @@ class AttackedBatch:
     result: AttackResult
     image_rows: tuple[int, ...]  # [S]
     direction_rows: tuple[int, ...]  # [D]
+    transferred: Mapping[str, Transferred]  # by victim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ class AttackedShard:
     axes: AttackAxes
     batches: list[AttackedBatch]
     batch_size: int
+    victims: tuple[str, ...] = ()
     failed_images: Sequence[ImageFailure] = ()  # the shard's other images, of which there are no rows
 
     @property
@@ -78,27 +81,29 @@ def result_table(
     attacked: AttackedShard, inputs: ImageInputs, attempt: int, image_file: str | None
 ) -> pa.Table:
     """Return one row an image and ε, image by image, as `schemas.attack_results` says."""
+    schema = attack_results(attacked.victims)
     if not attacked.batches:  # no image could be used
-        return attack_results().empty_table()
+        return schema.empty_table()
     axes = attacked.axes
     per_image = image_columns(inputs, axes.indices) | _clean_columns(attacked)
     columns = {
         **shard_columns("attack", attacked.shard, attempt, inputs, inputs.checkpoints[axes.checkpoint]),
-        **_axis_columns(axes),
+        **axis_columns(axes),
         "seeks_minimum": axes.seeks_minimum,
         "batch_size": attacked.batch_size,
         **{name: np.repeat(values, attacked.num_epsilons) for name, values in per_image.items()},
         **_adversarial_columns(attacked),
+        **victim_columns([batch.transferred for batch in attacked.batches], attacked.num_epsilons),
         **_image_names(attacked, image_file),
     }
-    return columns_table(columns, attack_results(), len(axes.indices) * attacked.num_epsilons)
+    return columns_table(columns, schema, len(axes.indices) * attacked.num_epsilons)
 
 
 def image_table(attacked: AttackedShard) -> pa.Table:
     """Return clean images, directions and adversarial images, as `schemas.attack_images` says."""
     images = [image for batch in attacked.batches for image in _images(attacked.axes, batch)]
     columns = {
-        **_axis_columns(attacked.axes),
+        **axis_columns(attacked.axes),
         "image_index": [image.index for image in images],
         **png_columns((image.key, image.pixels) for image in images),
         "kind": [image.kind for image in images],
@@ -157,7 +162,8 @@ def epsilon_text(epsilon: float) -> str:
     return f"{epsilon:.9g}"
 
 
-def _axis_columns(axes: AttackAxes) -> Columns:
+def axis_columns(axes: AttackAxes) -> Columns:
+    """Return the columns that say which attack it was."""
     return {"checkpoint": axes.checkpoint, "method": axes.method, "target": axes.target}
 
 
@@ -174,7 +180,6 @@ def _clean_columns(attacked: AttackedShard) -> Columns:
 
 def _adversarial_columns(attacked: AttackedShard) -> Columns:
     results = [batch.result for batch in attacked.batches]
-    epsilons = torch.cat([result.epsilons for result in results]).flatten().numpy()
     flat = {
         "adversarial_prediction": [result.adversarial.prediction for result in results],
         "adversarial_confidence": [result.adversarial.confidence for result in results],
@@ -192,9 +197,15 @@ def _adversarial_columns(attacked: AttackedShard) -> Columns:
         "num_backwards": [result.num_backwards for result in results],
     }
     return {
-        "epsilon": pa.array(epsilons, mask=np.isnan(epsilons)),
+        "epsilon": epsilon_column(attacked),
         **{name: torch.cat(parts).flatten().numpy() for name, parts in flat.items()},
     }
+
+
+def epsilon_column(attacked: AttackedShard) -> pa.Array:
+    """Return ε, one row an image and ε; null where no ε succeeds."""
+    epsilons = torch.cat([batch.result.epsilons for batch in attacked.batches]).flatten().numpy()
+    return pa.array(epsilons, mask=np.isnan(epsilons))
 
 
 def _image_names(attacked: AttackedShard, image_file: str | None) -> Columns:

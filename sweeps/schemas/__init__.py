@@ -1,6 +1,6 @@
 """Arrow schemas of results/ and images/: the contract between the sweeps and the analysis."""
 
-from sweeps.schemas.attack import attack_images, attack_results
+from sweeps.schemas.attack import attack_images, attack_results, attack_victims
 from sweeps.schemas.attribute import (
     attribute_images,
     attribute_results,
@@ -29,6 +29,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "attack_images",
     "attack_results",
+    "attack_victims",
     "attribute_images",
     "attribute_results",
     "attribution_field",

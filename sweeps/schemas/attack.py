@@ -1,5 +1,7 @@
 """Schemas of adversarial images."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from sweeps.schemas.columns import COMMON, images_schema, required
@@ -11,14 +13,20 @@ _ATTACK_IDENTITY = [
     required("image_index", pa.int32()),
 ]
 
+_VICTIM = (
+    ("victim_prediction", pa.int32()),
+    ("victim_margin", pa.float32()),
+    ("victim_clean_prediction", pa.int32()),
+)
 
-def attack_results() -> pa.Schema:
+
+def attack_results(victims: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of one row per checkpoint, method, target, image and ε.
 
     `target` is the class aimed at, null for an untargeted attack. `epsilon` is null where a minimum was sought
-    and no ε up to 1 succeeds; the row then describes ε = 1. Where an attack of somebody else finds the minimum,
-    `epsilon` is its change in the attack's own norm, null where it does not succeed. `seeks_minimum` tells such
-    rows from those at an ε that was asked for.
+    and no ε up to the largest of its norm succeeds (1 for the max norm); the row then describes that one.
+    Where an attack of somebody else finds the minimum, `epsilon` is its change in the attack's own norm, null
+    where it does not succeed. `seeks_minimum` tells such rows from those at an ε that was asked for.
 
     Confidences are softmax probabilities of the prediction, margins the label's logit minus the largest other
     one. `loss` is the cross-entropy at the adversarial image, of the label or the target. Distances are to the
@@ -34,6 +42,11 @@ def attack_results() -> pa.Schema:
     attack without a gradient. `zero_gradient` alone: the image was fooled already, or the other gradient is zero
     too and nothing was tried. They are also false of somebody else's attack, whose gradients are not seen. Run
     directories of older releases lack the columns that may be null here.
+
+    `victim_prediction.NAME`, `victim_margin.NAME` and `victim_clean_prediction.NAME` are what another model,
+    one that the directory's first command named, answers to the adversarial image and to the clean one; null
+    where its logits are no finite numbers. Those of models that later commands named are in victims/: see
+    `attack_victims`.
     """
     return pa.schema(
         [
@@ -68,6 +81,31 @@ def attack_results() -> pa.Schema:
             pa.field("num_forwards", pa.float64()),
             pa.field("num_backwards", pa.float64()),
             pa.field("seeks_minimum", pa.bool_()),
+            *(pa.field(f"{column}.{name}", kind) for name in victims for column, kind in _VICTIM),
+            required("batch_size", pa.int32()),
+        ]
+    )
+
+
+def attack_victims() -> pa.Schema:
+    """Return the schema of one row per row of results/ and victim that was added after the first command.
+
+    A row belongs to that of results/ which agrees in `checkpoint`, `method`, `target`, `image_index` and, unless
+    `seeks_minimum`, in `epsilon`. The adversarial image was computed again by the same code from the same random
+    numbers. `victim_digest` is the SHA-256 of the victim's weights.
+    """
+    return pa.schema(
+        [
+            *(field for field in COMMON if not field.name.startswith("image_")),
+            *_ATTACK_IDENTITY,
+            pa.field("epsilon", pa.float64()),
+            required("seeks_minimum", pa.bool_()),
+            required("dataset", pa.string()),
+            required("split", pa.string()),
+            required("label", pa.int32()),
+            required("victim", pa.string()),
+            required("victim_digest", pa.string()),
+            *(pa.field(column, kind) for column, kind in _VICTIM),
             required("batch_size", pa.int32()),
         ]
     )

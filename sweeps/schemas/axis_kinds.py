@@ -5,7 +5,7 @@ product of the *cell* axes; and it holds all of a block's values of each *whole*
 every ε).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,11 @@ def axis_kinds(record: Mapping[str, Any]) -> AxisKinds | None:
     recorded = record.get("axis_kinds")
     if recorded is None:
         return AXIS_KINDS.get(str(record.get("sweep")))
+    return kinds_of_record(recorded)
+
+
+def kinds_of_record(recorded: Mapping[str, Sequence[str]]) -> AxisKinds:
+    """Return the kinds that `as_record` has written."""
     return AxisKinds(
         group=tuple(recorded["group"]), cells=tuple(recorded["cells"]), whole=tuple(recorded["whole"])
     )

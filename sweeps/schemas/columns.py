@@ -28,6 +28,8 @@ DICTIONARY_COLUMNS = (
     "kind",
     "trial",
     "target_name",
+    "victim",
+    "victim_digest",
 )
 
 # Columns that a release has added to rows: run directories that are older lack them, and the rows of one that was

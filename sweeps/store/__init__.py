@@ -2,6 +2,7 @@
 
     RUN/sweep.json                  configuration, growth history, provenance
     RUN/results/<shard_id>.parquet  rows; the file is the commit
+    RUN/victims/<shard_id>.parquet  rows of an attack's victims that were added later, committed alike
     RUN/images/<shard_id>-<attempt>-<token>.parquet
     RUN/failures/<shard_id>.json    quarantined shards
     RUN/failures/<shard_id>.images.json  images without rows in a committed shard: see `image_failures`

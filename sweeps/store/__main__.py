@@ -112,6 +112,7 @@ def _export(run: RunDirectory, options: argparse.Namespace) -> int:
 def _verification(found: Verification) -> str:
     lines = [
         f"{found.num_committed} shards, {found.num_rows} rows, {found.num_images} images named by rows",
+        *(f"{name}: {shards} shards, {rows} rows" for name, (shards, rows) in found.beside.items()),
         f"{found.num_orphan_images} image files that no row names (`gc` deletes old ones)",
         *_listed(
             f"{len(found.failures)} quarantined shards (the sweep's command retries them)", found.failures
@@ -146,6 +147,7 @@ def _describe(found: Status) -> str:
     lines = [
         f"sweep       {found.sweep.get('sweep', 'unknown')}",
         f"committed   {found.num_committed} shards, {rows}, {_size(found.result_bytes)}",
+        *(f"{name:<11} {shards} shards, {rows} rows" for name, (shards, rows) in found.beside.items()),
         f"images      {found.num_image_files} files, {_size(found.image_bytes)}",
         f"_SUCCESS    {'yes' if found.succeeded else 'no'}",
         *_listed(f"failures    {len(found.failures)}", list(found.failures)),

@@ -1,6 +1,6 @@
 """Maintenance of a run directory: its status, and the removal of files that dead attempts left."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.schemas import IMAGE_COLUMNS
+from sweeps.schemas.axis_kinds import AxisKinds, kinds_of_record
 from sweeps.store.files import Entry
 from sweeps.store.image_failures import ImageFailure, is_planned, unresolved
 from sweeps.store.run_directory import RunDirectory
@@ -41,6 +42,7 @@ class Status:
     unusable_images: tuple[ImageFailure, ...]  # by index
     progress: dict[str, Any] | None
     succeeded: bool
+    beside: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # shards and rows by side table
 
 
 @dataclass
@@ -90,7 +92,23 @@ def status(run: RunDirectory) -> Status:
         unusable_images=unusable_images(run),
         progress=run.read_progress(),
         succeeded=run.succeeded(),
+        beside={table.rows: _count(table) for table, _ in side_tables(run)},
     )
+
+
+def side_tables(run: RunDirectory) -> Iterator[tuple[RunDirectory, AxisKinds]]:
+    """Yield the tables beside results/, each as a run directory of its own, with their axes."""
+    for folder, entry in ((run.read_sweep() or {}).get("beside") or {}).items():
+        yield run.beside(folder), kinds_of_record(entry["axis_kinds"])
+
+
+def _count(table: RunDirectory) -> tuple[int, int]:
+    """Return the numbers of planned shards and of rows in a table beside results/."""
+    shards = rows = 0
+    for entry in table.results():
+        shards += is_planned(entry.name.removesuffix(".parquet"))
+        rows += _num_rows(table, entry) or 0
+    return shards, rows
 
 
 def unusable_images(run: RunDirectory) -> tuple[ImageFailure, ...]:

@@ -39,14 +39,15 @@ _logger = logging.getLogger(__name__)
 class RunDirectory:
     """A run directory, given by its path or a `file://`, `s3://`, `gs://` or `az://` URL. It is opened lazily.
 
-    It can be pickled: each actor opens it anew. Raises ValueError for another kind of URL.
+    Shards are committed to its folder `rows`, and listed there. It can be pickled: each actor opens it anew.
+    Raises ValueError for another kind of URL.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self.url = resolve_url(str(url))
+    def __init__(self, url: str | Path, rows: str = "results") -> None:
+        self.url, self.rows = resolve_url(str(url)), rows
 
-    def __reduce__(self) -> tuple[type["RunDirectory"], tuple[str]]:
-        return RunDirectory, (self.url,)
+    def __reduce__(self) -> tuple[type["RunDirectory"], tuple[str, str]]:
+        return RunDirectory, (self.url, self.rows)
 
     def __repr__(self) -> str:
         return f"RunDirectory({self.url!r})"
@@ -55,6 +56,10 @@ class RunDirectory:
     def files(self) -> Files:
         """Files of the directory, in a store that retries for minutes."""
         return open_files(self.url)
+
+    def beside(self, rows: str) -> "RunDirectory":
+        """Return the same directory, whose shards are those of a table beside results/."""
+        return RunDirectory(self.url, rows)
 
     @cached_property
     def _quick_files(self) -> Files:
@@ -106,7 +111,7 @@ class RunDirectory:
 
     def results(self) -> Iterator[Entry]:
         """Yield the committed results files."""
-        return (entry for entry in self.files.list("results") if entry.name.endswith(_SUFFIX))
+        return (entry for entry in self.files.list(self.rows) if entry.name.endswith(_SUFFIX))
 
     def images(self) -> Iterator[Entry]:
         """Yield the image files, committed or not."""
@@ -144,7 +149,7 @@ class RunDirectory:
             self.files.put(f"failures/{_safe(shard_id)}{_OF_IMAGES}", listed)
         content: Content = results_bytes(rows)
         crash_point("before_commit")
-        won = self.files.put_if_absent(f"results/{_safe(shard_id)}{_SUFFIX}", content)
+        won = self.files.put_if_absent(f"{self.rows}/{_safe(shard_id)}{_SUFFIX}", content)
         crash_point("after_commit")
         if not won and image_file is not None:
             self.files.delete(f"images/{image_file}")
@@ -184,7 +189,7 @@ class RunDirectory:
     def _committed_failures(self, shard_id: str) -> tuple[ImageFailure, ...]:
         """Return what the shard's results file says; nothing if the shard is not committed or not readable."""
         try:
-            metadata = pq.read_metadata(self.files.open(f"results/{shard_id}{_SUFFIX}")).metadata or {}
+            metadata = pq.read_metadata(self.files.open(f"{self.rows}/{shard_id}{_SUFFIX}")).metadata or {}
         except (FileNotFoundError, pa.ArrowInvalid):  # `verify` reports a results file that is damaged
             return ()
         return read_failures(metadata.get(METADATA_KEY, b"[]"))

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from sweeps.schemas import IDENTITY, IMAGE_COLUMNS, SCHEMA_VERSION
 from sweeps.schemas.axis_kinds import axis_kinds, identity_columns
 from sweeps.store.files import Entry
-from sweeps.store.maintenance import map_in_threads, unusable_images
+from sweeps.store.maintenance import map_in_threads, side_tables, unusable_images
 from sweeps.store.run_directory import RunDirectory
 
-_COMMON = ("sweep", "shard_id", "schema_version", "image_file", "image_key")
+_OF_IMAGES = ("image_file", "image_key")
+_COMMON = ("sweep", "shard_id", "schema_version", *_OF_IMAGES)
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Verification:
     failures: list[str] = field(default_factory=list)
     unusable_images: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    beside: dict[str, tuple[int, int]] = field(default_factory=dict)  # shards and rows by side table
 
 
 @dataclass
@@ -62,7 +64,21 @@ def verify(run: RunDirectory) -> Verification:
         found.num_images += sum(checked.keys.values())
         orphans -= checked.keys.keys()
     found.num_orphan_images = len(orphans)
+    for table, kinds in side_tables(run):
+        _verify_beside(found, table, identity_columns(kinds))
     return found
+
+
+def _verify_beside(found: Verification, table: RunDirectory, identity: tuple[str, ...]) -> None:
+    """Check the files of a table beside results/, whose rows name no images."""
+    first_seen: dict[bytes, int] = {}
+    names: list[str] = []
+    shards = rows = 0
+    for checked in map_in_threads(partial(_check, table, {}, identity=identity), table.results()):
+        found.problems += checked.problems
+        found.problems += _repeated(checked, first_seen, names)
+        shards, rows = shards + 1, rows + len(checked.digests)
+    found.beside[table.rows] = shards, rows
 
 
 def _repeated(checked: _Checked, first_seen: dict[bytes, int], names: list[str]) -> list[str]:
@@ -78,41 +94,46 @@ def _repeated(checked: _Checked, first_seen: dict[bytes, int], names: list[str])
     return [*lines, f"{checked.name}: {within} keys are repeated in it"] if within else lines
 
 
-def _check(run: RunDirectory, sizes: dict[str, int], entry: Entry) -> _Checked:
-    """Check all about one results file that needs no other one."""
-    checked = _Checked(entry.name)
+def _check(
+    run: RunDirectory, sizes: dict[str, int], entry: Entry, identity: tuple[str, ...] | None = None
+) -> _Checked:
+    """Check all about one results file that needs no other one. `identity`: of a table beside results/."""
+    checked = _Checked(entry.name if identity is None else f"{run.rows}/{entry.name}")
+    common = _COMMON if identity is None else tuple(each for each in _COMMON if each not in _OF_IMAGES)
     try:
         content = pa.BufferReader(run.files.read(entry.path))
         parquet = pq.ParquetFile(content, page_checksum_verification=True)
-        if missing := set(_COMMON) - set(parquet.schema_arrow.names):
+        if missing := set(common) - set(parquet.schema_arrow.names):
             checked.problems.append(f"{entry.name}: columns are missing: {', '.join(sorted(missing))}")
             return checked
         table = parquet.read()
     except (pa.ArrowException, OSError) as error:
         checked.problems.append(f"{entry.name} cannot be read: {error}")
         return checked
-    _check_common(checked, table)
-    _check_identities(run, checked, table)
+    _check_common(checked, table, entry.name.removesuffix(".parquet"))
+    _check_identities(run, checked, table, identity)
     _check_images(run, sizes, checked, table)
     return checked
 
 
-def _check_common(checked: _Checked, table: pa.Table) -> None:
+def _check_common(checked: _Checked, table: pa.Table, shard_id: str) -> None:
     versions = set(table["schema_version"].unique().to_pylist())
     if versions - {SCHEMA_VERSION}:
         checked.problems.append(
             f"{checked.name}: schema_version {versions}, this version reads {SCHEMA_VERSION}"
         )
     shard_ids = table["shard_id"].unique().to_pylist()
-    if shard_ids not in ([], [checked.name.removesuffix(".parquet")]):
+    if shard_ids not in ([], [shard_id]):
         checked.problems.append(f"{checked.name}: its rows are of shard {', '.join(map(repr, shard_ids))}")
 
 
-def _check_identities(run: RunDirectory, checked: _Checked, table: pa.Table) -> None:
+def _check_identities(
+    run: RunDirectory, checked: _Checked, table: pa.Table, identity: tuple[str, ...] | None
+) -> None:
     sweeps = table["sweep"].unique().to_pylist()
     if len(table) == 0:
         return
-    columns = IDENTITY.get(sweeps[0]) or _recorded_identity(run, sweeps[0])
+    columns = identity or IDENTITY.get(sweeps[0]) or _recorded_identity(run, sweeps[0])
     if len(sweeps) > 1 or columns is None or not set(columns) <= set(table.column_names):
         checked.problems.append(
             f"{checked.name}: sweep {', '.join(map(repr, sweeps))} is not one whose "

@@ -40,7 +40,7 @@ def rounding(weights: Tensor, expected: Tensor, margin: Tensor) -> Tensor:
     return unit * norm * (2 * weights.shape[1] + 4 * expected / probability)
 
 
-@pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_max_norm"])
+@pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_max_norm", "minimum_fgm_l2"])
 def test_the_minimum_epsilon_is_that_of_the_closed_form(
     two_classes, method, plain, batch_of, linear_classifier
 ) -> None:
@@ -49,6 +49,7 @@ def test_the_minimum_epsilon_is_that_of_the_closed_form(
     reach = {
         "minimum_fgsm": difference.abs().sum(),
         "minimum_max_norm": difference.square().sum() / difference.abs().max(),
+        "minimum_fgm_l2": difference.square().sum().sqrt(),
     }[method]
     margin = margins(weights, images, labels)
     expected = margin / reach

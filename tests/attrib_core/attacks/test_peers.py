@@ -130,8 +130,9 @@ def test_every_method_is_held_against_an_oracle() -> None:
     """A new method belongs into a table of this folder."""
     assert set(METHODS) == {
         *("fgsm", "bim", "pgd"),  # peers
+        *("mifgsm", "dim", "tim"),  # peers in test_momentum.py
         *("fgm_l2", "pgd_l2"),  # closed forms, and peers in test_euclidean.py
         *("max_norm", "max_norm_signed", "gradient_alone"),  # formulas
-        *("minimum_fgsm", "minimum_max_norm"),  # closed forms
+        *("minimum_fgsm", "minimum_max_norm", "minimum_fgm_l2"),  # closed forms
         "random_sign",  # what its definition says
     }

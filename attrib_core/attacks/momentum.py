@@ -1,0 +1,187 @@
+"""Iterated attacks whose images fool other models better: momentum, diverse inputs, smoothed gradients.
+
+Each step follows the sign of a gradient that has gathered speed. All are `bim` but for that gradient g:
+
+    mifgsm    v ← decay · v + g / mean|g|                        Dong et al. 2018, arXiv:1710.06081
+    dim       g is taken through a random resizing and padding   Xie et al. 2019, arXiv:1803.06978
+    tim       and is blurred by a Gaussian                       Dong et al. 2019, arXiv:1904.02884
+
+Defaults are those of torchattacks. Random numbers belong to an image's key, so that an image does not depend
+on its batch; torchattacks draws one size and place for all images of a batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method, Passes
+from attrib_core.attacks.iterated import BALLS, projected
+from attrib_core.attacks.loss_gradient import Gradient, gradient_at
+from attrib_core.prepared import PreparedModel
+from attrib_core.seeding import Randomness
+
+KERNEL_REACH = 3.0  # standard deviations from the middle of the Gaussian to its edge
+
+
+@dataclass(frozen=True)
+class Momentum(Method):
+    """Steps along the sign of a gradient with momentum. `decay` is its default; 0 forgets earlier steps."""
+
+    decay: float
+    diverse: bool = False
+    smoothed: bool = False
+
+    def __post_init__(self) -> None:
+        own = ["num_steps", "step_size", "decay"]
+        own += ["diversity_probability", "resize_rate"] * self.diverse + ["kernel_size"] * self.smoothed
+        object.__setattr__(self, "own_settings", tuple(own))
+
+    def describe(self, settings: AttackSettings) -> str:
+        step = "2.5 epsilon / steps" if settings.step_size is None else f"{settings.step_size:g}"
+        words = [f"{settings.num_steps} steps of {step}", f"decay {self._decay(settings):g}"]
+        if self.diverse:
+            words.append(
+                f"resized to {settings.resize_rate:g} and more with probability {settings.diversity_probability:g}"
+            )
+        if self.smoothed:
+            words.append(f"Gaussian kernel of {settings.kernel_size}")
+        return ", ".join(words)
+
+    def attempt(
+        self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
+    ) -> Attempt:
+        failures = Failures(batch)
+        fallbacks: list[Tensor] = []
+        passes: list[Passes] = []
+        clean = gradient_at(model, batch, batch.images, failures)
+        follow = _Follower(self, model, batch, settings, failures)
+
+        def points() -> Iterator[Tensor]:
+            for epsilon in epsilons:
+                images, fallback, num_passes = follow.at(epsilon, self._decay(settings))
+                fallbacks.append(fallback)
+                passes.append(Passes(num_passes, num_passes))
+                yield images
+
+        return Attempt(
+            clean=Clean(batch.images, clean.logits),
+            direction=None,
+            epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
+            points=points(),
+            zero_gradient=clean.zero,
+            fallbacks=fallbacks,
+            passes=passes,
+            failures=failures,
+        )
+
+    def _decay(self, settings: AttackSettings) -> float:
+        return self.decay if settings.decay is None else settings.decay
+
+
+@dataclass(frozen=True)
+class _Follower:
+    """The steps of one batch."""
+
+    method: Momentum
+    model: PreparedModel
+    batch: AttackBatch
+    settings: AttackSettings
+    failures: Failures
+
+    def at(self, epsilon: float, decay: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return adversarial images `[B, C, H, W]` at most ε from the clean ones, which of them `[B]` followed the
+        margin's gradient at some step, and how many passes each took.
+        """
+        batch, settings = self.batch, self.settings
+        fallback = torch.zeros(len(batch.images), dtype=torch.bool, device=batch.images.device)
+        num_passes = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
+        if epsilon == 0:
+            return batch.images, fallback, num_passes
+        step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
+        # Every ε sees the same views.
+        randomness = Randomness([(settings.seed, "dim", key) for key in batch.keys])
+        images, velocity = batch.images, torch.zeros_like(batch.images)
+        for step in range(settings.num_steps):
+            gradient = self._gradient(images, randomness, f" before step {step + 1} at ε = {epsilon:g}")
+            fallback |= gradient.fallback
+            num_passes += gradient.num_passes
+            velocity = decay * velocity + self._normed(gradient.values)
+            images = images + batch.uphill * step_size * velocity.sign()
+            images = projected(images, batch.images, epsilon, settings, BALLS["linf"])
+        return images, fallback, num_passes
+
+    def _gradient(self, images: Tensor, randomness: Randomness, where: str) -> Gradient:
+        if not self.method.diverse:
+            return gradient_at(self.model, self.batch, images, self.failures, where)
+        views = _Views.drawn(images, randomness, self.settings)
+        found = gradient_at(self.model, self.batch, views.of(images), self.failures, where)
+        return views.pulled_back(found)
+
+    def _normed(self, gradient: Tensor) -> Tensor:
+        if self.method.smoothed:
+            kernel = gaussian(self.settings.kernel_size).to(gradient.device)
+            channels = gradient.shape[1]
+            gradient = F.conv2d(gradient, kernel.expand(channels, 1, -1, -1), padding="same", groups=channels)
+        mean = gradient.abs().mean((1, 2, 3), keepdim=True)
+        return torch.where(mean == 0, 0.0, gradient / mean)  # a gradient of nothing stays
+
+
+@dataclass(frozen=True)
+class _Views:
+    """A resizing and padding of each image, which is linear: rows and columns are each multiplied by a matrix."""
+
+    rows: Tensor  # [B, H, H]
+    columns: Tensor  # [B, W, W]
+
+    @classmethod
+    def drawn(cls, images: Tensor, randomness: Randomness, settings: AttackSettings) -> "_Views":
+        """Draw for each image whether it is resized, how small it becomes, and where it is put."""
+        draws = randomness.uniform(0, 1, 4).tolist()
+        chosen = [draw if draw[3] < settings.diversity_probability else None for draw in draws]
+        height, width = images.shape[-2:]
+        rows = [_matrix(height, settings.resize_rate, draw and (draw[0], draw[1])) for draw in chosen]
+        columns = [_matrix(width, settings.resize_rate, draw and (draw[0], draw[2])) for draw in chosen]
+        return cls(torch.stack(rows).to(images.device), torch.stack(columns).to(images.device))
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return images `[B, C, H, W]` resized and padded with zeros to the size that they had."""
+        return self.rows[:, None] @ images @ self.columns[:, None].mT
+
+    def pulled_back(self, found: Gradient) -> Gradient:
+        """Return the gradient by the images, given that by their views."""
+        values = self.rows[:, None].mT @ found.values @ self.columns[:, None]
+        return Gradient(
+            logits=found.logits,
+            values=values,
+            zero=found.zero,
+            fallback=found.fallback,
+            num_passes=found.num_passes,
+        )
+
+
+def _matrix(side: int, rate: float, draw: tuple[float, float] | None) -> Tensor:
+    """Return the matrix `[side, side]` that resizes a row of pixels and pads it; `draw` says how."""
+    smallest = max(1, int(side * rate))
+    if draw is None or smallest >= side:
+        return torch.eye(side)
+    size = smallest + int(draw[0] * (side - smallest))
+    start = int(draw[1] * (side - size))
+    return F.pad(_resizing(side, size), (0, 0, start, side - size - start))
+
+
+@cache
+def _resizing(side: int, size: int) -> Tensor:
+    """Return the matrix `[size, side]` of bilinear resizing, without antialiasing, as torchattacks has it."""
+    return F.interpolate(torch.eye(side)[None], size, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+@cache
+def gaussian(size: int) -> Tensor:
+    """Return a Gaussian kernel `[1, 1, size, size]` that adds up to 1."""
+    line = torch.exp(-torch.linspace(-KERNEL_REACH, KERNEL_REACH, size, dtype=torch.float64).square() / 2)
+    kernel = torch.outer(line, line)
+    return (kernel / kernel.sum()).float()[None, None]
