@@ -94,7 +94,11 @@ class _Resized(torch.autograd.Function):
             constant(resizing_matrix, gradient.device, side, gradient.shape[-1], ctx.antialias)
             for side in ctx.sides
         )
-        return rows.T @ (gradient @ columns), None, None
+        # A product for each channel: in one of all channels, an image's place would change last bits.
+        channels = gradient.flatten(0, 1)
+        many = len(channels)
+        summed = torch.bmm(rows.T.expand(many, -1, -1), torch.bmm(channels, columns.expand(many, -1, -1)))
+        return summed.unflatten(0, gradient.shape[:2]), None, None
 
 
 def resizing_matrix(side: int, size: int, antialias: bool) -> Tensor:
