@@ -21,7 +21,7 @@ from attrib_core.generation.packed_copy import packed_copy
 from attrib_core.generation.priors import Moment, enlarge_and_crop
 from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipe_references import find_recipe
-from attrib_core.generation.resampling import resize
+from attrib_core.generation.resampling import in_any_order, resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
@@ -93,13 +93,14 @@ def generate_batch(
     *,
     sweep_seed: int,
     image_size: int,
+    repeatable: bool = True,
     observe: Observer | None = None,
 ) -> Generated:
     """Optimise one image a cell, as many as fit into one pass of the model, and return them with their
     trajectories.
 
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
-    update (step 0) and after each.
+    update (step 0) and after each. Without `repeatable`, gradients of views on a GPU may add up in any order.
     """
     num_images = len(cells)
     network = model.classifier.network
@@ -108,6 +109,7 @@ def generate_batch(
         global_randomness(derive_seed(sweep_seed, "generate", *cells[0])),
         model.execution.numerics(),
         scaled_residual_gradients(network, recipe.residual_gradient),
+        in_any_order(not repeatable),
         ThreadPoolExecutor(1, "draws") as pool,
     ):
         batch = _Batch(model, recipe, cells, sweep_seed, image_size, pool)
