@@ -148,6 +148,13 @@ def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
             raise ValueError(f"seeds: {cell.seed}; accepted are 0 and more")
 
 
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return the gradient in its parameter's memory format: fused updates go through both in memory's order."""
+    if gradient.device.type == "cpu" or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
 class _Batch:
     """The state of one batch between two steps.
 
@@ -194,7 +201,7 @@ class _Batch:
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
         gradients = torch.autograd.grad(losses, self.parameters, self.ones, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
         for group in self.optimizer.param_groups:
             group["lr"] = stage.step_size(moment.progress)
         self.optimizer.step()

@@ -26,10 +26,10 @@ MOST_KERNELS = {
     "transform": 70,
     "octaves": 36,
     "softmax_loss": 29,
-    "sign": 22,
-    "noise_long": 21,
+    "sign": 23,
+    "noise_long": 22,
     "lucid": 64,
-    "small": 82,
+    "small": 83,
     "fast": 86,
     "default": 92,
 }
