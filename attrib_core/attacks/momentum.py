@@ -123,7 +123,7 @@ class _Follower:
 
     def _normed(self, gradient: Tensor) -> Tensor:
         if self.method.smoothed:
-            kernel = gaussian(self.settings.kernel_size).to(gradient.device)
+            kernel = gaussian(self.settings.kernel_size).to(gradient.device, non_blocking=True)
             channels = gradient.shape[1]
             gradient = F.conv2d(gradient, kernel.expand(channels, 1, -1, -1), padding="same", groups=channels)
         mean = gradient.abs().mean((1, 2, 3), keepdim=True)
@@ -145,7 +145,9 @@ class _Views:
         height, width = images.shape[-2:]
         rows = [_matrix(height, settings.resize_rate, draw and (draw[0], draw[1])) for draw in chosen]
         columns = [_matrix(width, settings.resize_rate, draw and (draw[0], draw[2])) for draw in chosen]
-        return cls(torch.stack(rows).to(images.device), torch.stack(columns).to(images.device))
+        # Without a wait of the host.
+        on_device = (torch.stack(each).to(images.device, non_blocking=True) for each in (rows, columns))
+        return cls(*on_device)
 
     def of(self, images: Tensor) -> Tensor:
         """Return images `[B, C, H, W]` resized and padded with zeros to the size that they had."""

@@ -14,6 +14,7 @@ from attrib_core.attribution import AttributionSettings
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.generation.modification import ModificationSettings
 from sweeps.attack.job import AttackJob, AttackJobSettings
+from sweeps.attack.victims import AttackInputs
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs
@@ -49,7 +50,7 @@ def attack_job(gpu: Counts, tmp_path, noise_inputs: ImageInputs) -> AttackJob:
     settings = AttackJobSettings(
         actor=actor_of(tmp_path), attack=SETTINGS, save_perturbations=frozenset(range(NUM_IMAGES))
     )
-    return AttackJob(settings, noise_inputs)
+    return AttackJob(settings, AttackInputs.of(noise_inputs, {}, ()))
 
 
 @pytest.mark.parametrize(
