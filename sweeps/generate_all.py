@@ -60,6 +60,11 @@ class GenerateOptions(ModelOptions):
         description="Classifiers that judge the images and take no part in making them, or `none`; "
         f"{','.join(DEFAULT_JUDGES)} if not given and the model has ImageNet's 1,000 classes.",
     )
+    repeatable: bool = Field(
+        True,
+        description="On a GPU, add up gradients of views in a fixed order: without it a step may be quicker, and "
+        "images differ from run to run.",
+    )
     frames: str = Field("none", description="Classes of which frames are stored, with all logits.")
     frame_every: int = Field(10, ge=1, description="Steps between two frames.")
 
@@ -85,6 +90,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         frame_every=options.frame_every,
         batch_size=chosen_batch_size(options),
         precision=options.precision,
+        repeatable=options.repeatable,
     )
     return Sweep(
         name="generate",
@@ -101,6 +107,8 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
             "judges": {name: checkpoint.digest for name, checkpoint in weights.judges.items()},
             "frames": format_integers(frames),
             "frame_every": options.frame_every if frames else None,
+            # Only where it is chosen: run directories without it go on.
+            **({} if options.repeatable else {"repeatable": False}),
         },
         definitions=weights.model_definitions | definitions_of_recipes(recipes),
         batch_size=settings.batch_size,

@@ -84,7 +84,8 @@ def html(panels: Sequence[NormPanel]) -> list[ChartGroup]:
 def _draw(
     axes: Axes, panel: NormPanel, look: Mapping[str, dict[str, str]], ends: tuple[float, float], y: str
 ) -> None:
-    for name, curve in panel.curves.items():
+    # What the methods are held against lies on top of them.
+    for name, curve in ((name, panel.curves[name]) for name in look if name in panel.curves):
         style = look[name] | ({} if len(curve) <= _MOST_MARKERS else {"marker": ""})
         draw_curve(axes, curve, label=name, unit=1 / 255 if panel.norm == "linf" else 1, **style)
     style_axes(axes, title=panel.title, y=y)

@@ -1,10 +1,11 @@
 """How often attacks succeed, and how accurate the model stays under them.
 
 python -m analysis.success_rates RUN [--by method,epsilon] [--denominator all] [--against label] [--rounded]
-                                     [--output FILE.csv|FILE.parquet]
+                                     [--output FILE.csv|FILE.parquet] [--format text|markdown|latex|csv]
 """
 
 import argparse
+import sys
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Literal
@@ -25,6 +26,7 @@ from analysis.command_line import table_path, write_table
 from analysis.intervals import wilson_interval
 from analysis.naming import format_epsilon
 from analysis.run import open_run
+from analysis.text_tables import FORMATS, Format, text_table
 from sweeps.store.terminal_text import terminal_text
 
 Denominator = Literal["all", "initially_correct"]
@@ -36,6 +38,13 @@ BY = ("method", "epsilon")
 
 # Columns that tell attacks apart. A table by method and epsilon alone would pool what differs in these.
 AXES = ("model", "checkpoint", "dataset", "split", "method", "target")
+_HEADINGS = {
+    "checkpoint": "Checkpoint",
+    "method": "Attack",
+    "target": "Target",
+    "epsilon": "ε",
+    "label": "Label",
+}
 # What adds up; a table of accuracy does not tell targeted attacks from others.
 _COUNTS = ("count", "successes_", "zero_gradients_", "targeted_", "untargeted_")
 _NEEDED = (
@@ -195,6 +204,31 @@ def _left_out(methods: Collection[str], by: Sequence[str]) -> str:
     )
 
 
+def _printed(table: pd.DataFrame, kind: Format) -> str:
+    """Return a table of rates as a terminal shows it, or as a document does: rates with intervals in percent."""
+    if kind == "text":
+        formats = {"epsilon": format_epsilon} if "epsilon" in table else {}
+        return terminal_text(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats))
+    names = [name for name in table if name not in ("rate", "low", "high", "count", "zero_gradient_share")]
+    texts = {
+        _HEADINGS.get(name, name): [_cell(name, value) for value in table[name].astype(object)]
+        for name in names
+    }
+    rows = table.rename(columns={"count": "count_"}).itertuples()
+    rates_ = [
+        f"{100 * row.rate:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]" if row.count_ else "\N{EN DASH}"
+        for row in rows
+    ]
+    counts = [f"{count:,}" for count in table["count"]]
+    return text_table(pd.DataFrame(texts | {"Success": rates_, "Images": counts}), kind)
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return "none" if name == "target" else "\N{EN DASH}"
+    return format_epsilon(float(str(value))) if name == "epsilon" else str(value)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m analysis.success_rates", description="How often the attacks of a sweep succeed."
@@ -210,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     parser.add_argument("--output", metavar="FILE", type=table_path, help="write the table: .csv, .parquet")
+    parser.add_argument("--format", default="text", choices=FORMATS, help="of the table that is printed")
     options = parser.parse_args(arguments)
     by = None if options.by is None else [column for column in options.by.split(",") if column]
     count = partial(
@@ -227,8 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     counts, _ = count_rows(run, counted, count.keywords["by"], [*COLUMNS, *(by or [])])
     table = rates(counts, [*axes_that_vary(counts), "epsilon"] if by is None else by)
-    formats = {"epsilon": format_epsilon} if "epsilon" in table else {}
-    print(terminal_text(table.to_string(index=False, float_format="{:.4f}".format, formatters=formats)))
+    print(_printed(table, options.format))
     counted_against = "of all images, those wrong before any attack included"
     if options.denominator != "all":
         counted_against = "of the images that were right before the attack"
@@ -240,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for line in lines:
         if line:
-            print(terminal_text(line))
+            # What a document includes holds nothing but the table.
+            print(terminal_text(line), file=sys.stdout if options.format == "text" else sys.stderr)
     if options.output is not None:
         write_table(table, options.output)

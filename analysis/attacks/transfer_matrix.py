@@ -17,11 +17,14 @@ from analysis.html.heatmaps import Heading, Heatmap, heatmap
 from analysis.naming import format_epsilon
 
 # Inches: a cell of three lines, names beside the panels, what lies between panels, pages.
-CELL_WIDTH, CELL_HEIGHT, NAMES, GAP = 0.56, 0.46, 1.3, 0.5
+CELL_WIDTH, CELL_HEIGHT, NAMES, GAP = 0.56, 0.46, 1.9, 0.5
+NAME_WIDTH = 1.5
 NARROWEST, WIDEST, HIGHEST = 6.5, 13.5, 13.5
 # Values of ε that are drawn; the table holds all.
 MOST_EPSILONS = 6
 
+# Letters of a name that fit beside a panel.
+_LONGEST = 26
 _DASH = "\N{EN DASH}"
 
 
@@ -62,7 +65,7 @@ def transfer_grid(
 
 def with_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with a name for each matrix row: the source, and its checkpoint if there are several."""
-    several = table["checkpoint"].nunique() > 1
+    several = len(table[["source", "checkpoint"]].drop_duplicates()) > table["source"].nunique()
     names = table["source"].astype(str) + (", " + table["checkpoint"].astype(str) if several else "")
     return table.assign(row=names)
 
@@ -121,13 +124,18 @@ def figure(table: pd.DataFrame, epsilons: Sequence[float], *, title: str, across
     for index, (axes, epsilon) in enumerate(zip(grid, epsilons, strict=False)):
         first, last = index % across == 0, index + across >= len(epsilons)
         _draw(axes, at_epsilon(table, epsilon), sources, victims)
-        name_ticks(axes, "y", sources if first else [])
-        name_ticks(axes, "x", victims if last else [])
+        name_ticks(axes, "y", list(map(_shortened, sources)) if first else [], width=NAME_WIDTH)
+        name_ticks(axes, "x", list(map(_shortened, victims)) if last else [], width=NAME_WIDTH)
         style_axes(axes, title=epsilon_name(epsilon), x="victim" if last else "", y="source" if first else "")
         axes.grid(visible=False)
     for axes in grid[len(epsilons) :]:
         axes.remove()
     return page
+
+
+def _shortened(name: str) -> str:
+    """Return a name without its middle if it is long: files of weights differ at their ends."""
+    return name if len(name) <= _LONGEST else f"{name[:8]}\N{HORIZONTAL ELLIPSIS}{name[9 - _LONGEST :]}"
 
 
 def _draw(axes: Axes, table: pd.DataFrame, sources: Sequence[str], victims: Sequence[str]) -> None:

@@ -185,10 +185,13 @@ def draw_heatmap(axes: Axes, shares: NDArray[np.float64], numbers: ArrayLike | N
             axes.text(column, row, number, ha="center", va="center", in_layout=False, **style)
 
 
-def name_ticks(axes: Axes, which: str, names: Sequence[str]) -> None:
-    """Write names at 0, 1, 2 … along an axis; every second or third if there are too many."""
+def name_ticks(axes: Axes, which: str, names: Sequence[str], *, width: float = _NAME_WIDTH) -> None:
+    """Write names at 0, 1, 2 … along an axis; every second or third if there are too many.
+
+    A name wider than `width`, in inches, ends in an ellipsis.
+    """
     positions = range(0, len(names), max(1, -(-len(names) // _MOST_NAMES)))
-    shown = [_fit(names[position], _NAME_WIDTH, NOTE) for position in positions]
+    shown = [_fit(names[position], width, NOTE) for position in positions]
     if which == "x":
         axes.set_xticks(positions, shown, rotation=90, **_font(NOTE))
     else:

@@ -96,7 +96,8 @@ def clean_pass(
 
     logits = joined(model.in_passes(len(images), run))
     if is_checked:
-        check_logits(*host_copies([logits]), model.classifier.name)
+        (on_host,) = host_copies([logits])
+        check_logits(on_host, model.classifier.name)
     columns = zip(*gradients, strict=True)
     return logits, {name: joined(list(found)) for name, found in zip(objectives, columns, strict=True)}
 

@@ -35,7 +35,8 @@ class EnsembleNetwork(nn.Module):
 
     def __init__(self, members: Sequence[Classifier], combination: Combination) -> None:
         super().__init__()
-        self.members, self.combination = nn.ModuleList(members), combination
+        self.members: Sequence[Classifier] = nn.ModuleList(members)  # type: ignore[assignment]  # it is one
+        self.combination = combination
 
     def member_logits(self, images: Tensor) -> Tensor:
         """Return the logits `[B, M, K]` of each member."""

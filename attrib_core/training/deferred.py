@@ -96,7 +96,7 @@ class DeferredUpdates:
             group["capturable"] = True
         optimizer.found_inf = self._diverged  # type: ignore[attr-defined]  # torch reads it so, as its GradScaler does
         # torch warns where a capturable optimiser runs outside a graph, as in the calls before the capture.
-        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        optimizer._warned_capturable_if_run_uncaptured = True
         # By the shapes of a minibatch: the memory that it is copied to, and the captured update.
         self._captured: dict[tuple[torch.Size, ...], tuple[Tensors, Callable[[], Tensor]]] = {}
         self._sent: deque[_Losses] = deque()

@@ -24,11 +24,11 @@ WIDE_LEAD = (
 )
 
 
-def run(bench: Bench) -> Iterator[Result]:
+def run(bench: Bench) -> list[Iterator[Result]]:
     """Attack random images in each precision."""
-    for precision in ("float32", "tf32", "mixed"):
-        for count in (64, 256) if not bench.quick else (4,):
-            yield from _rates(bench, precision, count)
+    counts = (4,) if bench.quick else (64, 256)
+    precisions = ("float32", "mixed") if bench.quick else ("float32", "tf32", "mixed")
+    return [_rates(bench, precision, count) for precision in precisions for count in counts]
 
 
 def _rates(bench: Bench, precision: str, count: int) -> Iterator[Result]:

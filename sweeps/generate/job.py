@@ -61,6 +61,7 @@ class GenerateSettings:
     frame_every: int
     batch_size: int | None
     precision: str
+    repeatable: bool = True
     device: str | None = None
 
 
@@ -235,6 +236,7 @@ class GenerateJob:
             cells,
             sweep_seed=self.settings.sweep_seed,
             image_size=self.settings.image_size,
+            repeatable=self.settings.repeatable,
             observe=observe,
         )
 
