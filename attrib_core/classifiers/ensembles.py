@@ -40,7 +40,8 @@ class EnsembleNetwork(nn.Module):
 
     def member_logits(self, images: Tensor) -> Tensor:
         """Return the logits `[B, M, K]` of each member."""
-        return torch.stack([member(converted(images, member)) for member in self.members], 1)
+        members = (member for member in self.members if isinstance(member, Classifier))  # all of them
+        return torch.stack([member(converted(images, member)) for member in members], 1)
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.member_logits(images)
