@@ -98,7 +98,7 @@ class _Resized(torch.autograd.Function):
         channels = gradient.flatten(0, 1)
         many = len(channels)
         summed = torch.bmm(rows.T.expand(many, -1, -1), torch.bmm(channels, columns.expand(many, -1, -1)))
-        return summed.unflatten(0, gradient.shape[:2]), None, None
+        return summed.view(*gradient.shape[:2], *summed.shape[1:]), None, None
 
 
 def resizing_matrix(side: int, size: int, antialias: bool) -> Tensor:
