@@ -117,3 +117,10 @@ def _set_operations(precisions: tuple[str, ...]) -> None:
     cudnn.rnn.fp32_precision = "none" if recurrent == gpu else recurrent
     cuda.matmul.fp32_precision = "none" if product == gpu else product
     mkldnn.matmul.fp32_precision = "none" if cpu_product == cpu else cpu_product
+
+
+@contextmanager
+def gradients_enabled() -> Iterator[None]:
+    """Record for gradients within, also where the caller works under `no_grad` or in inference mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield

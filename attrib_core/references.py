@@ -54,6 +54,8 @@ class Reference:
 
 def parse_reference(field: str, text: str) -> Reference:
     """Return the reference that a text spells; ValueError names the field, the text and what is wrong."""
+    if not isinstance(text, str):
+        raise ValueError(f"{field}: a {type(text).__name__}; accepted is text: {FORM}")
     if found := _FORBIDDEN.search(text):
         raise ValueError(f"{field}={text!r}: {found[0]!r} cannot be in it; accepted: {FORM}")
     elements = text.split(":")

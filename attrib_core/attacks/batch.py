@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -280,6 +281,8 @@ def check_request(
     if not epsilons:
         raise ValueError("epsilons: there are none; at least one is needed")
     for epsilon in epsilons:
+        if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
+            raise ValueError(f"epsilons: {epsilon!r}; accepted are {accepted}, for {name}")
         if not (math.isfinite(epsilon) and 0 <= epsilon <= limit):
             raise ValueError(f"epsilons: {epsilon:g}; accepted are {accepted}, for {name}")
     if len(set(epsilons)) != len(epsilons):

@@ -25,6 +25,7 @@ from attrib_core.attacks.results import result_of, with_rows
 from attrib_core.attacks.victims import Onlooker, shown
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_tensor
+from attrib_core.numerics import gradients_enabled
 from attrib_core.prepared import PreparedModel, prepared
 from attrib_core.references import Reference, parse_reference, unknown
 from attrib_core.user_code import is_code, kept_with_code
@@ -72,6 +73,7 @@ def method_named(text: str, field: str = "method") -> Method:
     raise UnknownMethodError(field, reference)
 
 
+@gradients_enabled()
 def attack(
     model: Classifier | PreparedModel,
     images: Tensor,

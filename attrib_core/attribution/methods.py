@@ -23,6 +23,7 @@ from attrib_core.attribution.subject import Subject, clean_pass, explained_class
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
 from attrib_core.host_copies import host_copies
+from attrib_core.numerics import gradients_enabled
 from attrib_core.prepared import PreparedModel, prepared, probability_of
 from attrib_core.references import Reference, parse_reference, typed_fields, unknown
 from attrib_core.user_code import is_code, kept_with_code
@@ -133,6 +134,7 @@ class Attributions:
         return on_cpu, list(found)
 
 
+@gradients_enabled()
 def attribute(
     model: Classifier | PreparedModel,
     images: Tensor,
@@ -155,10 +157,9 @@ def attribute(
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
-    found, _ = attributions(
-        model, images, labels, methods, target=target, settings=settings, keys=keys
-    ).on_host()
-    return found
+    found = attributions(model, images, labels, methods, target=target, settings=settings, keys=keys)
+    on_host, _ = found.on_host()
+    return on_host
 
 
 def attributions(

@@ -1,5 +1,9 @@
 """Checks of a classifier's inputs and outputs; each raises a ValueError that says what is accepted."""
 
+import operator
+from collections.abc import Iterable
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
@@ -10,6 +14,30 @@ def check_tensor(name: str, value: object) -> None:
     """Raise ValueError for what is no tensor; `name` is what the message calls it."""
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: a {type(value).__name__}; accepted is a torch.Tensor")
+
+
+def whole_numbers(name: str, values: object) -> list[int]:
+    """Return the whole numbers in a list, range, array or tensor; ValueError for anything else in its place."""
+    found = [as_whole_number(value) for value in values] if _is_listing(values) else [None]
+    numbers = [number for number in found if number is not None]
+    if len(numbers) < len(found):
+        raise ValueError(f"{name}: {values!r}; accepted is a list of whole numbers, such as [1, 2]")
+    return numbers
+
+
+def _is_listing(values: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(values, Iterable) and not isinstance(values, str)
+
+
+def as_whole_number(value: object) -> int | None:
+    """Return a whole number as Python's own, also that of an array or a tensor; None for anything else."""
+    is_boolean = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    if is_boolean or not hasattr(value, "__index__"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # a tensor of floats, or of several numbers
+        return None
 
 
 def check_images(classifier: Classifier, images: Tensor) -> None:

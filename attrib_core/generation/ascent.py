@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
+from attrib_core.classifiers.checks import as_whole_number, whole_numbers
 from attrib_core.generation.drawing_ahead import DrawnAhead
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.optimizers import fuse
@@ -24,6 +25,7 @@ from attrib_core.generation.resampling import in_any_order, resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
 from attrib_core.host_copies import host_copies
+from attrib_core.numerics import gradients_enabled
 from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
 from attrib_core.seeding import Key, Randomness, derive_seed, global_randomness
 
@@ -52,6 +54,7 @@ class Generated:
 Observer = Callable[[int, Tensor], None]
 
 
+@gradients_enabled()
 def generate(
     model: Classifier | PreparedModel,
     classes: Sequence[int],
@@ -70,11 +73,12 @@ def generate(
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     check_model(model)
     classifier = model if isinstance(model, Classifier) else model.classifier
-    cells = [Cell(class_index, seed) for class_index, seed in itertools.product(classes, seeds)]
+    numbers = itertools.product(whole_numbers("classes", classes), whole_numbers("seeds", seeds))
+    cells = [Cell(class_index, seed) for class_index, seed in numbers]
     _check_cells(cells, classifier)
-    size = classifier.image_size if image_size is None else image_size
-    if not size >= SMALLEST_IMAGE:
-        raise ValueError(f"image_size={size}: accepted are whole numbers from {SMALLEST_IMAGE}")
+    size = classifier.image_size if image_size is None else as_whole_number(image_size)
+    if size is None or not size >= SMALLEST_IMAGE:
+        raise ValueError(f"image_size={image_size}: accepted are whole numbers from {SMALLEST_IMAGE}")
     if isinstance(model, Classifier):
         model = prepare(with_folded_batch_norms(model), image_size=size, num_images=len(cells))
     step = model.batch_size

@@ -15,6 +15,7 @@ from attrib_core.classifiers import Classifier
 from attrib_core.generation.evaluation import Evaluation, answers, evaluation_of, to_8_bits
 from attrib_core.generation.objectives import L1Norm, LogitDistance, target_logits
 from attrib_core.host_copies import host_copies
+from attrib_core.numerics import gradients_enabled
 from attrib_core.prepared import PreparedModel, averaged, prepared
 
 OBJECTIVE = LogitDistance(200.0) + 0.001 * L1Norm()
@@ -75,6 +76,7 @@ class Modified:
     change_at_hit: Distances  # of the image that was first predicted as the target; 0 where none was
 
 
+@gradients_enabled()
 def modify(
     model: Classifier | PreparedModel, images: Tensor, targets: Tensor, *, settings: ModificationSettings
 ) -> Modified:

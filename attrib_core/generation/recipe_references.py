@@ -26,6 +26,8 @@ FORMS = f"a Recipe, an objective such as {CONTRACT}, or a function that returns 
 
 def find_recipe(text: str, field: str = "recipe") -> Recipe:
     """Return the recipe that a reference names. Raises ValueError for what is none, or has not such settings."""
+    if not isinstance(text, str):
+        raise ValueError(f"{field}: a {type(text).__name__}; accepted is a recipe, or the name of one")
     if text in RECIPES:
         return RECIPES[text]
     if ":" in text or text.endswith(".py"):

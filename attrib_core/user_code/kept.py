@@ -1,6 +1,6 @@
 """What was found by a reference is kept, as long as the code is the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -18,6 +18,8 @@ def kept_with_code(find: Callable[Parameters, Found]) -> Callable[Parameters, Fo
     @wraps(find)
     def kept_or_found(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
         key = args, tuple(kwargs.items()), Path.cwd()  # where a file without a path is looked for
+        if not all(isinstance(each, Hashable) for each in args):
+            return find(*args, **kwargs)  # it is no reference, and an error
         state, found = kept.get(key, (None, None))
         if found is None or state != state_of_code():
             found = find(*args, **kwargs)
