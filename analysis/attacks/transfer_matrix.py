@@ -158,7 +158,7 @@ def html(table: pd.DataFrame, row: str, headings: Sequence[str], *, corner: str)
         lambda at, column: (grid.lines(at, column) or [_DASH])[0],
         notes=lambda at, column: grid.lines(at, column)[1:],
         corner=corner,
-        columns=[Heading(text=name) for name in victims],
+        columns=[Heading(text=_shortened(name)) for name in victims],
         rows=[Heading(text=name) for name in headings],
         mark_own=row == "row",
     )
