@@ -16,7 +16,7 @@ REPRODUCE := runs/reproduce
 # Some systems tell Python to keep no compiled modules. Then each of the many processes that tests start compiles them all.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo reproduce test test-all lint bench
+.PHONY: install demo reproduce test test-all lint bench gpu-bundle
 
 install: $(INSTALLED)
 
@@ -132,3 +132,7 @@ test-all: test
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py
+
+# What benchmarks/on_gpu.py needs on a machine that has a GPU, Python 3.12, torch and timm, and nothing to install from.
+gpu-bundle: install
+	$(BIN)/python benchmarks/gpu_bundle.py --output .gpu-bundle

@@ -42,7 +42,8 @@ class CudaGraphs:
     """Records CUDA graphs, on a stream beside the default one, as torch wants it."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._stream = device, torch.cuda.Stream(device)
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it so
 
     def run(self, function: Callable[[], Result]) -> Result:
         with torch.cuda.device(self._device):

@@ -12,7 +12,7 @@ class Download:
         self._copy = tensor.detach().to("cpu", non_blocking=True)
         self._arrival: torch.cuda.Event | None = None
         if tensor.device.type == "cuda":
-            self._arrival = torch.cuda.Event()
+            self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it so
             self._arrival.record(torch.cuda.current_stream(tensor.device))
 
     def wait(self) -> Tensor:

@@ -16,7 +16,7 @@ from attrib_core.devices import check_precision
 from attrib_core.numerics import WITH_TF32, WITHOUT_TF32, numerics
 from attrib_core.pooling import with_sliced_pooling
 
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "tf32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # Sizes of batches are multiples of this, which keeps a CPU's vector units full.
 BATCH_MULTIPLE = 4

@@ -19,6 +19,6 @@ def host_copies(tensors: Sequence[Tensor]) -> list[Tensor]:
         return found
     parts = [tensors[position].detach().contiguous().flatten().view(torch.uint8) for position in away]
     copy = torch.cat(parts).cpu()
-    for position, part in zip(away, copy.split([len(each) for each in parts]), strict=True):
+    for position, part in zip(away, torch.split(copy, [len(each) for each in parts]), strict=True):
         found[position] = part.view(tensors[position].dtype).view(tensors[position].shape)
     return found

@@ -74,12 +74,12 @@ class Randomness:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Draw from the uniform distribution on [low, high)."""
-        return (self._uniform(shape) * (high - low) + low).to(self._device)
+        return self._uploaded(self._uniform(shape) * (high - low) + low)
 
     def normal(self, *shape: int) -> Tensor:
         """Draw from the standard normal distribution."""
         self._give_back()
-        return torch.stack([torch.randn(shape, generator=each) for each in self._generators]).to(self._device)
+        return self._uploaded(torch.stack([torch.randn(shape, generator=each) for each in self._generators]))
 
     def on_host(self, compute: Callable[["Randomness"], Tensor]) -> Tensor:
         """Return what `compute` makes `[B, ...]` of draws on the CPU, on `device`.
@@ -91,6 +91,12 @@ class Randomness:
             return compute(self).to(device)
         finally:
             self._device = device
+
+    def _uploaded(self, draws: Tensor) -> Tensor:
+        """Return draws on the device; the host does not wait for the copy."""
+        if self._device.type == "cuda":
+            draws = draws.pin_memory()
+        return draws.to(self._device, non_blocking=True)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
         end = self._num_used + math.prod(shape)

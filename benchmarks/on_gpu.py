@@ -94,11 +94,14 @@ def run_part(options: argparse.Namespace) -> int:
             file.write(json.dumps(to_record(result)) + "\n")
             file.flush()
 
-        try:
-            for result in importlib.import_module(f"gpu.{options.part}").run(bench):
-                tell(result)
-        except Exception:
-            tell(Failure(name=options.part, error=traceback.format_exc()))
+        for piece in importlib.import_module(f"gpu.{options.part}").run(bench):
+            try:
+                for result in piece:
+                    tell(result)
+            except Exception:
+                tell(Failure(name=options.part, error=traceback.format_exc()))
+            while bench.failures:
+                tell(bench.failures.pop())
     return 0
 
 

@@ -38,6 +38,10 @@ class DescribedJob:
     def __init__(self, job: Job, device: Device) -> None:
         self._job, self._device = job, device
 
+    def prefetch(self, shard: Any) -> None:
+        if prefetch := getattr(self._job, "prefetch", None):
+            prefetch(shard)
+
     def compute(self, shard: Any) -> Any:
         return self._job.compute(shard)
 

@@ -32,6 +32,7 @@ from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_numbers, parse_references, refuse_same
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 EPSILONS = "0,0.25/255,0.5/255,1/255,2/255,0.01,4/255,8/255,16/255,0.1,32/255,64/255"
@@ -40,6 +41,7 @@ KINDS = AXIS_KINDS["attack"]
 MINIMUM = "minimum"
 # Images a shard: seconds of work on one CPU thread, for small images and for large ones.
 SMALL_SHARD, LARGE_SHARD = 1000, 64
+BATCHES_ON_GPU = 4  # of a shard: about a second of work
 
 
 class AttackOptions(ImageOptions):
@@ -142,6 +144,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
         beside=victims.side_table(requested, tuple(named)),
         check_first=partial(victims.check, tuple(named)),
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
+        shard_size_on_gpu=shard_size_on_gpu(inputs.image_size, settings.actor.batch_size, BATCHES_ON_GPU),
         factory=partial(AttackJob, settings),
         shared=inputs,
         data=data,

@@ -36,6 +36,7 @@ from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 KINDS = AXIS_KINDS["attribute"]
@@ -83,6 +84,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     notes = notes_on_methods(methods, partial(_tried_model, inputs))
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
+    on_gpu = shard_size_on_gpu(inputs.image_size, settings.actor.batch_size)
     return Sweep(
         name="attribute",
         kinds=KINDS,
@@ -104,6 +106,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         provenance=inputs.provenance(),
         notes=(*inputs.notes, *notes),
         shard_size=shard_size,
+        shard_size_on_gpu=min(on_gpu, max(shard_size, _most_images(products, inputs))),
         factory=partial(AttributeJob, settings),
         shared=inputs,
         data=data,
@@ -141,11 +144,16 @@ def _bytes_per_image(product: Axes, inputs: ImageInputs) -> int:
 def _check_memory(shard_size: int, products: Sequence[Axes], inputs: ImageInputs) -> None:
     """Raise ValueError if no actor could hold a shard's attributions."""
     bytes_per_image = max(_bytes_per_image(product, inputs) for product in products)
-    if shard_size * bytes_per_image > MOST_BYTES:
+    if shard_size > _most_images(products, inputs):
         raise ValueError(
             f"shard_size={shard_size}: its attributions are {shard_size * bytes_per_image / 1e9:.1f} GB in an "
-            f"actor's memory; accepted are up to {MOST_BYTES // bytes_per_image} images, or fewer methods"
+            f"actor's memory; accepted are up to {_most_images(products, inputs)} images, or fewer methods"
         )
+
+
+def _most_images(products: Sequence[Axes], inputs: ImageInputs) -> int:
+    """Return of how many images an actor can hold the attributions."""
+    return int(MOST_BYTES // max(_bytes_per_image(product, inputs) for product in products))
 
 
 def _seconds_per_image(

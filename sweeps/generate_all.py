@@ -29,6 +29,7 @@ from sweeps.model_options import ModelOptions
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 SHARD_SIZE = 16
@@ -59,6 +60,11 @@ class GenerateOptions(ModelOptions):
         description="Classifiers that judge the images and take no part in making them, or `none`; "
         f"{','.join(DEFAULT_JUDGES)} if not given and the model has ImageNet's 1,000 classes.",
     )
+    repeatable: bool = Field(
+        True,
+        description="On a GPU, add up gradients of views in a fixed order: without it a step may be quicker, and "
+        "images differ from run to run.",
+    )
     frames: str = Field("none", description="Classes of which frames are stored, with all logits.")
     frame_every: int = Field(10, ge=1, description="Steps between two frames.")
 
@@ -84,6 +90,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         frame_every=options.frame_every,
         batch_size=chosen_batch_size(options),
         precision=options.precision,
+        repeatable=options.repeatable,
     )
     return Sweep(
         name="generate",
@@ -100,11 +107,14 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
             "judges": {name: checkpoint.digest for name, checkpoint in weights.judges.items()},
             "frames": format_integers(frames),
             "frame_every": options.frame_every if frames else None,
+            # Only where it is chosen: run directories without it go on.
+            **({} if options.repeatable else {"repeatable": False}),
         },
         definitions=weights.model_definitions | definitions_of_recipes(recipes),
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes, "notes": list(weights.model.notes)},
         shard_size=SHARD_SIZE,
+        shard_size_on_gpu=shard_size_on_gpu(image_size, settings.batch_size),
         factory=partial(GenerateJob, settings),
         shared=weights,
         bytes_per_cell=2

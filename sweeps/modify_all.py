@@ -21,6 +21,7 @@ from sweeps.modify.job import ModifyJob, ModifyJobSettings, try_modification
 from sweeps.ranges import parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 KINDS = AXIS_KINDS["modify"]
@@ -77,6 +78,7 @@ def modify_sweep(options: ModifyOptions) -> Sweep:
         provenance=inputs.provenance(),
         notes=inputs.notes,
         shard_size=SMALL_SHARD if inputs.is_small else LARGE_SHARD,
+        shard_size_on_gpu=shard_size_on_gpu(inputs.image_size, settings.actor.batch_size),
         factory=partial(ModifyJob, settings),
         shared=inputs,
         data=data,

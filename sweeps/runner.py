@@ -29,6 +29,7 @@ from sweeps.progress import Progress
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of
 from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.shard_sizes import uses_gpus
 from sweeps.side_table import SideTable, side_plan, with_side_table
 from sweeps.store import RunDirectory
 from sweeps.work import Data, Planned, Work, tables_of
@@ -60,9 +61,9 @@ class Sweep:
     `check` tries the work on one cell, before it starts, and raises ValueError if it cannot work. `prepare` makes
     what the shards read before the pool starts, and may commit some of them on the way. `data` is given by sweeps
     whose cells are images: such a shard is committed even if some of its images cannot be used. `notes` are lines
-    for the user to read before work starts. `beside` says what the command wants of a table beside results/, whose
-    shards follow those of results/. `check_first` is given the first shard that is not committed, and raises
-    ValueError if this command cannot compute it.
+    for the user to read before work starts. `shard_size_on_gpu` is the shard size where workers use GPUs. `beside`
+    says what the command wants of a table beside results/, whose shards follow those of results/. `check_first` is
+    given the first shard that is not committed, and raises ValueError if this command cannot compute it.
     """
 
     name: str
@@ -83,6 +84,12 @@ class Sweep:
     data: Data | None = None
     beside: SideTable | None = None
     check_first: Callable[[Shard], None] | None = None
+    shard_size_on_gpu: int | None = None
+
+    def cells_per_shard(self, options: SweepOptions, *, on_gpu: bool) -> int:
+        """Return the size of shards that a command adds; those that are recorded keep theirs on any device."""
+        by_device = self.shard_size_on_gpu if on_gpu else None
+        return options.shard_size or by_device or self.shard_size
 
 
 def chosen_batch_size(options: SweepOptions) -> int | None:
@@ -102,7 +109,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     Raises ValueError for every mistake that can be seen before work starts.
     """
     run = RunDirectory(options.output)
-    shard_size = options.shard_size or sweep.shard_size
+    shard_size = sweep.cells_per_shard(options, on_gpu=uses_gpus(options))
     existing = run.read_sweep()
     wanted = merged(existing, sweep, shard_size)
     if options.plan:
@@ -120,18 +127,21 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         work.progress.log(note)
     with connect(options.address, num_cpus=options.num_workers) as session:
         workers = pool_options(options, session)
+        shard_size = sweep.cells_per_shard(options, on_gpu=workers.gpus_per_worker > 0)
         written = record(run, sweep, shard_size)
         if sweep.data is not None:
             sweep.data.record(run)
         share = DeviceShare(workers.gpus_per_worker, options.precision)
         check_node = partial(_begin_actor, taken(), run, written["invocations"][-1], share)
         blocks, before = ((each["blocks"], each.get("beside")) for each in (written, wanted))
-        if blocks != before:  # another driver has asked for more meanwhile: some cells may be its own
+        # Another driver has asked for more meanwhile, so that some cells may be its own; or workers elsewhere use
+        # GPUs, which this machine lacks, and shards have another size.
+        if blocks != before:
             work = work_of(written, sweep, run)
         if existing is not None and sweep.batch_size != existing.get("batch_size"):
-            before = existing.get("batch_size") or "none given"
+            size_before = existing.get("batch_size") or "none given"
             work.progress.log(
-                f"batch_size: {sweep.batch_size} here, {before} before: the last bits of rows may differ"
+                f"batch_size: {sweep.batch_size} here, {size_before} before: the last bits of rows may differ"
             )
         work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():

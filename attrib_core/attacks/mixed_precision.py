@@ -15,7 +15,7 @@ from attrib_core.devices import check_precision
 from attrib_core.execution import choose_execution
 from attrib_core.prepared import PreparedModel, prepare
 
-AttackPrecision = Literal["float32", "tf32", "bfloat16", "float16", "mixed"]
+AttackPrecision = Literal["float32", "bfloat16", "float16", "tf32", "mixed"]
 PRECISIONS: tuple[AttackPrecision, ...] = get_args(AttackPrecision)
 SAFETY = 3.0  # times the 99th percentile of the errors
 

@@ -11,8 +11,8 @@ on its batch; torchattacks draws one size and place for all images of a batch.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +92,17 @@ class _Follower:
     settings: AttackSettings
     failures: Failures
 
+    @cached_property
+    def _draws(self) -> Tensor:
+        """Random numbers `[B, steps, 4]` of each image's views, on the device. Every ε sees the same views."""
+        randomness = Randomness([(self.settings.seed, "dim", key) for key in self.batch.keys])
+        return self.model.execution.to_device(randomness.uniform(0, 1, self.settings.num_steps, 4))
+
+    @cached_property
+    def _kernel(self) -> Tensor:
+        kernel = self.model.execution.to_device(gaussian(self.settings.kernel_size))
+        return kernel.expand(self.batch.images.shape[1], 1, -1, -1)
+
     def at(self, epsilon: float, decay: float) -> tuple[Tensor, Tensor, Tensor]:
         """Return adversarial images `[B, C, H, W]` at most ε from the clean ones, which of them `[B]` followed the
         margin's gradient at some step, and how many passes each took.
@@ -102,11 +113,9 @@ class _Follower:
         if epsilon == 0:
             return batch.images, fallback, num_passes
         step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
-        # Every ε sees the same views.
-        randomness = Randomness([(settings.seed, "dim", key) for key in batch.keys])
         images, velocity = batch.images, torch.zeros_like(batch.images)
         for step in range(settings.num_steps):
-            gradient = self._gradient(images, randomness, f" before step {step + 1} at ε = {epsilon:g}")
+            gradient = self._gradient(images, step, f" before step {step + 1} at ε = {epsilon:g}")
             fallback |= gradient.fallback
             num_passes += gradient.num_passes
             velocity = decay * velocity + self._normed(gradient.values)
@@ -114,69 +123,67 @@ class _Follower:
             images = projected(images, batch.images, epsilon, settings, BALLS["linf"])
         return images, fallback, num_passes
 
-    def _gradient(self, images: Tensor, randomness: Randomness, where: str) -> Gradient:
+    def _gradient(self, images: Tensor, step: int, where: str) -> Gradient:
         if not self.method.diverse:
             return gradient_at(self.model, self.batch, images, self.failures, where)
-        views = _Views.drawn(images, randomness, self.settings)
+        views = Views.drawn(self._draws[:, step], images.shape, self.settings)
         found = gradient_at(self.model, self.batch, views.of(images), self.failures, where)
-        return views.pulled_back(found)
+        return replace(found, values=views.pulled_back(found.values))
 
     def _normed(self, gradient: Tensor) -> Tensor:
         if self.method.smoothed:
-            kernel = gaussian(self.settings.kernel_size).to(gradient.device)
-            channels = gradient.shape[1]
-            gradient = F.conv2d(gradient, kernel.expand(channels, 1, -1, -1), padding="same", groups=channels)
+            gradient = F.conv2d(gradient, self._kernel, padding="same", groups=gradient.shape[1])
         mean = gradient.abs().mean((1, 2, 3), keepdim=True)
         return torch.where(mean == 0, 0.0, gradient / mean)  # a gradient of nothing stays
 
 
 @dataclass(frozen=True)
-class _Views:
+class Views:
     """A resizing and padding of each image, which is linear: rows and columns are each multiplied by a matrix."""
 
     rows: Tensor  # [B, H, H]
     columns: Tensor  # [B, W, W]
 
     @classmethod
-    def drawn(cls, images: Tensor, randomness: Randomness, settings: AttackSettings) -> "_Views":
-        """Draw for each image whether it is resized, how small it becomes, and where it is put."""
-        draws = randomness.uniform(0, 1, 4).tolist()
-        chosen = [draw if draw[3] < settings.diversity_probability else None for draw in draws]
-        height, width = images.shape[-2:]
-        rows = [_matrix(height, settings.resize_rate, draw and (draw[0], draw[1])) for draw in chosen]
-        columns = [_matrix(width, settings.resize_rate, draw and (draw[0], draw[2])) for draw in chosen]
-        return cls(torch.stack(rows).to(images.device), torch.stack(columns).to(images.device))
+    def drawn(cls, draws: Tensor, shape: Sequence[int], settings: AttackSettings) -> "Views":
+        """Return how each image of a shape `[B, C, H, W]` is seen, by draws `[B, 4]` from [0, 1).
+
+        They say how small it becomes, where it is put in height and in width, and whether it is resized at all.
+        """
+        size, top, left, resized = draws.unbind(1)
+        chosen = (resized < settings.diversity_probability)[:, None, None]
+        rows, columns = (
+            torch.where(chosen, _matrices(side, settings.resize_rate, size, place), _identity(side, draws))
+            for side, place in zip(shape[-2:], (top, left), strict=True)
+        )
+        return cls(rows, columns)
 
     def of(self, images: Tensor) -> Tensor:
         """Return images `[B, C, H, W]` resized and padded with zeros to the size that they had."""
         return self.rows[:, None] @ images @ self.columns[:, None].mT
 
-    def pulled_back(self, found: Gradient) -> Gradient:
-        """Return the gradient by the images, given that by their views."""
-        values = self.rows[:, None].mT @ found.values @ self.columns[:, None]
-        return Gradient(
-            logits=found.logits,
-            values=values,
-            zero=found.zero,
-            fallback=found.fallback,
-            num_passes=found.num_passes,
-        )
+    def pulled_back(self, gradient: Tensor) -> Tensor:
+        """Return the gradient `[B, C, H, W]` by the images, given that by their views."""
+        return self.rows[:, None].mT @ gradient @ self.columns[:, None]
 
 
-def _matrix(side: int, rate: float, draw: tuple[float, float] | None) -> Tensor:
-    """Return the matrix `[side, side]` that resizes a row of pixels and pads it; `draw` says how."""
+def _matrices(side: int, rate: float, size_draw: Tensor, place_draw: Tensor) -> Tensor:
+    """Return the matrices `[B, side, side]` that resize a row of pixels, bilinearly without antialiasing as
+    torchattacks does it, to at least `rate` of its length, and put it somewhere among zeros.
+    """
     smallest = max(1, int(side * rate))
-    if draw is None or smallest >= side:
-        return torch.eye(side)
-    size = smallest + int(draw[0] * (side - smallest))
-    start = int(draw[1] * (side - size))
-    return F.pad(_resizing(side, size), (0, 0, start, side - size - start))
+    size = smallest + (size_draw * (side - smallest)).floor()[:, None]  # [B, 1]
+    start = (place_draw[:, None] * (side - size)).floor()
+    pixels = torch.arange(side, dtype=size.dtype, device=size.device)
+    source = ((pixels - start + 0.5) * side / size - 0.5).clamp(
+        0, side - 1
+    )  # [B, side], where each is taken from
+    inside = (pixels >= start) & (pixels < start + size)
+    return (1 - (source[:, :, None] - pixels).abs()).clamp(min=0) * inside[:, :, None]
 
 
-@cache
-def _resizing(side: int, size: int) -> Tensor:
-    """Return the matrix `[size, side]` of bilinear resizing, without antialiasing, as torchattacks has it."""
-    return F.interpolate(torch.eye(side)[None], size, mode="linear", align_corners=False)[0].T.contiguous()
+def _identity(side: int, like: Tensor) -> Tensor:
+    return torch.eye(side, dtype=like.dtype, device=like.device)
 
 
 @cache

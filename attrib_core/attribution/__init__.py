@@ -6,8 +6,15 @@
 """
 
 from attrib_core.attribution.method import Method
-from attrib_core.attribution.methods import METHODS, Attributions, attribute, check_target, method_named
-from attrib_core.attribution.scores import deletion_and_insertion
+from attrib_core.attribution.methods import (
+    METHODS,
+    Attributions,
+    attribute,
+    attributions,
+    check_target,
+    method_named,
+)
+from attrib_core.attribution.scores import deletion_and_insertion, ranking_scores
 from attrib_core.attribution.settings import BASELINES, TARGETS, AttributionSettings, Target
 
 __all__ = [
@@ -19,7 +26,9 @@ __all__ = [
     "Method",
     "Target",
     "attribute",
+    "attributions",
     "check_target",
     "deletion_and_insertion",
     "method_named",
+    "ranking_scores",
 ]

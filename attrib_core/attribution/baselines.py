@@ -1,5 +1,7 @@
 """Images without information: where integrated gradients begin, and what insertion starts from."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -27,13 +29,15 @@ def blurred(images: Tensor) -> Tensor:
     """Return images `[B, C, H, W]` under a Gaussian blur whose weights add up to 1, at the border too."""
     height, width = images.shape[-2:]
     sigma = min(height, width) / SIDES_PER_SIGMA
-    vertical, horizontal = (_gaussian(side, sigma).to(images) for side in (height, width))
+    vertical, horizontal = (_gaussian(side, sigma, images.dtype, images.device) for side in (height, width))
     # Rounding must not leave the range of a pixel.
     return (vertical @ images @ horizontal.T).clamp_(0, 1)
 
 
-def _gaussian(side: int, sigma: float) -> Tensor:
-    """Return `[side, side]`: row i holds the weights of all positions for position i."""
+@functools.lru_cache(maxsize=16)  # else every batch would upload the same
+@torch.inference_mode(False)
+def _gaussian(side: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return `[side, side]`: row i holds the weights of all positions for position i. Nobody may write to it."""
     positions = torch.arange(side, dtype=torch.float64)
     weights = (-((positions[:, None] - positions) ** 2) / (2 * sigma**2)).exp()
-    return weights / weights.sum(1, keepdim=True)
+    return (weights / weights.sum(1, keepdim=True)).to(device, dtype, non_blocking=True)

@@ -2,9 +2,8 @@
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from attrib_core.attribution.adapters.user_functions import user_method
@@ -23,6 +22,7 @@ from attrib_core.attribution.smooth import smooth_grad
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
+from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel, prepared, probability_of
 from attrib_core.references import Reference, parse_reference, typed_fields, unknown
 from attrib_core.user_code import is_code, kept_with_code
@@ -105,7 +105,7 @@ def _with_settings(field: str, reference: Reference, method: Method) -> Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Attributions:
-    """Attributions of a batch, on the CPU."""
+    """Attributions of a batch: those of `attribute` on the CPU, those of `attributions` on the model's device."""
 
     prediction: Tensor  # [B] int64, the class of the largest logit
     confidence: Tensor  # [B], its softmax probability
@@ -117,6 +117,20 @@ class Attributions:
     def completeness_gap(self) -> Tensor | None:
         """The gap `[B]` of integrated gradients, the first if there are several; None if there are none."""
         return next(iter(self.completeness_gaps.values()), None)
+
+    def on_host(self, others: Sequence[Tensor] = ()) -> tuple["Attributions", list[Tensor]]:
+        """Return the attributions, and other tensors, on the CPU, in one copy."""
+        tensors = [self.prediction, self.confidence, *self.values.values(), *self.completeness_gaps.values()]
+        prediction, confidence, *rest = host_copies([*tensors, *others])
+        found = iter(rest)
+        on_cpu = replace(
+            self,
+            prediction=prediction,
+            confidence=confidence,
+            values={name: next(found) for name in self.values},
+            completeness_gaps={name: next(found) for name in self.completeness_gaps},
+        )
+        return on_cpu, list(found)
 
 
 def attribute(
@@ -141,7 +155,27 @@ def attribute(
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
-    images, labels = model.images(images.detach().float()), labels.to(model.device).long()
+    found, _ = attributions(
+        model, images, labels, methods, target=target, settings=settings, keys=keys
+    ).on_host()
+    return found
+
+
+def attributions(
+    model: PreparedModel,
+    images: Tensor,
+    labels: Tensor,
+    methods: Sequence[str],
+    *,
+    target: Target,
+    settings: AttributionSettings | None,
+    keys: tuple[int, ...],
+) -> Attributions:
+    """Do what `attribute` does without a look at images and labels, and leave what is found on the device.
+
+    On a GPU the host waits for the logits, which are checked, and for which windows occlusion has to cover.
+    """
+    images, labels = model.images(images.detach().float()), model.execution.to_device(labels).long()
     logits, gradients = clean_pass(
         model, images, labels, target, {method_named(name).gradient_of for name in methods}
     )
@@ -162,20 +196,18 @@ def _attributions(subject: Subject, names: Sequence[str]) -> Attributions:
     methods = {name: method_named(name) for name in names}
     prediction = subject.logits.argmax(1)
     return Attributions(
-        prediction=prediction.cpu(),
-        confidence=probability_of(subject.logits, prediction).cpu(),
-        values={name: _on_cpu(method.values(subject)) for name, method in methods.items()},
+        prediction=prediction,
+        confidence=probability_of(subject.logits, prediction),
+        values={
+            name: method.values(subject).detach().float().contiguous() for name, method in methods.items()
+        },
         completeness_gaps={
-            name: method.completeness_gap(subject).cpu()
+            name: method.completeness_gap(subject)
             for name, method in methods.items()
             if method.completeness_gap is not None
         },
         batch_size=subject.model.batch_size,
     )
-
-
-def _on_cpu(values: Tensor) -> Tensor:
-    return values.detach().to("cpu", torch.float32).contiguous()
 
 
 def _check_batch(classifier: Classifier, images: Tensor, labels: Tensor, keys: Sequence[int]) -> None:

@@ -1,11 +1,14 @@
 """Occlusion: how the target changes when a window of the image is blackened."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from attrib_core.attribution.gradients import gradient_x_input
 from attrib_core.attribution.subject import Subject
+from attrib_core.host_copies import host_copies
 
 
 def occlusion(subject: Subject) -> Tensor:
@@ -16,7 +19,7 @@ def occlusion(subject: Subject) -> Tensor:
     """
     height, width = subject.images.shape[-2:]
     size, stride = subject.settings.window(height, width)
-    rows, columns = (coverage(side, size, stride).to(subject.images) for side in (height, width))
+    rows, columns = (_coverage_on(subject.images.device, side, size, stride) for side in (height, width))
     differences = _differences(subject, rows.bool(), columns.bool(), (size, stride))
     spread = rows.T @ differences.view(-1, len(rows), len(columns)) @ columns
     mean = spread / torch.outer(rows.sum(0), columns.sum(0))
@@ -39,6 +42,13 @@ def coverage(side: int, size: int, stride: int) -> Tensor:
     return ((pixels >= starts) & (pixels < starts + size)).float()
 
 
+@functools.lru_cache(maxsize=16)  # else every batch would upload the same
+@torch.inference_mode(False)
+def _coverage_on(device: torch.device, side: int, size: int, stride: int) -> Tensor:
+    """Return `coverage` on the device. Nobody may write to it."""
+    return coverage(side, size, stride).to(device, non_blocking=True)
+
+
 def _differences(subject: Subject, rows: Tensor, columns: Tensor, window: tuple[int, int]) -> Tensor:
     """Return target(image) − target(occluded image), `[B, G · G']`.
 
@@ -47,7 +57,8 @@ def _differences(subject: Subject, rows: Tensor, columns: Tensor, window: tuple[
     after the other and cut into passes, so that a pass is full whatever the number of places of an image.
     """
     touched = _touched(subject.images, *window)
-    pairs = touched.nonzero()  # [N, 2], image by image
+    [on_host] = host_copies([touched])
+    pairs = subject.model.execution.to_device(on_host.nonzero())  # [N, 2], image by image
     # Place p = g · G' + g' combines the rows of window g with the columns of window g'.
     rows_of = rows.repeat_interleave(len(columns), 0)
     columns_of = columns.repeat(len(rows), 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attrib_core.attribution.settings import AttributionSettings, Target
 from attrib_core.classifiers.checks import check_logits
+from attrib_core.host_copies import host_copies
 from attrib_core.prepared import Objective, PreparedModel, joined, logit_of, loss_of
 
 # Whose gradient at the image a method needs: the target's, or the loss's whatever the target is.
@@ -95,7 +96,8 @@ def clean_pass(
 
     logits = joined(model.in_passes(len(images), run))
     if is_checked:
-        check_logits(logits, model.classifier.name)
+        (on_host,) = host_copies([logits])
+        check_logits(on_host, model.classifier.name)
     columns = zip(*gradients, strict=True)
     return logits, {name: joined(list(found)) for name, found in zip(objectives, columns, strict=True)}
 

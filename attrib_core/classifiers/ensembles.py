@@ -35,11 +35,13 @@ class EnsembleNetwork(nn.Module):
 
     def __init__(self, members: Sequence[Classifier], combination: Combination) -> None:
         super().__init__()
-        self.members, self.combination = nn.ModuleList(members), combination
+        self.members: Sequence[Classifier] = nn.ModuleList(members)  # type: ignore[assignment]  # it is one
+        self.combination = combination
 
     def member_logits(self, images: Tensor) -> Tensor:
         """Return the logits `[B, M, K]` of each member."""
-        return torch.stack([member(converted(images, member)) for member in self.members], 1)
+        members = (member for member in self.members if isinstance(member, Classifier))  # all of them
+        return torch.stack([member(converted(images, member)) for member in members], 1)
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.member_logits(images)

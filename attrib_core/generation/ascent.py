@@ -17,13 +17,13 @@ from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.generation.drawing_ahead import DrawnAhead
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.optimizers import fuse
-from attrib_core.generation.packed_copy import packed_copy
 from attrib_core.generation.priors import Moment, enlarge_and_crop
 from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipe_references import find_recipe
-from attrib_core.generation.resampling import resize
+from attrib_core.generation.resampling import in_any_order, resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.transforms import fitted
+from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
 from attrib_core.seeding import Key, Randomness, derive_seed, global_randomness
 
@@ -93,13 +93,14 @@ def generate_batch(
     *,
     sweep_seed: int,
     image_size: int,
+    repeatable: bool = True,
     observe: Observer | None = None,
 ) -> Generated:
     """Optimise one image a cell, as many as fit into one pass of the model, and return them with their
     trajectories.
 
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
-    update (step 0) and after each.
+    update (step 0) and after each. Without `repeatable`, gradients of views on a GPU may add up in any order.
     """
     num_images = len(cells)
     network = model.classifier.network
@@ -108,6 +109,7 @@ def generate_batch(
         global_randomness(derive_seed(sweep_seed, "generate", *cells[0])),
         model.execution.numerics(),
         scaled_residual_gradients(network, recipe.residual_gradient),
+        in_any_order(not repeatable),
         ThreadPoolExecutor(1, "draws") as pool,
     ):
         batch = _Batch(model, recipe, cells, sweep_seed, image_size, pool)
@@ -120,15 +122,16 @@ def generate_batch(
         images = batch.images()[:num_images]
         if observe is not None:
             observe(batch.num_updates, images)
-        generated = Generated(
-            **packed_copy(
-                images=images.clamp(0, 1),
-                clipped_share=((images < 0) | (images > 1)).float().flatten(1).mean(1),
-                logit_by_step=torch.stack(batch.logits, 1)[:num_images],
-                loss_by_step=torch.stack(batch.losses, 1)[:num_images],
-                argmax_by_step=torch.stack(batch.argmaxes, 1)[:num_images],
-            )
+        steps = (batch.logits, batch.losses, batch.argmaxes)
+        found = host_copies(
+            [
+                images.clamp(0, 1),
+                ((images < 0) | (images > 1)).float().flatten(1).mean(1),
+                *(torch.stack(by_step, 1)[:num_images] for by_step in steps),
+            ]
         )
+    names = [field.name for field in fields(Generated)]
+    generated = Generated(**dict(zip(names, found, strict=True)))
     recipe.objective.check(generated.loss_by_step)
     return generated
 
@@ -143,6 +146,13 @@ def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
             )
         if cell.seed < 0:
             raise ValueError(f"seeds: {cell.seed}; accepted are 0 and more")
+
+
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return the gradient in its parameter's memory format: fused updates go through both in memory's order."""
+    if gradient.device.type == "cpu" or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 class _Batch:
@@ -168,6 +178,7 @@ class _Batch:
         channels = model.classifier.channels
         initial = recipe.parameterization.initial(Randomness(self._keys(START)), image_size, channels)
         self.parameters = [to_device(each).requires_grad_() for each in initial]
+        self.ones = torch.ones(len(self.cells), device=model.device)  # the gradient of the losses' sum
         self.optimizer = recipe.optimizer(self.parameters)
         if model.device.type != "cpu":
             fuse(self.optimizer)
@@ -188,9 +199,9 @@ class _Batch:
         randomness = self.drawn_ahead.step(self.num_updates)
         losses, logits = self._evaluate(stage, randomness)
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
-        gradients = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True)
+        gradients = torch.autograd.grad(losses, self.parameters, self.ones, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
         for group in self.optimizer.param_groups:
             group["lr"] = stage.step_size(moment.progress)
         self.optimizer.step()

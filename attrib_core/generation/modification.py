@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier
-from attrib_core.generation.evaluation import Evaluation, evaluate, to_8_bits
+from attrib_core.generation.evaluation import Evaluation, answers, evaluation_of, to_8_bits
 from attrib_core.generation.objectives import L1Norm, LogitDistance, target_logits
+from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel, averaged, prepared
 
 OBJECTIVE = LogitDistance(200.0) + 0.001 * L1Norm()
@@ -64,6 +65,7 @@ class Modified:
 
     images: Tensor  # [B, C, H, W], beyond [0, 1] too without clipping
     images_u8: Tensor  # [B, C, H, W], rounded to 8 bits
+    clean_u8: Tensor  # [B, C, H, W], the images as they were, rounded to 8 bits
     initial: Evaluation
     final: Evaluation
     logit_by_step: Tensor  # [B, T], the target's logit before each update
@@ -85,10 +87,20 @@ def modify(
     if len(images) > model.batch_size:
         raise ValueError(f"images: {len(images)} of them; accepted are 1 to the model's {model.batch_size}")
     _check_targets(targets, model.classifier)
+    return modify_checked(model, images, targets.cpu(), settings=settings)
+
+
+def modify_checked(
+    model: PreparedModel, images: Tensor, targets: Tensor, *, settings: ModificationSettings
+) -> Modified:
+    """Do what `modify` does without a look at images and targets `[B]`, which are on the CPU.
+
+    On a GPU the host waits once, for the result.
+    """
     descent = _Descent(model, settings, images, targets)
     for _ in range(settings.num_steps):
         descent.update()
-    return descent.finish(images.cpu(), targets.cpu())
+    return descent.finish(model.execution.to_device(images), targets)
 
 
 class _Descent:
@@ -99,7 +111,7 @@ class _Descent:
     ) -> None:
         self.model, self.settings = model, settings
         self.images = model.images(images)
-        self.targets = targets.to(model.device)
+        self.targets = model.execution.to_device(targets)
         self.hits = self.images.clone()  # as they were when the target was first predicted
         self.was_hit = torch.zeros_like(self.targets, dtype=torch.bool)
         self.logits: list[Tensor] = []
@@ -108,9 +120,10 @@ class _Descent:
     def update(self) -> None:
         """Step down by the sign of the gradient of each image's own loss."""
         images = self.model.images(self.images).detach().requires_grad_()
-        answers = self.model.answers(images)
-        losses = averaged([OBJECTIVE(logits, self.targets, images) for logits in answers])
-        (gradient,) = torch.autograd.grad(losses.sum(), images)
+        with self.model.execution.numerics():
+            answers = self.model.answers(images)
+            losses = averaged([OBJECTIVE(logits, self.targets, images) for logits in answers])
+            (gradient,) = torch.autograd.grad(losses.sum(), images)
         logits = averaged(answers)
         self._note(images.detach(), logits.detach())
         stepped = torch.sub(images.detach(), gradient.sign(), alpha=self.settings.step_size)
@@ -120,20 +133,31 @@ class _Descent:
     def finish(self, clean: Tensor, targets: Tensor) -> Modified:
         """Return the images as they stand, compared with the clean ones."""
         self._note(self.images, self.model(self.images))
-        logits = torch.stack(self.logits, 1).cpu()
-        argmaxes = torch.stack(self.argmaxes, 1).cpu()
-        images = self.images.cpu()
-        rounded = to_8_bits(images)
+        images_u8, clean_u8 = to_8_bits(self.images), to_8_bits(clean)
+        changes = [Distances.of(self.images - clean), Distances.of(self.hits - clean)]
+        argmaxes = torch.stack(self.argmaxes, 1)
+        initial, final = (answers(self.model, {}, each) for each in (clean_u8, images_u8))
+        # One copy, one wait.
+        images, images_u8, clean_u8, logits, argmaxes, first_hit, *found = host_copies(
+            [
+                *(self.images, images_u8, clean_u8, torch.stack(self.logits, 1), argmaxes),
+                _first(argmaxes == self.targets[:, None]),
+                *(norm for change in changes for norm in (change.linf, change.l2, change.l1)),
+                *(*initial, *final),
+            ]
+        )
+        norms, found = found[:6], found[6:]
         return Modified(
             images=images,
-            images_u8=rounded,
-            initial=self._evaluate(to_8_bits(clean), targets),
-            final=self._evaluate(rounded, targets),
+            images_u8=images_u8,
+            clean_u8=clean_u8,
+            initial=evaluation_of(found[:2], {}, targets),
+            final=evaluation_of(found[2:], {}, targets),
             logit_by_step=logits[:, :-1],
             argmax_by_step=argmaxes[:, :-1],
-            first_hit_step=_first(argmaxes == targets[:, None]),
-            change=Distances.of(images - clean),
-            change_at_hit=Distances.of(self.hits.cpu() - clean),
+            first_hit_step=first_hit,
+            change=_distances(norms[:3]),
+            change_at_hit=_distances(norms[3:]),
         )
 
     def _note(self, images: Tensor, logits: Tensor) -> None:
@@ -143,8 +167,10 @@ class _Descent:
         self.hits = torch.where(is_first[:, None, None, None], images, self.hits)
         self.was_hit |= is_first
 
-    def _evaluate(self, images_u8: Tensor, targets: Tensor) -> Evaluation:
-        return evaluate(self.model, {}, images_u8, targets)
+
+def _distances(norms: list[Tensor]) -> Distances:
+    linf, l2, l1 = norms
+    return Distances(linf=linf, l2=l2, l1=l1)
 
 
 def _first(hits: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class TotalVariation(Objective):
 
 def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the logit of each image's own target `[B]` from logits `[B, K]`."""
-    return logits.gather(1, targets[:, None])[:, 0]
+    return logits.gather(1, targets[:, None]).squeeze(1)
 
 
 def total_variation(images: Tensor) -> Tensor:

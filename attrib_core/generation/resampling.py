@@ -6,9 +6,12 @@ to run; so does the sum, in its last bits, and after a hundred steps the image. 
 Sizes are changed along one axis after the other, which is a product with a matrix; its transpose is the gradient.
 A rotated view has no such matrices. Its gradient is added up in whole numbers, whose sums are exact.
 
-On the CPU torch's own gradients have a fixed order.
+On the CPU torch's own gradients have a fixed order. `in_any_order` takes torch's own on a GPU, too.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,6 +23,18 @@ from attrib_core.generation.device_constants import constant
 # The largest gradient of an image is this many units. Eight million such terms of one pixel fit into 64 bits.
 LARGEST_IN_UNITS = 2.0**40
 SMALLEST_LARGEST = 1e-20  # of a gradient that is zero, too; smaller units are no normal float32
+
+_any_order = ContextVar("any_order", default=False)
+
+
+@contextmanager
+def in_any_order(enabled: bool = True) -> Iterator[None]:
+    """Take torch's own gradients for interpolations made in the context, in whatever order they add up."""
+    token = _any_order.set(enabled)
+    try:
+        yield
+    finally:
+        _any_order.reset(token)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -38,7 +53,7 @@ def sample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     `matrices` `[B, 2, 3]` map positions in a view to positions in its image; each spans [-1, 1]. They get no
     gradient.
     """
-    if images.device.type != "cpu":
+    if _has_no_order(images):
         sampled: Tensor = _Sampled.apply(images, matrices, size)
         return sampled
     shape = [images.shape[0], images.shape[1], size, size]
@@ -46,10 +61,15 @@ def sample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
+def _has_no_order(images: Tensor) -> bool:
+    """Return True if a fixed order is wanted and torch's own gradient has none."""
+    return images.device.type != "cpu" and not _any_order.get()
+
+
 def _resized(images: Tensor, size: int, *, antialias: bool) -> Tensor:
     if images.shape[-2:] == (size, size):
         return images
-    if images.device.type != "cpu" and images.requires_grad:
+    if _has_no_order(images) and images.requires_grad:
         resized: Tensor = _Resized.apply(images, size, antialias)
         return resized
     return _interpolate(images, (size, size), antialias)
@@ -74,7 +94,11 @@ class _Resized(torch.autograd.Function):
             constant(resizing_matrix, gradient.device, side, gradient.shape[-1], ctx.antialias)
             for side in ctx.sides
         )
-        return rows.T @ (gradient @ columns), None, None
+        # A product for each channel: in one of all channels, an image's place would change last bits.
+        channels = gradient.flatten(0, 1)
+        many = len(channels)
+        summed = torch.bmm(rows.T.expand(many, -1, -1), torch.bmm(channels, columns.expand(many, -1, -1)))
+        return summed.view(*gradient.shape[:2], *summed.shape[1:]), None, None
 
 
 def resizing_matrix(side: int, size: int, antialias: bool) -> Tensor:

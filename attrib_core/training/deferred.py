@@ -49,6 +49,7 @@ class _Losses:
     on_device: Tensor  # [NUM_LOSSES]
     updates: list[tuple[int, float]] = field(default_factory=list)  # number and learning rate
     _download: Download | None = None
+    _num_sent: int = 0
 
     def add(self, step: int, learning_rate: float, loss: Tensor) -> int:
         """Keep the loss of one update; return its position."""
@@ -62,11 +63,14 @@ class _Losses:
 
     def send(self) -> None:
         """Start to copy the losses down."""
-        self._download = Download(self.on_device)
+        self._download, self._num_sent = Download(self.on_device), len(self.updates)
 
     def on_cpu(self) -> Tensor:
-        download = self._download or Download(self.on_device)
-        return download.wait()
+        """Return the losses of all updates up to now."""
+        if self._download is None or self._num_sent < len(self.updates):
+            self.send()
+        assert self._download is not None
+        return self._download.wait()
 
     def loss(self, position: int) -> float:
         """Return one loss."""
@@ -92,7 +96,7 @@ class DeferredUpdates:
             group["capturable"] = True
         optimizer.found_inf = self._diverged  # type: ignore[attr-defined]  # torch reads it so, as its GradScaler does
         # torch warns where a capturable optimiser runs outside a graph, as in the calls before the capture.
-        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        optimizer._warned_capturable_if_run_uncaptured = True
         # By the shapes of a minibatch: the memory that it is copied to, and the captured update.
         self._captured: dict[tuple[torch.Size, ...], tuple[Tensors, Callable[[], Tensor]]] = {}
         self._sent: deque[_Losses] = deque()

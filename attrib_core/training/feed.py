@@ -62,7 +62,7 @@ class ResidentSource:
         return (torch.cat([*own, *(each.expand(len(indices), -1) for each in (rows, columns))], dim=1),)
 
     def on_device(self, *uploaded: Tensor) -> tuple[Tensor, Tensor]:
-        image, label, rows, columns = uploaded[0].split([1, 1, self._height, self._width], dim=1)
+        image, label, rows, columns = torch.split(uploaded[0], [1, 1, self._height, self._width], dim=1)
         if self._settings.horizontal_flip or self._settings.max_shift:
             chosen = self._padded[image[:, :, None], rows[:, :, None], columns[:, None, :]]
         else:

@@ -23,7 +23,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import safetensors.torch
 import torch
@@ -129,7 +129,8 @@ class TapeHeader:
     @property
     def runs_on(self) -> RunsOn:
         """What it was recorded on."""
-        return RunsOn(**{name: getattr(self, name) for name in RunsOn.__annotations__})  # type: ignore[typeddict-item]
+        fields: dict[str, Any] = {name: getattr(self, name) for name in RunsOn.__annotations__}
+        return cast(RunsOn, fields)
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of a complete tape's checkpoints: 0, K, 2 K, ..., the last."""

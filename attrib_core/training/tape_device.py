@@ -38,7 +38,7 @@ def runs_on(execution: Execution, threads: int) -> RunsOn:
         precision=execution.precision,
         card=torch.cuda.get_device_name(execution.device) if is_cuda else None,
         cuda=torch.version.cuda if is_cuda else None,
-        cudnn=torch.backends.cudnn.version() if is_cuda else None,
+        cudnn=torch.backends.cudnn.version() if is_cuda else None,  # type: ignore[no-untyped-call]
     )
 
 

@@ -1,1 +1,1 @@
-"""The parts of `on_gpu.py`, one a file: a function `run(bench)` that yields results."""
+"""The parts of `on_gpu.py`, one a file: `run(bench)` returns its pieces, each an iterator of results."""

@@ -37,13 +37,9 @@ LIMITS = {
 }
 
 
-def run(bench: Bench) -> Iterator[Result]:
+def run(bench: Bench) -> list[Iterator[Result]]:
     """Compare logits, gradients, attacks, attributions and generated images with the CPU's."""
-    yield from _precisions(bench)
-    yield from _attacks(bench)
-    yield from _large_model(bench)
-    yield from _attributions(bench)
-    yield from _generation(bench)
+    return [piece(bench) for piece in (_precisions, _attacks, _large_model, _attributions, _generation)]
 
 
 def _precisions(bench: Bench) -> Iterator[Result]:

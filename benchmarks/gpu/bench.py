@@ -2,10 +2,11 @@
 
 import statistics
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.datasets import Dataset, View, load_dataset
 from attrib_core.execution import choose_execution
+from gpu.results import Failure
 
 EPSILONS = tuple(each / 255 for each in (0, 0.25, 0.5, 1, 2, 2.55, 4, 8, 16, 25.5, 32, 64))
 TRIALS = 3
@@ -33,6 +35,7 @@ class Bench:
     quick: bool
     data: Path | None
     weights: Path | None
+    failures: list[Failure] = field(default_factory=list)  # of what a part goes on without
 
     @property
     def is_cuda(self) -> bool:
@@ -92,9 +95,16 @@ class Bench:
         return statistics.median(seconds)
 
     def graphed(self, step: Callable[[], object]) -> float | None:
-        """Return how often a second `step` runs as a CUDA graph; None on the CPU."""
+        """Return how often a second `step` runs as a CUDA graph; None on the CPU, or where that fails."""
         if not self.is_cuda:
             return None
+        try:
+            return self._graph_rate(step)
+        except RuntimeError:
+            self.failures.append(Failure(name="CUDA graph of a bare loop", error=traceback.format_exc()))
+            return None
+
+    def _graph_rate(self, step: Callable[[], object]) -> float:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -17,11 +17,9 @@ from gpu.results import Check, Result
 RECIPES = ("default", "fast", "blur_resize_jitter", "lucid")
 
 
-def run(bench: Bench) -> Iterator[Result]:
+def run(bench: Bench) -> list[Iterator[Result]]:
     """Run everything twice, then in another company."""
-    yield from _generation(bench)
-    yield from _attack(bench)
-    yield from _attribution(bench)
+    return [piece(bench) for piece in (_generation, _attack, _attribution)]
 
 
 def _generation(bench: Bench) -> Iterator[Result]:

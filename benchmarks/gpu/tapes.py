@@ -44,22 +44,25 @@ class Memory:
         return (Entry(path) for path in self._files if path.startswith(f"{folder}/"))
 
 
-def run(bench: Bench) -> Iterator[Result]:
+def run(bench: Bench) -> list[Iterator[Result]]:
     """Record two segments of two trainings, and play the second again, alone and followed by attributions."""
-    for model, optimizer in (("fashion_deep", "adam"), ("fashion_alexnet", "sgd")):
-        tape, trainer = Memory(), new_trainer(bench, model, optimizer)
-        recorded = _record(tape, model, trainer)
-        for followed in (False, True):
-            again = new_trainer(bench, model, optimizer)
-            recorded.restore(again, SEGMENT)
-            _play(bench, again, model, followed=followed)
-            note = "arrives at the recorded weights and optimiser"
-            try:
-                recorded.check(again)
-            except TapeError as error:
-                note = str(error)
-            name = f"a tape of {model}, {optimizer}{', followed' * followed}, bit for bit"
-            yield Check(name=name, passed=note.startswith("arrives"), note=note)
+    return [_played_again(bench, "fashion_deep", "adam"), _played_again(bench, "fashion_alexnet", "sgd")]
+
+
+def _played_again(bench: Bench, model: str, optimizer: str) -> Iterator[Result]:
+    tape, trainer = Memory(), new_trainer(bench, model, optimizer)
+    recorded = _record(tape, model, trainer)
+    for followed in (False, True):
+        again = new_trainer(bench, model, optimizer)
+        recorded.restore(again, SEGMENT)
+        _play(bench, again, model, followed=followed)
+        note = "arrives at the recorded weights and optimiser"
+        try:
+            recorded.check(again)
+        except TapeError as error:
+            note = str(error)
+        name = f"a tape of {model}, {optimizer}{', followed' * followed}, bit for bit"
+        yield Check(name=name, passed=note.startswith("arrives"), note=note)
 
 
 def new_trainer(bench: Bench, model: str, optimizer: str = "adam") -> Trainer:

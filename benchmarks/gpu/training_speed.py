@@ -19,8 +19,12 @@ NAME = "training and gradient × input of 16 images"
 MODEL = "fashion_deep"
 
 
-def run(bench: Bench) -> Iterator[Result]:
+def run(bench: Bench) -> list[Iterator[Result]]:
     """Train, and attribute after each update."""
+    return [_rates(bench)]
+
+
+def _rates(bench: Bench) -> Iterator[Result]:
     trainer, steps = new_trainer(bench, MODEL), bench.size(100, 5)
     execution = choose_execution(bench.device)
     view = live_classifier(trainer.network, MODEL, bench.dataset.class_names, execution)

@@ -5,15 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from attrib_core.attribution import (
-    AttributionSettings,
-    Target,
-    attribute,
-    deletion_and_insertion,
-    method_named,
-)
+from attrib_core.attribution import AttributionSettings, Target, attributions, method_named, ranking_scores
 from sweeps.attribute.rows import (
     AttributeAxes,
     AttributedBatch,
@@ -78,30 +73,31 @@ class AttributeJob:
     def _attributed_batch(
         self, methods: Sequence[str], target: Target, indices: Sequence[int]
     ) -> AttributedBatch:
-        images = self._actor.images(indices, self._model.device)
-        found = attribute(
-            self._model,
+        model, image_rows = self._model, self._actor.stored_rows(indices)
+        images = model.images(self._actor.images(indices, model.device))
+        # Pixels of 8 bits and labels that fit: to check them, the host would wait for a GPU.
+        found = attributions(
+            model,
             images,
-            self._actor.labels(indices, self._model.device),
+            self._actor.labels(indices, model.device),
             methods,
             target=target,
             settings=self.settings.attribution,
             keys=tuple(indices),
         )
-        scores = {
-            name: deletion_and_insertion(
-                self._model, images, _support(name, target, values), found.prediction
-            )
-            for name, values in found.values.items()
-        }
-        image_rows = self._actor.stored_rows(indices)
+        support = [_support(name, target, values) for name, values in found.values.items()]
+        scores = [
+            score for pair in ranking_scores(model, images, support, found.prediction) for score in pair
+        ]
+        stored = images[model.execution.to_device(torch.tensor(image_rows, dtype=torch.long))]
+        found, (clean, *scores) = found.on_host([stored, *scores])
         return AttributedBatch(
             indices=tuple(indices),
             prediction=found.prediction,
             confidence=found.confidence,
-            columns=method_columns(found, scores),
+            columns=method_columns(found, scores[::2], scores[1::2]),
             image_rows=image_rows,
-            clean=images[list(image_rows)].cpu(),
+            clean=clean,
         )
 
 

@@ -65,20 +65,19 @@ class AttributedShard:
         return f"i{index:06d}-{self.axes.target}-{self.shard.id.rpartition('-')[2]}"
 
 
-def method_columns(found: Attributions, scores: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, pa.Array]:
-    """Return columns `[B · M]` of a batch's attributions and of their deletion and insertion scores by method.
+def method_columns(
+    found: Attributions, deletion: Sequence[Tensor], insertion: Sequence[Tensor]
+) -> dict[str, pa.Array]:
+    """Return columns `[B · M]` of a batch's attributions and of their scores, which are `[B]` by method.
 
     Of an attribution only the float16 values stay in memory: a shard's float32 would take twice as much.
     """
     methods = list(found.values)
-    deletion, insertion = (
-        torch.stack([scores[method][kind] for method in methods], 1).flatten().numpy() for kind in (0, 1)
-    )
     return {
         **attribution_columns(torch.stack([found.values[method] for method in methods], 1).flatten(0, 1)),
         "completeness_gap": _gaps(found, methods),
-        "deletion_score": pa.array(deletion),
-        "insertion_score": pa.array(insertion),
+        "deletion_score": pa.array(torch.stack(list(deletion), 1).flatten().numpy()),
+        "insertion_score": pa.array(torch.stack(list(insertion), 1).flatten().numpy()),
     }
 
 

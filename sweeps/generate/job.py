@@ -61,6 +61,7 @@ class GenerateSettings:
     frame_every: int
     batch_size: int | None
     precision: str
+    repeatable: bool = True
     device: str | None = None
 
 
@@ -174,13 +175,7 @@ class GenerateJob:
         batches = generator.in_passes(
             len(axes.cells), lambda rows: self._judged_batch(recipe, axes.cells[rows.start : rows.stop])
         )
-        return JudgedShard(
-            shard=shard,
-            axes=axes,
-            num_steps=recipe.num_steps,
-            batch_size=generator.batch_size,
-            batches=batches,
-        )
+        return JudgedShard(shard=shard, axes=axes, num_steps=recipe.num_steps, batches=batches)
 
     def commit(self, judged: JudgedShard, attempt: int) -> dict[str, Any]:
         """Encode the images and commit the shard; the summary says whether this attempt was the first."""
@@ -241,13 +236,19 @@ class GenerateJob:
             cells,
             sweep_seed=self.settings.sweep_seed,
             image_size=self.settings.image_size,
+            repeatable=self.settings.repeatable,
             observe=observe,
         )
 
     def _judged_batch(self, recipe: Recipe, cells: Sequence[Cell]) -> JudgedBatch:
         start = time.perf_counter()
-        frames: list[Frame] = []
-        generated = self._generate(recipe, cells, self._frame_taker(cells, frames))
+        batch_size = self._generator.batch_size
+        frames = _Frames(
+            cells=cells,
+            rows=[row for row, cell in enumerate(cells) if cell.class_index in self.settings.frames],
+            every=self.settings.frame_every,
+        )
+        generated = self._generate(recipe, cells, frames.take if frames.rows else None)
         images = to_8_bits(generated.images)
         targets = torch.tensor([cell.class_index for cell in cells])
         return JudgedBatch(
@@ -255,22 +256,31 @@ class GenerateJob:
             generated=generated,
             evaluation=evaluate(self._model, self._judges, images, targets),
             images=images,
-            frames=frames,
+            frames=frames.judged(self._model),
+            batch_size=batch_size,
             seconds=time.perf_counter() - start,
         )
 
-    def _frame_taker(self, cells: Sequence[Cell], frames: list[Frame]) -> Observer | None:
-        """Return an observer that takes every k-th step of the chosen classes; None without any."""
-        chosen = [row for row, cell in enumerate(cells) if cell.class_index in self.settings.frames]
-        if not chosen:
-            return None
 
-        def take(step: int, images: Tensor) -> None:
-            if step % self.settings.frame_every == 0:
-                pixels = to_8_bits(images[chosen]).cpu()
-                exact = self._model.in_float32()
-                logits = exact.exact_logits(fitted(exact, exact.images(pixels.float() / 255))).cpu().numpy()
-                for row, image, row_logits in zip(chosen, pixels, logits, strict=True):
-                    frames.append(Frame(cell=cells[row], step=step, image=image, logits=row_logits))
+class _Frames:
+    """Images of some rows of a batch on their way, as 8 bits: judged when the batch is finished."""
 
-        return take
+    def __init__(self, *, cells: Sequence[Cell], rows: list[int], every: int) -> None:
+        self.cells, self.rows, self.every = cells, rows, every
+        self._taken: list[tuple[int, Tensor]] = []
+
+    def take(self, step: int, images: Tensor) -> None:
+        """Keep the images if it is their step; nobody waits for the copy to the host."""
+        if step % self.every == 0:
+            chosen = torch.stack([images[row] for row in self.rows])
+            self._taken.append((step, to_8_bits(chosen).to("cpu", non_blocking=True)))
+
+    def judged(self, model: PreparedModel) -> list[Frame]:
+        """Return the frames with the model's logits, in float32. The batch itself must have come to the host."""
+        exact, frames = model.in_float32(), []
+        for step, pixels in self._taken:
+            images = fitted(exact, exact.images(pixels.float() / 255))
+            logits = exact.exact_logits(images).cpu().numpy()
+            for row, image, row_logits in zip(self.rows, pixels, logits, strict=True):
+                frames.append(Frame(cell=self.cells[row], step=step, image=image, logits=row_logits))
+        return frames

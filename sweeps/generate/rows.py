@@ -51,6 +51,7 @@ class JudgedBatch:
     evaluation: Evaluation
     images: Tensor  # [B, C, H, W] uint8
     frames: list[Frame]
+    batch_size: int  # halved where memory ran out, which changes last bits of the images
     seconds: float
 
 
@@ -61,7 +62,6 @@ class JudgedShard:
     shard: Shard
     axes: GenerateAxes
     num_steps: int
-    batch_size: int
     batches: list[JudgedBatch]
 
 
@@ -77,7 +77,7 @@ def result_columns(
         **name_columns("image", keys, image_file),
         "recipe": axes.recipe,
         "num_steps": judged.num_steps,
-        "batch_size": judged.batch_size,
+        "batch_size": [batch.batch_size for batch in judged.batches for _ in batch.cells],
         **_class_columns(classifier, axes.cells),
         **_measured_columns(judged.batches),
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.execution import is_out_of_memory
-from attrib_core.generation.modification import ModificationSettings, Modified, modify
+from attrib_core.generation.modification import ModificationSettings, Modified, modify_checked
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.images.inputs import NUM_PROBES, ImageInputs
@@ -99,8 +99,8 @@ class ModifyJob:
             indices=tuple(indices),
             result=self._modify(target, images, self.settings.modification),
             image_rows=image_rows,
-            clean=images[list(image_rows)].cpu(),
         )
 
     def _modify(self, target: int, images: Tensor, settings: ModificationSettings) -> Modified:
-        return modify(self._model, images, torch.full((len(images),), target), settings=settings)
+        # Pixels of 8 bits and a target of the plan: to check them, the host would wait for a GPU.
+        return modify_checked(self._model, images, torch.full((len(images),), target), settings=settings)

@@ -37,7 +37,6 @@ class ModifiedBatch:
     indices: tuple[int, ...]  # [B], in the data set
     result: Modified
     image_rows: tuple[int, ...]  # [S]
-    clean: Tensor  # [S, C, H, W] in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +98,8 @@ def image_key(target: int, index: int, kind: str) -> str:
 def _images(batch: ModifiedBatch) -> list[tuple[int, str, Tensor]]:
     """Return index, kind and image `[C, H, W]` of what is stored."""
     stored: list[tuple[int, str, Tensor]] = []
-    for position, row in enumerate(batch.image_rows):
-        stored.append((batch.indices[row], "clean", batch.clean[position]))
+    for row in batch.image_rows:
+        stored.append((batch.indices[row], "clean", batch.result.clean_u8[row]))
         stored.append((batch.indices[row], "modified", batch.result.images_u8[row]))
     return stored
 

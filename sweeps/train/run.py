@@ -104,18 +104,21 @@ class TrainingRun:
 
     def _train_epoch(self) -> float:
         """Train for an epoch and return the mean loss over its updates."""
-        trainer, losses, last_line = self._trainer, [], time.monotonic()
+        trainer, updates, last_line = self._trainer, [], time.monotonic()
         for _ in range(trainer.steps_per_epoch):
-            losses.append(trainer.advance().loss)
+            updates.append(trainer.advance())
             self._checkpoint()
             if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
                 last_line = time.monotonic()
-                print(f"  {self.progress}, loss {losses[-1]:.4f}", flush=True)
-        return sum(losses) / len(losses)
+                print(f"  {self.progress}, loss {updates[-1].loss:.4f}", flush=True)
+        trainer.settle()
+        return sum(update.loss for update in updates) / len(updates)
 
     def _checkpoint(self) -> None:
         trainer = self._trainer
-        self._output.checkpoint(trainer.network, trainer.step, trainer.steps_per_epoch, trainer.num_steps)
+        if self._output.is_due(trainer.step, trainer.steps_per_epoch, trainer.num_steps):
+            trainer.settle()
+            self._output.checkpoint(trainer.network, trainer.step)
 
     def _check_finite(self) -> None:
         """Raise DivergedError for weights that are no numbers: no loss follows the last update to show them."""

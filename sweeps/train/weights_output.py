@@ -42,10 +42,14 @@ class WeightsOutput:
             for path in _existing(self._checkpoints):
                 path.unlink()
 
-    def checkpoint(self, network: nn.Module, step: int, steps_per_epoch: int, num_steps: int) -> None:
-        """Write the weights if a checkpoint is due; the first and the last state always are one."""
-        if self._checkpoints is None or (step % (self._every or steps_per_epoch) and step != num_steps):
-            return
+    def is_due(self, step: int, steps_per_epoch: int, num_steps: int) -> bool:
+        """Return whether this state is to be a checkpoint; the first and the last always are."""
+        is_one = step % (self._every or steps_per_epoch) == 0 or step == num_steps
+        return is_one and self._checkpoints is not None
+
+    def checkpoint(self, network: nn.Module, step: int) -> None:
+        """Write the weights of a state that is due."""
+        assert self._checkpoints is not None
         write_weights(self._checkpoints / CHECKPOINT.format(step=step), network, {"step": str(step)})
 
     def finish(self, network: nn.Module, metadata: dict[str, str]) -> None:

@@ -109,7 +109,7 @@ class _Batch:
         """Wait until the packed states are on the CPU."""
         self.send()
         if self._download is not None:
-            parts = self._download.wait().split([len(state.packed) for state in self.states])
+            parts = torch.split(self._download.wait(), [len(state.packed) for state in self.states])
             for state, part in zip(self.states, parts, strict=True):
                 state.packed = part
             self._download = None

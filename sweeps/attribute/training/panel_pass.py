@@ -117,7 +117,7 @@ class PanelPass:
         """Return what was packed, from the CPU."""
         shape = len(self._panel.indices), *self._panel.image_shape
         sizes = [torch.Size(shape).numel()] * len(self._methods)
-        logits, *values = packed.split([len(packed) - sum(sizes), *sizes])
+        logits, *values = torch.split(packed, [len(packed) - sum(sizes), *sizes])
         return Look(
             logits=logits.view(shape[0], -1),
             values={name: each.view(shape) for name, each in zip(self._methods, values, strict=True)},

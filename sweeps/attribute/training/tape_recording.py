@@ -9,6 +9,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from attrib_core.training import Tape
 from cluster.pool import PoolOptions, headline
+from sweeps.actor_device import DevicesSeen
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.panel_pass import ONE_PASS_METHODS
 from sweeps.attribute.training.segment_job import SegmentJobSettings
@@ -58,7 +59,8 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
     resources = {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.num_workers)
     space = {"trial": tune.grid_search([trial.name for trial in trials])}
-    report = _Report({trial.name: inputs.num_steps(trial) for trial in trials}, log)
+    devices = DevicesSeen(RunDirectory(settings.output), log)
+    report = _Report({trial.name: inputs.num_steps(trial) for trial in trials}, devices, log)
     run_tune(tune.with_resources(trainable, resources), space, config, report, workers.max_attempts - 1)
 
 
@@ -84,8 +86,8 @@ def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOpti
 class _Report(tune.Callback):
     """Turns Tune's events into lines."""
 
-    def __init__(self, num_steps: dict[str, int], log: Log) -> None:
-        self._num_steps, self._log = num_steps, log
+    def __init__(self, num_steps: dict[str, int], devices: DevicesSeen, log: Log) -> None:
+        self._num_steps, self._devices, self._log = num_steps, devices, log
         self._last_line = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,6 +99,7 @@ class _Report(tune.Callback):
     ) -> None:
         """Report a segment that was recorded, not too often."""
         name = trial.config["trial"]
+        self._devices.add(result["device"])
         if result["done"] or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             done, num_steps = result["num_updates"], self._num_steps[name]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from attrib_core.devices import describe_device
 from attrib_core.training import Tape, TapeHeader, runs_on
 from sweeps.attribute.training.grid import TrainingInputs, Trial
 from sweeps.attribute.training.panel import follow
@@ -35,6 +36,7 @@ class TapeTrial(tune.Trainable):
         """Build the job, once in an actor, from what `tune.with_parameters` put into the object store."""
         check_node()
         self._job, self._passing = SegmentJob(settings, inputs), passing
+        self._device = describe_device(self._job.training_execution.device, settings.precision)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -56,6 +58,7 @@ class TapeTrial(tune.Trainable):
             "num_updates": trainer.step,
             "loss": loss,
             "num_shards": len(shards),
+            "device": self._device,
             "done": trainer.step == trainer.num_steps,
         }
 

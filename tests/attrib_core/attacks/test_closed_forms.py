@@ -57,7 +57,10 @@ def test_the_minimum_epsilon_is_that_of_the_closed_form(
     found = attack_batch(model, batch_of(images, labels), method, [0.0], SETTINGS)
     assert (expected > 0).sum() > 10, "some images are right to begin with"
     slack = rounding(weights, expected, margin) / reach
-    assert slack.max() < 2e-5, "so tight that another formula fails"
+    tight = (
+        1e-4 if method == "minimum_fgm_l2" else 2e-5
+    )  # Euclidean ε of 16 pixels are up to four times as large
+    assert slack.max() < tight, "so tight that another formula fails"
     assert (found.epsilons[:, 0] >= expected - slack).all()
     assert (found.epsilons[:, 0] <= expected + 2 * TOLERANCE + slack).all()
     assert (found.adversarial.prediction[:, 0] != labels).all()

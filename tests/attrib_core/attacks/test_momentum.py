@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchattacks
 from torch import Tensor
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
-from attrib_core.attacks.loss_gradient import Gradient
-from attrib_core.attacks.momentum import _Views
+from attrib_core.attacks.momentum import Views
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel
@@ -113,14 +113,30 @@ def test_the_gradient_through_a_view_is_autograds(shape) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(6, *shape, generator=generator, requires_grad=True)
     settings = AttackSettings(resize_rate=0.6, diversity_probability=0.9)
-    views = _Views.drawn(images, Randomness([("view", key) for key in range(6)]), settings)
+    views = Views.drawn(torch.rand(6, 4, generator=generator), images.shape, settings)
     weights = torch.rand(6, *shape, generator=generator)
     (expected,) = torch.autograd.grad((views.of(images) * weights).sum(), images)
-    nothing = torch.zeros(6)
-    found = views.pulled_back(
-        Gradient(logits=nothing, values=weights, zero=nothing, fallback=nothing, num_passes=nothing)
+    torch.testing.assert_close(views.pulled_back(weights), expected)
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 20), (28, 27), (31, 19)])
+def test_a_view_is_torchs_resizing_and_padding(side, size) -> None:
+    images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    smallest, top, left = 18, 1, side - size - 1
+    draw = torch.tensor(
+        [
+            [
+                (size - smallest + 0.5) / (side - smallest),
+                (top + 0.5) / (side - size),
+                (left + 0.5) / (side - size),
+                0.0,
+            ]
+        ]
     )
-    torch.testing.assert_close(found.values, expected)
+    views = Views.drawn(draw, images.shape, AttackSettings(resize_rate=(smallest + 0.5) / side))
+    resized = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    expected = F.pad(resized, (left, side - size - left, top, side - size - top))
+    torch.testing.assert_close(views.of(images), expected)
 
 
 @pytest.mark.parametrize(

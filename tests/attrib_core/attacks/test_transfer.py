@@ -126,6 +126,25 @@ def test_logits_that_are_no_numbers_are_no_answer(few, fashion) -> None:
     assert (found.prediction[:3] >= 0).all()
 
 
+def test_images_that_are_attacked_again_replace_what_was_seen(few, plain) -> None:
+    """As on a GPU, where the host asks nothing on the way and settles some rows afterwards."""
+    victim, rows = plain(another(28, 1)), [3, 17]
+    first, second = few[0].flip(0), few[0].roll(1, 0)
+    onlooker = Onlooker(victim, few[0])
+    onlooker.show(first)
+    again = onlooker.again(few[0][rows])
+    again.show(second[rows])
+    onlooker.replace(rows, again)
+    expected = Onlooker(victim, few[0])
+    mixed = first.clone()
+    mixed[rows] = second[rows]
+    expected.show(mixed)
+    for name in ("prediction", "margin", "clean_prediction"):
+        assert torch.equal(
+            getattr(onlooker.answers(few[1]), name), getattr(expected.answers(few[1]), name)
+        ), name
+
+
 WRONG: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "channels": (
         lambda: {"victims": {"v": another(28, 2)}},

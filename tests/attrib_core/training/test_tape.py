@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from attrib_core.classifiers import load_classifier
-from attrib_core.training import Tape, TapeError, TapeHeader, Trainer, TrainingSettings
+from attrib_core.training import Tape, TapeError, TapeHeader, Trainer, TrainingSettings, runs_on
+from attrib_core.training import tape as tape_module
 from sweeps.store.local_files import LocalFiles
 
 SEGMENT = 3
@@ -229,3 +230,57 @@ def test_a_header_that_cannot_be_read_is_named(content, files) -> None:
     files.put(f"{FOLDER}/tape.json", content)
     with pytest.raises(TapeError, match=r"tapes/trial/tape.json: it is no tape's header"):
         Tape.open(files, FOLDER)
+
+
+ON_A_GPU = {"device": "cuda", "card": "NVIDIA H100 80GB HBM3", "cuda": "13.0", "cudnn": 91300}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "running", "reason"),
+    [
+        ({}, {"threads": 8, "torch_version": "1.0.0"}, None),
+        (ON_A_GPU, ON_A_GPU | {"threads": 8}, None),
+        ({"device": "cuda"}, ON_A_GPU, None),  # recorded before the card was noted
+        ({}, ON_A_GPU, r"recorded on the CPU, .* has cuda \(NVIDIA H100 .*\(--gpus-per-worker 0"),
+        (ON_A_GPU, {}, r"recorded on cuda \(NVIDIA H100 .* has the CPU; play it on .*--gpus-per-worker 1"),
+        (ON_A_GPU, ON_A_GPU | {"card": "NVIDIA L4"}, "card: recorded 'NVIDIA H100 80GB HBM3', here 'NVIDIA L4'"),
+        (ON_A_GPU, ON_A_GPU | {"cudnn": 91400}, "cudnn: recorded 91300, here 91400: .* record it anew"),
+        (ON_A_GPU, ON_A_GPU | {"cuda": "12.8"}, "cuda: recorded '13.0', here '12.8'"),
+        (ON_A_GPU, ON_A_GPU | {"torch_version": "1.0.0"}, "torch_version: recorded .*, here '1.0.0'"),
+        (ON_A_GPU, ON_A_GPU | {"precision": "tf32"}, "precision: recorded 'float32', here 'tf32'"),
+        (ON_A_GPU, ON_A_GPU | {"channels_last": False}, "channels_last: recorded True, here False"),
+    ],
+)  # fmt: skip
+def test_a_tape_plays_on_what_it_was_recorded_on(
+    recorded, running, reason, record, make_trainer, files, monkeypatch
+) -> None:
+    record()
+    tape = Tape.begin(files, FOLDER, header(**recorded))
+    monkeypatch.setattr(tape_module, "runs_on", lambda *_: header(**running).runs_on)
+    for play in (lambda trainer: tape.restore(trainer, 3), tape.resume):
+        trainer = make_trainer(SETTINGS)
+        before = state(trainer)
+        if reason is None:
+            play(trainer)
+            assert trainer.step in (3, 10)
+            continue
+        with pytest.raises(TapeError, match=rf"tapes/trial: .*{reason}"):
+            play(trainer)
+        assert are_equal(state(trainer), before)
+    assert len(tape.recorded()) == 5  # nothing was recorded anew
+
+
+def test_headers_say_what_a_gpu_is_and_stay_as_they_were_on_the_cpu(files) -> None:
+    own = {"device", "threads", "channels_last", "torch_version"}
+    for changes, added in (({}, set()), (ON_A_GPU, {"precision", "card", "cuda", "cudnn"})):
+        Tape.begin(files, FOLDER, header(**changes))
+        stored = json.loads(files.read_if_present(f"{FOLDER}/tape.json"))
+        training = {"model", "dataset", "data_digest", "settings", "segment", "num_steps"}
+        assert stored.keys() == training | own | added
+        opened = Tape.open(files, FOLDER)
+        assert opened is not None
+        assert opened.header == header(**changes)
+
+
+def test_a_trainer_runs_on_the_device_of_its_execution(execution) -> None:
+    assert runs_on(execution, 3) == header(threads=3).runs_on
