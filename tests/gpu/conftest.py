@@ -12,7 +12,9 @@ from attrib_core.datasets.arrays import ArrayImages, array_digests
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.labels import LabelChoice
 from sweeps.model_options import ModelChoice
-from tests.gpu.pretend_gpu import Counts, pretend_gpu
+from tests.gpu.pretend_gpu import Counts, pretend_gpu, register
+
+register()  # before any test of this process
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def pretend_gpu() -> Iterator[Counts]:
     """
     global _active
     assert _active is None, "it is active already"
-    _register()
+    register()
     library = torch.library.Library("aten", "IMPL")
     library.impl("empty_strided", _empty_strided, "PrivateUse1")
     library.impl("empty.memory_format", _empty, "PrivateUse1")
@@ -195,7 +195,8 @@ def pretend_gpu() -> Iterator[Counts]:
 
 
 @functools.cache
-def _register() -> None:
+def register() -> None:
+    """Tell torch of the device. It looks once which there are, at the first backward pass of a process."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module(), hook=_Hook())
 
 

@@ -19,9 +19,6 @@ from sweeps.attribute.training.segment_rows import SegmentAxes, result_table
 from sweeps.plan import Shard
 from tests.gpu import pretend_gpu as pretended
 
-# torch looks once, at the first backward pass of the process, which devices there are.
-pretended._register()
-
 SETTINGS = TrainingSettings(
     epochs=1, batch_size=16, optimizer="sgd", learning_rate=0.001, horizontal_flip=True, max_shift=1
 )
