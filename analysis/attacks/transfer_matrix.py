@@ -135,7 +135,7 @@ def figure(table: pd.DataFrame, epsilons: Sequence[float], *, title: str, across
 
 def _shortened(name: str) -> str:
     """Return a name without its middle if it is long: files of weights differ at their ends."""
-    return name if len(name) <= _LONGEST else f"{name[:8]}\N{HORIZONTAL ELLIPSIS}{name[9 - _LONGEST :]}"
+    return name if len(name) <= _LONGEST else f"{name[:6]}\N{HORIZONTAL ELLIPSIS}{name[7 - _LONGEST :]}"
 
 
 def _draw(axes: Axes, table: pd.DataFrame, sources: Sequence[str], victims: Sequence[str]) -> None:
