@@ -27,7 +27,7 @@ from analysis.html.step_curves import LEFT, RIGHT, WIDTH, Chart, Tick, chart
 from analysis.run import open_run
 
 MOST_EPSILONS = 5
-MOST_NAMES = 5
+MOST_NAMES = 3
 
 BY = ["norm", "attack", "epsilon", "checkpoint"]
 # A share that a reader can tell from none, and from clean accuracy.
@@ -88,7 +88,7 @@ def figure(table: pd.DataFrame, checkpoints: Sequence[str], *, title: str) -> Fi
         "right to begin with and not misled, of all images; bands: 95 % intervals (Wilson)",
         f"attack: {_attack_names(table)}",
     ]
-    page = blank_chart(max(5.5, 4.6 * len(norms)), 4.3, title=title, notes=notes)
+    page = blank_chart(max(7.5, 4.6 * len(norms)), 4.3, title=title, notes=notes)
     curves = {norm: lines(table, norm) for norm in norms}
     names = list(dict.fromkeys(name for of_norm in curves.values() for name in of_norm))
     look = styles([name for name in names if name != CLEAN]) | {
