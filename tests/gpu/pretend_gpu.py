@@ -187,11 +187,30 @@ def pretend_gpu() -> Iterator[Counts]:
         _active = Counts()
         try:
             with _EveryOperation():
+                _compute_with(torch.get_num_threads())
+                _active.clear()
                 yield _active
         finally:
             _active = None
             library._destroy()
             autocast._destroy()
+
+
+def _compute_with(num_threads: int) -> None:
+    """Give backward passes, which run in a thread of the device, as many CPU threads as forward passes have."""
+
+    class SetsThreads(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, tensor: Tensor) -> Tensor:
+            return tensor.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+            torch.set_num_threads(num_threads)
+            return gradients[0]
+
+    number = torch.zeros((), device=NAME, requires_grad=True)
+    torch.autograd.grad(SetsThreads.apply(number), number)
 
 
 @functools.cache

@@ -1,12 +1,13 @@
 """Training and its attribution on the pretend GPU: the host waits for nothing, and rows are those of the CPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from attrib_core.attribution import METHODS, AttributionSettings
 from attrib_core.datasets import Dataset
@@ -48,7 +49,16 @@ class Playing:
 
 
 @pytest.fixture
-def play(noise_dataset: Callable[..., Dataset], tmp_path: Path) -> Callable[..., Playing]:
+def one_thread() -> Iterator[None]:
+    """With other numbers of threads, sums differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def play(one_thread: None, noise_dataset: Callable[..., Dataset], tmp_path: Path) -> Callable[..., Playing]:
     def make(device: str, methods: tuple[str, ...], every: int = 1, **changes) -> Playing:
         settings = replace(SETTINGS, **changes)
         trials = grid(["fashion_deep"], ["fashion_mnist"], [settings.learning_rate], [0], settings)

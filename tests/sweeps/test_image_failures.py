@@ -374,10 +374,10 @@ def test_a_job_may_find_images_that_it_cannot_work_on(
     """As an attack does where the gradient is no number."""
     attack = attack_all.AttackJob._attack
 
-    def refuse(self: Any, model: Any, axes: Any, indices: Sequence[int]) -> Any:
+    def refuse(self: Any, model: Any, victims: Any, axes: Any, indices: Sequence[int], **options: Any) -> Any:
         if bad := {index: "its gradient is no number" for index in indices if index in (0, 8)}:
             raise UnreadableImagesError(bad)
-        return attack(self, model, axes, indices)
+        return attack(self, model, victims, axes, indices, **options)
 
     monkeypatch.setattr(attack_all.AttackJob, "_attack", refuse)
     _, work = work_through("attack")
