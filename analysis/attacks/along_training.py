@@ -27,9 +27,11 @@ from analysis.html.step_curves import LEFT, RIGHT, WIDTH, Chart, Tick, chart
 from analysis.run import open_run
 
 MOST_EPSILONS = 5
-MOST_NAMES = 5
+MOST_NAMES = 3
 
 BY = ["norm", "attack", "epsilon", "checkpoint"]
+# In units of the view box, at the size that letters have on a narrow screen.
+_HALF_LETTER = 5.5
 # A share that a reader can tell from none, and from clean accuracy.
 _VISIBLE = 0.005
 
@@ -88,7 +90,7 @@ def figure(table: pd.DataFrame, checkpoints: Sequence[str], *, title: str) -> Fi
         "right to begin with and not misled, of all images; bands: 95 % intervals (Wilson)",
         f"attack: {_attack_names(table)}",
     ]
-    page = blank_chart(max(5.5, 4.6 * len(norms)), 4.3, title=title, notes=notes)
+    page = blank_chart(max(7.5, 4.6 * len(norms)), 4.3, title=title, notes=notes)
     curves = {norm: lines(table, norm) for norm in norms}
     names = list(dict.fromkeys(name for of_norm in curves.values() for name in of_norm))
     look = styles([name for name in names if name != CLEAN]) | {
@@ -129,10 +131,13 @@ def _chart(curves: dict[str, pd.DataFrame], norm: str, checkpoints: Sequence[str
         bands={name: (list(100 * each["low"]), list(100 * each["high"])) for name, each in series.items()},
     )
     across = (WIDTH - LEFT - RIGHT) / max(1, len(checkpoints) - 1)
+    # A name is centred below its checkpoint, but the first one may not leave the drawing on the left.
     ticks = [
-        Tick(place=LEFT + across * place, label=checkpoints[place]) for place in evenly(places, MOST_NAMES)
+        Tick(
+            place=max(LEFT + across * place, _HALF_LETTER * len(checkpoints[place])), label=checkpoints[place]
+        )
+        for place in evenly(places, MOST_NAMES)
     ]
-    percent = [replace(tick, label=f"{tick.label} %") for tick in drawn.y_ticks]
     summary = "; ".join(
         f"{name} from {100 * curve['rate'].iloc[0]:.1f} to {100 * curve['rate'].iloc[-1]:.1f} %"
         for name, curve in curves.items()
@@ -141,7 +146,7 @@ def _chart(curves: dict[str, pd.DataFrame], norm: str, checkpoints: Sequence[str
     return TrainingChart(
         title=f"{NAMES[norm]} norm",
         names=list(curves),
-        chart=replace(drawn, x_ticks=ticks, y_ticks=percent),
+        chart=replace(drawn, x_ticks=ticks),
         label=f"Robust accuracy by checkpoint, {NAMES[norm]} norm: {summary}",
     )
 

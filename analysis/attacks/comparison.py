@@ -23,7 +23,16 @@ from analysis.attacks import norm_panels
 from analysis.attacks.norm_panels import NormPanel
 from analysis.attacks.norms import NAMES, ORDER
 from analysis.attacks.outcomes import read_outcomes
-from analysis.attacks.pairing import PairedRow, Side, common_places, numbers_of, row_of, shared_attacks
+from analysis.attacks.pairing import (
+    PairedRow,
+    Side,
+    common_places,
+    numbers_of,
+    refuse_other_images,
+    row_of,
+    run_names,
+    shared_attacks,
+)
 from analysis.attacks.success_rates import DENOMINATORS
 from analysis.command_line import exit_status, save_pages, save_table
 from analysis.naming import format_epsilon
@@ -76,10 +85,12 @@ def compare(first: Side, second: Side) -> pd.DataFrame:
         for denominator in DENOMINATORS
     ]
     table = pd.DataFrame(rows, columns=_COLUMNS)
-    order = {name: place for place, name in enumerate(dict.fromkeys(table["attack"]))}
-    return table.sort_values(
-        BY, kind="stable", key=lambda column: column.map(order) if column.name == "attack" else column
-    ).reset_index(drop=True)
+    # As elsewhere: the attacks of most people's norm first.
+    order = {norm: place for place, norm in enumerate((*ORDER, ""))}
+    table = table.assign(place=table["norm"].map(order)).sort_values(
+        ["checkpoint", "place", "attack", "epsilon"]
+    )
+    return table[_COLUMNS].reset_index(drop=True)
 
 
 def compare_runs(first: Run, second: Run, *, rounded: bool = False) -> pd.DataFrame:
@@ -97,31 +108,6 @@ def compare_runs(first: Run, second: Run, *, rounded: bool = False) -> pd.DataFr
             "with a method and an ε in common"
         )
     return table
-
-
-def run_names(first: Run, second: Run) -> tuple[str, str]:
-    """Return what the runs are called: the last part of their paths, or the whole paths if those are the same."""
-    return (first.url, second.url) if first.name == second.name else (first.name, second.name)
-
-
-def refuse_other_images(first: Run, second: Run) -> None:
-    """Raise ValueError for runs whose data sets hold other bytes, though they may have one name."""
-    for name in ("dataset", "split", "data_digest"):
-        one, other = (run.settings.get(name) for run in (first, second))
-        if one != other:
-            raise ValueError(
-                f"{name} of {first} is {one!r}, of {second} {other!r}: give runs on the same images"
-            )
-
-
-def comparable(first: Run, second: Run) -> bool:
-    """Return whether two runs attack the same images by a method that both have."""
-    if first.kind != "attack" or second.kind != "attack":
-        return False
-    same = all(
-        first.settings.get(name) == second.settings.get(name) for name in ("dataset", "split", "data_digest")
-    )
-    return same and "dataset" in first.settings
 
 
 def summary(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
@@ -145,12 +131,16 @@ def summary(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     )
 
 
-def records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Return what a page shows: the rows of images right to begin with, with ε and p as texts."""
+def groups(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what a page shows, by attack and checkpoint: rows of images right to begin with, ε and p as texts."""
     rows = table[(table["denominator"] == "initially_correct") & (table["count"] > 0)]
+    rows = rows.assign(
+        epsilon_text=[epsilon_text(*each) for each in zip(rows["epsilon"], rows["norm"], strict=True)],
+        p=[p_text(each) for each in rows["p_mid"]],
+    )
     return [
-        {**row, "epsilon_text": epsilon_text(row["epsilon"], row["norm"]), "p": p_text(row["p_mid"])}
-        for row in rows.to_dict("records")
+        {"checkpoint": checkpoint, "attack": attack, "rows": of_attack.to_dict("records")}
+        for (checkpoint, attack), of_attack in rows.groupby(["checkpoint", "attack"], sort=False)
     ]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.attacks.outcomes import FAILED, SUCCEEDED, Attack, ImageOutcomes
 from analysis.attacks.success_rates import DENOMINATORS
+from analysis.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +119,28 @@ def numbers_of(
     cells = np.stack([hits[0] & hits[1], hits[0] & ~hits[1], ~hits[0] & hits[1], ~hits[0] & ~hits[1]])
     chosen = {"all": counted, "initially_correct": counted & right}
     return {denominator: (cells & chosen[denominator]).sum(1) for denominator in DENOMINATORS}
+
+
+def run_names(first: Run, second: Run) -> tuple[str, str]:
+    """Return what the runs are called: the last part of their paths, or the whole paths if those are the same."""
+    return (first.url, second.url) if first.name == second.name else (first.name, second.name)
+
+
+def refuse_other_images(first: Run, second: Run) -> None:
+    """Raise ValueError for runs whose data sets hold other bytes, though they may have one name."""
+    for name in ("dataset", "split", "data_digest"):
+        one, other = (run.settings.get(name) for run in (first, second))
+        if one != other:
+            raise ValueError(
+                f"{name} of {first} is {one!r}, of {second} {other!r}: give runs on the same images"
+            )
+
+
+def comparable(first: Run, second: Run) -> bool:
+    """Return whether two runs attack the same images by a method that both have."""
+    if first.kind != "attack" or second.kind != "attack":
+        return False
+    same = all(
+        first.settings.get(name) == second.settings.get(name) for name in ("dataset", "split", "data_digest")
+    )
+    return same and "dataset" in first.settings

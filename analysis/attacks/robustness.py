@@ -20,7 +20,7 @@ from analysis.attacks import (
 from analysis.attacks.along_training import TrainingChart
 from analysis.attacks.norms import NAMES
 from analysis.attacks.outcomes import NEEDED, ImageOutcomes, checkpoints_in_order
-from analysis.attacks.pairing import Side
+from analysis.attacks.pairing import Side, comparable, run_names
 from analysis.attacks.rows import Sums, row_portions
 from analysis.attacks.tables import MOST_CHECKPOINTS
 from analysis.html.choices import evenly
@@ -32,7 +32,7 @@ from analysis.run import Run
 MOST_PAIRS = 6
 # Attacks, and ε of each, whose matrices a page shows.
 MOST_ATTACKS, MOST_EPSILONS = 8, 3
-MOST_ROWS = 60
+MOST_COMPARED = 12
 
 _MINIMUM = -1.0
 
@@ -265,13 +265,9 @@ def _transfer_of_all(all_tables: Sequence[RobustnessTables], site: Site) -> Sect
 
 
 def _comparisons(all_tables: Sequence[RobustnessTables], site: Site) -> Iterator[Section]:
-    pairs = [
-        (one, other)
-        for one, other in combinations(all_tables, 2)
-        if comparison.comparable(one.run, other.run)
-    ]
+    pairs = [(one, other) for one, other in combinations(all_tables, 2) if comparable(one.run, other.run)]
     for one, other in pairs[:MOST_PAIRS]:
-        names = comparison.run_names(one.run, other.run)
+        names = run_names(one.run, other.run)
         sides = (
             Side(name=name, outcomes=each.outcomes) for name, each in zip(names, (one, other), strict=True)
         )
@@ -283,8 +279,8 @@ def _comparisons(all_tables: Sequence[RobustnessTables], site: Site) -> Iterator
             "comparison.html",
             id=f"{folder}-{name}",
             names=names,
-            rows=comparison.records(table)[:MOST_ROWS],
-            num_rows=int((table["count"] > 0).sum()),
+            groups=(groups := comparison.groups(table))[:MOST_COMPARED],
+            num_groups=len(groups),
             left_out=len(pairs) - MOST_PAIRS,
             files=list(_saved(site, folder, name, table, comparison.figures(table, *names))),
         )

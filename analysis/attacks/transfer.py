@@ -97,7 +97,10 @@ def transfer_table(parts: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     for (run, _), counts in zip(parts, named, strict=True):
         source = counts["source"].where(~counts["source"].isin(shared), counts["source"] + f" ({run.name})")
         victim = counts["victim"].where(counts["victim"].notna(), source)
-        tables.append(counts.assign(source=source, victim=victim, white_box=source == victim))
+        rows = counts.assign(source=source, victim=victim, white_box=source == victim)
+        # Rows of counts are sorted by name; sources stand as the sweep names their checkpoints.
+        places = {name: place for place, name in enumerate(asked_for(run, "checkpoint"))}
+        tables.append(rows.iloc[rows["checkpoint"].map(places).fillna(len(places)).argsort(kind="stable")])
     table = pd.concat(tables, ignore_index=True)
     # A model that was also asked for as a victim of itself has its row already.
     table = table.drop_duplicates(BY, ignore_index=True)

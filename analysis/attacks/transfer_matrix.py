@@ -135,7 +135,7 @@ def figure(table: pd.DataFrame, epsilons: Sequence[float], *, title: str, across
 
 def _shortened(name: str) -> str:
     """Return a name without its middle if it is long: files of weights differ at their ends."""
-    return name if len(name) <= _LONGEST else f"{name[:8]}\N{HORIZONTAL ELLIPSIS}{name[9 - _LONGEST :]}"
+    return name if len(name) <= _LONGEST else f"{name[:6]}\N{HORIZONTAL ELLIPSIS}{name[7 - _LONGEST :]}"
 
 
 def _draw(axes: Axes, table: pd.DataFrame, sources: Sequence[str], victims: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ def html(table: pd.DataFrame, row: str, headings: Sequence[str], *, corner: str)
         lambda at, column: (grid.lines(at, column) or [_DASH])[0],
         notes=lambda at, column: grid.lines(at, column)[1:],
         corner=corner,
-        columns=[Heading(text=name) for name in victims],
+        columns=[Heading(text=_shortened(name)) for name in victims],
         rows=[Heading(text=name) for name in headings],
         mark_own=row == "row",
     )

@@ -33,6 +33,8 @@ _MOST_TICKS = 12
 # From this share on, a cell of a heatmap is dark.
 _DARK = 0.68
 _MOST_NAMES = 40
+# Inches of a legend's column, its line included.
+_LEGEND_WIDTH = 1.7
 _NAME_WIDTH = 0.9
 
 
@@ -155,8 +157,9 @@ def legend_below(page: Figure, names: Sequence[str], *, most_across: int = 4) ->
     drawn = [name for name in names if name in handles]
     if not drawn:
         return
-    across = min(len(drawn), most_across)
-    width = (page.get_figwidth() - 2 * MARGIN) / across - 0.6
+    room = page.get_figwidth() - 2 * MARGIN
+    across = max(1, min(len(drawn), most_across, int(room / _LEGEND_WIDTH)))
+    width = room / across - 0.6
     legend = page.legend(
         [handles[name] for name in drawn],
         [_fit(name, width, NOTE) for name in drawn],

@@ -21,6 +21,8 @@ MOST_LINES = 16
 # The axis is linear from 0 to the smallest ε, for this many decades of what follows.
 _LINEAR_DECADES = 0.5
 _MOST_TICKS = 11
+# A length such as 0.002 is wider than a number of steps, and the letters grow where the screen is narrow.
+_MOST_LENGTHS = 6
 
 # Paths around a point: lines are told apart without their colours.
 _MARKERS = (
@@ -119,7 +121,7 @@ class Scale:
     def ticks(self) -> list[Tick]:
         """Return ticks at 0 and at powers of two of a step of 8-bit images; of a length at round numbers."""
         if self.length:
-            lengths = np.array([0.0, *round_lengths(self.smallest, self._end, _MOST_TICKS)])
+            lengths = np.array([0.0, *round_lengths(self.smallest, self._end, _MOST_LENGTHS)])
             places = self.place(lengths)
             return [
                 Tick(place=float(place), label=f"{length:g}")

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attacks import comparison
 from analysis.attacks.comparison import compare, compare_runs, main
 from analysis.attacks.outcomes import read_outcomes
-from analysis.attacks.pairing import Side
+from analysis.attacks.pairing import Side, comparable
 from analysis.paired import mcnemar, paired_difference
 from analysis.run import open_run
 
@@ -117,7 +116,7 @@ def test_runs_on_other_images_are_refused(
         ValueError, match=r"data_digest of .*first is None, of .*second 'd2': give runs on the same"
     ):
         compare_runs(*map(open_run, runs))
-    assert not comparison.comparable(*map(open_run, runs))
+    assert not comparable(*map(open_run, runs))
     other = make_attack_run("third", methods=("pgd",))
     with pytest.raises(ValueError, match="share no attack on the same image"):
         compare_runs(open_run(runs[0]), open_run(other))
