@@ -42,6 +42,7 @@ PAGES = {
         "analysis/README.md",
         "benchmarks/README.md",
         "cluster/README.md",
+        "docs/gpu.md",
         "docs/sweeps.md",
         "docs/your-own.md",
         "sweeps/schemas/README.md",
