@@ -127,8 +127,10 @@ test: install
 	$(PYTEST)
 
 # Everything: faults, several raylets and kill loops included. Those run one by one: each needs the cores for itself.
+ALONE := tests/faults tests/cluster tests/sweeps/object_stores tests/sweeps/test_store_crash.py
 test-all: test
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long $(addprefix --ignore=,$(ALONE))
+	$(BIN)/python -m pytest -m long $(ALONE)
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py

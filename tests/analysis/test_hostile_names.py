@@ -38,6 +38,7 @@ def drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., l
     return draw
 
 
+@pytest.mark.long
 def test_figures_of_attacks(make_attack_run: MakeRun, drawn) -> None:
     run = make_attack_run(
         num_classes=4,

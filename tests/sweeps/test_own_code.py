@@ -60,6 +60,8 @@ def squared(model, images, targets, power: int = 2):
 RECIPES = """
 from attrib_core.generation import RECIPES
 
+pytestmark = pytest.mark.long  # two actors, a kill, and the files of the user in each
+
 def short(num_steps: int = 3):
     return RECIPES["plain"].with_num_steps(num_steps)
 """

@@ -220,6 +220,7 @@ def test_the_planned_shards_are_counted(sweep: str, copied_run: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_the_report_has_its_section(sweep: str, tmp_path: Path) -> None:
     expected = EARLIER_RUNS[sweep]
     report([str(RUNS / sweep), "--output", str(tmp_path / "report")])
