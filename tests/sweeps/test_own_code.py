@@ -14,6 +14,8 @@ from sweeps.attack_all import main as attack
 from sweeps.attribute_all import main as attribute
 from sweeps.generate_all import main as generate
 
+pytestmark = pytest.mark.long  # two actors, a kill, and the files of the user in each
+
 NET = """
 import torch
 from torch import nn
@@ -59,8 +61,6 @@ def squared(model, images, targets, power: int = 2):
 """
 RECIPES = """
 from attrib_core.generation import RECIPES
-
-pytestmark = pytest.mark.long  # two actors, a kill, and the files of the user in each
 
 def short(num_steps: int = 3):
     return RECIPES["plain"].with_num_steps(num_steps)
