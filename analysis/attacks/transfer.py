@@ -164,9 +164,13 @@ def _victim_names(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _named(counts: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return the counts with `source`: the name of the victim of the same weights, else the model's name."""
+    """Return the counts with `source`: the name of the victim of the same weights, else the model's name.
+
+    A model whose name is that of a victim of other weights, such as another checkpoint of it, is told apart.
+    """
+    taken = set(names.values())
     source = [
-        names.get(str(digest), str(model))
+        names.get(str(digest), f"{model}, other weights" if model in taken else str(model))
         for model, digest in zip(counts["model"], counts["model_digest"], strict=True)
     ]
     text = {name: counts[name].astype(str) for name in ("checkpoint", "attack")}

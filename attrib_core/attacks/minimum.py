@@ -1,6 +1,7 @@
 """The smallest ε at which an attack along a ray succeeds: the first success on a grid, then bisection."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -94,6 +95,8 @@ class _Walk:
         """
         bracket = self._bracket(clean_logits)
         low, high = bracket.low, bracket.high
+        # Two neighbours among float64 have no middle: what asks for less would halve them for ever.
+        tolerance = max(tolerance, math.ulp(self.largest))
         while (rows := self._rows(high - low > tolerance)) is not None:
             middle = (low[rows] + high[rows]) / 2
             success = self._succeeds(rows, middle)

@@ -112,6 +112,19 @@ def test_a_source_has_the_name_of_the_victim_with_its_weights(run: Run, describe
     assert set(table["victim"]) == {"seed1", "v"}
 
 
+def test_a_victim_with_the_name_of_the_model_and_other_weights_is_another_model(
+    run: Run, describe_run: DescribeRun
+) -> None:
+    # As where an untrained checkpoint is attacked, and its images are shown to the trained one.
+    describe_run(Path(run.url), definitions={"victim fashion_deep": "d2"})
+    frame = with_victim(load.results(run), "fashion_deep", LABELS, {**LABELS, 0: 1})
+    table = transfer_table([(open_run(run.url), transfer_counts(frame))])
+    assert table["source"].unique().tolist() == ["fashion_deep, other weights"]
+    assert cell(table, "fashion_deep, other weights") == (2 / 5, 5)
+    assert cell(table, "fashion_deep") == (1 / 5, 5)
+    assert table.loc[table["white_box"], "victim"].unique().tolist() == ["fashion_deep, other weights"]
+
+
 def test_runs_of_one_model_are_told_apart_by_their_names(make_attack_run: MakeRun) -> None:
     runs = [open_run(make_attack_run(folder)) for folder in ("first", "second")]
     parts = [(run, transfer_counts(with_victim(load.results(run), "v", LABELS, LABELS))) for run in runs]

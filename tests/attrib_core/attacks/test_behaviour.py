@@ -158,6 +158,15 @@ def test_a_minimum_succeeds_and_a_little_less_does_not(fashion, some, plain, bat
         assert before.adversarial.prediction[0, 0] == some[1][row]
 
 
+@pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_fgm_l2"])
+def test_a_tolerance_below_what_numbers_hold_ends(method, fashion, some, plain, batch_of) -> None:
+    found, least = (
+        attack_batch(plain(fashion), batch_of(*some), method, [0.0], AttackSettings(tolerance=tolerance))
+        for tolerance in (1e-6, 1e-300)
+    )
+    torch.testing.assert_close(least.epsilons, found.epsilons, rtol=0, atol=1e-6, equal_nan=True)
+
+
 def test_mixed_precision_predicts_as_float32_does(images, plain, batch_of, epsilons) -> None:
     batch = batch_of(*images)
     exact = attack_batch(plain(load_classifier("fashion_deep")), batch, "fgsm", epsilons)
