@@ -143,8 +143,8 @@ def test_published_weights_have_it_and_untrained_ones_do_not() -> None:
         ("googlenet:transform_input=yes", "transform_input='yes'; accepted are true and false"),
         ("googlenet:aux=true", "aux=true is no setting of it; accepted are transform_input"),
         ("resnet18:transform_input=true", "transform_input=true is no setting of it; accepted are none"),
-        ("fashion_deep:a=b", "a=b is no setting of it; it has none"),
-        ("timm:resnet18:a=b", "a=b is no setting of it; it has none"),
+        ("fashion_deep:a=b", "a=b is no setting of it; accepted is weights=FILE"),
+        ("timm:resnet18:a=b", "a=b is no setting of it; accepted is weights=FILE"),
     ],
 )
 def test_a_setting_that_a_model_does_not_have_is_named(name: str, message: str) -> None:
