@@ -77,30 +77,41 @@ class Iterated(Method):
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
         failures = Failures(batch)
-        fallbacks: list[Tensor] = []
-        passes: list[Passes] = []
-        clean = gradient_at(model, batch, batch.images, failures)
         climb = _Climb(model=model, batch=batch, settings=settings, failures=failures, norm=self.norm)
+        # One draw serves every ε.
+        drawn = drawn_in_ball(batch, settings, self.norm) if self.random_start else None
+        return climbing(model, batch, epsilons, failures, lambda epsilon: climb.at(epsilon, drawn))
 
-        def points() -> Iterator[Tensor]:
-            # One draw serves every ε.
-            drawn = drawn_in_ball(batch, settings, self.norm) if self.random_start else None
-            for epsilon in epsilons:
-                images, fallback, num_passes = climb.at(epsilon, drawn)
-                fallbacks.append(fallback)
-                passes.append(Passes(num_passes, num_passes))
-                yield images
 
-        return Attempt(
-            clean=Clean(batch.images, clean.logits),
-            direction=None,
-            epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
-            points=points(),
-            zero_gradient=clean.zero,
-            fallbacks=fallbacks,
-            passes=passes,
-            failures=failures,
-        )
+# Images `[B, C, H, W]` at an ε, which of them followed the margin's gradient, and how many passes each took.
+Climb = Callable[[float], tuple[Tensor, Tensor, Tensor]]
+
+
+def climbing(
+    model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], failures: Failures, at: Climb
+) -> Attempt:
+    """Return an attack that climbs anew to each ε, by `at`."""
+    fallbacks: list[Tensor] = []
+    passes: list[Passes] = []
+    clean = gradient_at(model, batch, batch.images, failures)
+
+    def points() -> Iterator[Tensor]:
+        for epsilon in epsilons:
+            images, fallback, num_passes = at(epsilon)
+            fallbacks.append(fallback)
+            passes.append(Passes(num_passes, num_passes))
+            yield images
+
+    return Attempt(
+        clean=Clean(batch.images, clean.logits),
+        direction=None,
+        epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
+        points=points(),
+        zero_gradient=clean.zero,
+        fallbacks=fallbacks,
+        passes=passes,
+        failures=failures,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

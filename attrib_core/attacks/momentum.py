@@ -10,7 +10,7 @@ Defaults are those of torchattacks. Random numbers belong to an image's key, so 
 on its batch; torchattacks draws one size and place for all images of a batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Clean, Failures, Method, Passes
-from attrib_core.attacks.iterated import BALLS, projected
+from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Failures, Method
+from attrib_core.attacks.iterated import BALLS, climbing, projected
 from attrib_core.attacks.loss_gradient import Gradient, gradient_at
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
@@ -55,27 +55,9 @@ class Momentum(Method):
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
         failures = Failures(batch)
-        fallbacks: list[Tensor] = []
-        passes: list[Passes] = []
-        clean = gradient_at(model, batch, batch.images, failures)
         follow = _Follower(self, model, batch, settings, failures)
-
-        def points() -> Iterator[Tensor]:
-            for epsilon in epsilons:
-                images, fallback, num_passes = follow.at(epsilon, self._decay(settings))
-                fallbacks.append(fallback)
-                passes.append(Passes(num_passes, num_passes))
-                yield images
-
-        return Attempt(
-            clean=Clean(batch.images, clean.logits),
-            direction=None,
-            epsilons=torch.tensor(epsilons, dtype=torch.float64).expand(len(batch.images), -1),
-            points=points(),
-            zero_gradient=clean.zero,
-            fallbacks=fallbacks,
-            passes=passes,
-            failures=failures,
+        return climbing(
+            model, batch, epsilons, failures, lambda epsilon: follow.at(epsilon, self._decay(settings))
         )
 
     def _decay(self, settings: AttackSettings) -> float:

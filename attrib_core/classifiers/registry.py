@@ -61,7 +61,9 @@ class Architecture(ABC):
     def with_settings(self, settings: Mapping[str, str]) -> "Architecture":
         """Return the architecture with the settings of a name; ValueError names one that it does not have."""
         name, value = next(iter(settings.items()))
-        raise ValueError(f"model={self.name!r}: {name}={value} is no setting of it; accepted is {WEIGHTS}=FILE")
+        raise ValueError(
+            f"model={self.name!r}: {name}={value} is no setting of it; accepted is {WEIGHTS}=FILE"
+        )
 
     def has_setting(self, name: str) -> bool:
         """Return whether a setting of that name is its own; only a user's function needs to look."""
