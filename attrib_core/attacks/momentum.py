@@ -12,7 +12,7 @@ on its batch; torchattacks draws one size and place for all images of a batch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor
 from attrib_core.attacks.batch import AttackBatch, AttackSettings, Attempt, Failures, Method
 from attrib_core.attacks.iterated import BALLS, climbing, projected
 from attrib_core.attacks.loss_gradient import Gradient, gradient_at
+from attrib_core.device_constants import constant
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
@@ -82,7 +83,7 @@ class _Follower:
 
     @cached_property
     def _kernel(self) -> Tensor:
-        kernel = self.model.execution.to_device(gaussian(self.settings.kernel_size))
+        kernel = constant(gaussian, self.batch.images.device, self.settings.kernel_size)
         return kernel.expand(self.batch.images.shape[1], 1, -1, -1)
 
     def at(self, epsilon: float, decay: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,7 +169,6 @@ def _identity(side: int, like: Tensor) -> Tensor:
     return torch.eye(side, dtype=like.dtype, device=like.device)
 
 
-@cache
 def gaussian(size: int) -> Tensor:
     """Return a Gaussian kernel `[1, 1, size, size]` that adds up to 1."""
     line = torch.exp(-torch.linspace(-KERNEL_REACH, KERNEL_REACH, size, dtype=torch.float64).square() / 2)

@@ -1,11 +1,10 @@
 """Images without information: where integrated gradients begin, and what insertion starts from."""
 
-import functools
-
 import torch
 from torch import Tensor
 
 from attrib_core.attribution.settings import BaselineName
+from attrib_core.device_constants import constant
 from attrib_core.seeding import Randomness
 
 # The standard deviation of the blur is the shorter side over this: 2 pixels at 28, 16 at 224, where hardly any
@@ -29,15 +28,15 @@ def blurred(images: Tensor) -> Tensor:
     """Return images `[B, C, H, W]` under a Gaussian blur whose weights add up to 1, at the border too."""
     height, width = images.shape[-2:]
     sigma = min(height, width) / SIDES_PER_SIGMA
-    vertical, horizontal = (_gaussian(side, sigma, images.dtype, images.device) for side in (height, width))
+    vertical, horizontal = (
+        constant(_gaussian, images.device, side, sigma, images.dtype) for side in (height, width)
+    )
     # Rounding must not leave the range of a pixel.
     return (vertical @ images @ horizontal.T).clamp_(0, 1)
 
 
-@functools.lru_cache(maxsize=16)  # else every batch would upload the same
-@torch.inference_mode(False)
-def _gaussian(side: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return `[side, side]`: row i holds the weights of all positions for position i. Nobody may write to it."""
+def _gaussian(side: int, sigma: float, dtype: torch.dtype) -> Tensor:
+    """Return `[side, side]`: row i holds the weights of all positions for position i."""
     positions = torch.arange(side, dtype=torch.float64)
     weights = (-((positions[:, None] - positions) ** 2) / (2 * sigma**2)).exp()
-    return (weights / weights.sum(1, keepdim=True)).to(device, dtype, non_blocking=True)
+    return (weights / weights.sum(1, keepdim=True)).to(dtype)

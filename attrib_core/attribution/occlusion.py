@@ -1,13 +1,12 @@
 """Occlusion: how the target changes when a window of the image is blackened."""
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from attrib_core.attribution.gradients import gradient_x_input
 from attrib_core.attribution.subject import Subject
+from attrib_core.device_constants import constant
 from attrib_core.host_copies import host_copies
 
 
@@ -19,7 +18,9 @@ def occlusion(subject: Subject) -> Tensor:
     """
     height, width = subject.images.shape[-2:]
     size, stride = subject.settings.window(height, width)
-    rows, columns = (_coverage_on(subject.images.device, side, size, stride) for side in (height, width))
+    rows, columns = (
+        constant(coverage, subject.images.device, side, size, stride) for side in (height, width)
+    )
     differences = _differences(subject, rows.bool(), columns.bool(), (size, stride))
     spread = rows.T @ differences.view(-1, len(rows), len(columns)) @ columns
     mean = spread / torch.outer(rows.sum(0), columns.sum(0))
@@ -40,13 +41,6 @@ def coverage(side: int, size: int, stride: int) -> Tensor:
     starts = stride * torch.arange(-(-(side - size) // stride) + 1)[:, None]
     pixels = torch.arange(side)
     return ((pixels >= starts) & (pixels < starts + size)).float()
-
-
-@functools.lru_cache(maxsize=16)  # else every batch would upload the same
-@torch.inference_mode(False)
-def _coverage_on(device: torch.device, side: int, size: int, stride: int) -> Tensor:
-    """Return `coverage` on the device. Nobody may write to it."""
-    return coverage(side, size, stride).to(device, non_blocking=True)
 
 
 def _differences(subject: Subject, rows: Tensor, columns: Tensor, window: tuple[int, int]) -> Tensor:

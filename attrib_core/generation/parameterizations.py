@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from attrib_core.generation.device_constants import constant
+from attrib_core.device_constants import constant
 from attrib_core.generation.resampling import upsample
 from attrib_core.seeding import Randomness
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attrib_core.generation.device_constants import constant
+from attrib_core.device_constants import constant
 from attrib_core.generation.resampling import resize
 from attrib_core.seeding import Randomness
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attrib_core.generation.device_constants import constant
+from attrib_core.device_constants import constant
 
 # The largest gradient of an image is this many units. Eight million such terms of one pixel fit into 64 bits.
 LARGEST_IN_UNITS = 2.0**40

@@ -12,6 +12,7 @@ from torch import Tensor
 from attrib_core.classifiers import build_classifier
 from attrib_core.datasets import UnreadableImagesError
 from attrib_core.datasets.read_ahead import ReadAhead
+from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from sweeps.images.failures import image_failures
 from sweeps.images.inputs import ImageInputs, floats
@@ -74,7 +75,7 @@ class ImageActor:
 
     def labels(self, indices: Sequence[int], device: torch.device) -> Tensor:
         """Return labels `[B]`, on the device."""
-        return torch.from_numpy(self.inputs.labels[list(indices)]).to(device, non_blocking=True)
+        return Execution(device).to_device(torch.from_numpy(self.inputs.labels[list(indices)]))
 
     def stored_rows(self, indices: Sequence[int], stored: Collection[int] | None = None) -> tuple[int, ...]:
         """Return the rows of a batch whose images are stored, by default those of `save_images`."""

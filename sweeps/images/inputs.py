@@ -19,6 +19,7 @@ from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
 from attrib_core.datasets.view import MeasuringView
 from attrib_core.errors import first_line
+from attrib_core.execution import Execution
 from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
 from sweeps.model_options import ModelChoice, model_definitions
@@ -101,10 +102,7 @@ class ImageInputs:
 
 def floats(pixels: Tensor, device: torch.device) -> Tensor:
     """Return images `[B, C, H, W]` of 8 bits as numbers in [0, 1] on the device, without a wait."""
-    if device.type == "cuda":
-        pixels = pixels.pin_memory()  # nothing happens where they are pinned already
-    on_device = pixels.to(device, non_blocking=device.type != "cpu")
-    return (on_device.float() / 255).contiguous(memory_format=torch.channels_last)
+    return (Execution(device).to_device(pixels).float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def read_inputs(

@@ -1,4 +1,4 @@
-"""Constants of a step, such as a matrix of colours, made once for each device: an upload would be waited for."""
+"""Small constants, such as a matrix of colours or a blur, made once for each device: an upload takes its time."""
 
 from collections.abc import Callable
 from functools import lru_cache
