@@ -2,33 +2,38 @@
 
 `attribute(model, images, labels, methods, ...)` explains a batch; `METHODS` are the methods by name, and
 `method_named` finds those of others too;
-`deletion_and_insertion` scores how an attribution ranks the pixels.
+`SCORES` are numbers that say how far an attribution can be trusted, by name; `deletion_and_insertion` computes the
+two that say how it ranks the pixels.
 """
 
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.methods import (
     METHODS,
     Attributions,
+    Request,
     attribute,
     attributions,
     check_target,
     method_named,
 )
-from attrib_core.attribution.scores import deletion_and_insertion, ranking_scores
+from attrib_core.attribution.scores import SCORES, deletion_and_insertion, score_named, scores_named
 from attrib_core.attribution.settings import BASELINES, TARGETS, AttributionSettings, Target
 
 __all__ = [
     "BASELINES",
     "METHODS",
+    "SCORES",
     "TARGETS",
     "AttributionSettings",
     "Attributions",
     "Method",
+    "Request",
     "Target",
     "attribute",
     "attributions",
     "check_target",
     "deletion_and_insertion",
     "method_named",
-    "ranking_scores",
+    "score_named",
+    "scores_named",
 ]

@@ -31,6 +31,7 @@ class Method:
     gradient_of: Explained | None = None
     describe: Callable[[AttributionSettings], str] = _no_settings
     is_signed: bool = True
+    of_inputs: bool = True
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised
     targets: tuple[Target, ...] = TARGETS

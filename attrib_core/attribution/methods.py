@@ -17,6 +17,7 @@ from attrib_core.attribution.gradients import (
 from attrib_core.attribution.integrated import integrated_gradients
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
+from attrib_core.attribution.scores import Scored, scores_named
 from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
 from attrib_core.attribution.smooth import smooth_grad
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
@@ -47,10 +48,10 @@ def _describe_smooth(settings: AttributionSettings) -> str:
 WINDOW, PATH, SAMPLES = ("window_size", "stride"), ("num_steps", "baseline"), ("num_samples", "noise")
 
 METHODS: dict[str, Method] = {
-    "gradient": Method(gradient, "target"),
+    "gradient": Method(gradient, "target", of_inputs=False),
     "abs_gradient_x_input": Method(abs_gradient_x_input, "target", is_signed=False),
     "gradient_x_input": Method(gradient_x_input, "target"),
-    "loss_gradient": Method(loss_gradient, "loss"),
+    "loss_gradient": Method(loss_gradient, "loss", of_inputs=False),
     "loss_gradient_x_input": Method(loss_gradient_x_input, "loss"),
     "occlusion": Method(lambda subject: subject.once(occlusion), None, _describe_occlusion, settings=WINDOW),
     "occlusion_gradient_x_input": Method(
@@ -63,7 +64,7 @@ METHODS: dict[str, Method] = {
         settings=PATH,
         completeness_gap=lambda subject: subject.once(integrated_gradients).completeness_gap,
     ),
-    "smooth_grad": Method(smooth_grad, None, _describe_smooth, settings=SAMPLES),
+    "smooth_grad": Method(smooth_grad, None, _describe_smooth, settings=SAMPLES, of_inputs=False),
 }
 # Modules with a function `find_method(field, reference)` for all `name:PART`, imported when one is asked for.
 FAMILIES = {"captum": "attrib_core.attribution.adapters.captum"}
@@ -112,6 +113,7 @@ class Attributions:
     confidence: Tensor  # [B], its softmax probability
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
+    scores: dict[str, Tensor]  # [B, M] by column, methods in the order of `values`; NaN where not defined
     batch_size: int  # of the model, after any halving
 
     @property
@@ -121,7 +123,13 @@ class Attributions:
 
     def on_host(self, others: Sequence[Tensor] = ()) -> tuple["Attributions", list[Tensor]]:
         """Return the attributions, and other tensors, on the CPU, in one copy."""
-        tensors = [self.prediction, self.confidence, *self.values.values(), *self.completeness_gaps.values()]
+        tensors = [
+            self.prediction,
+            self.confidence,
+            *self.values.values(),
+            *self.completeness_gaps.values(),
+            *self.scores.values(),
+        ]
         prediction, confidence, *rest = host_copies([*tensors, *others])
         found = iter(rest)
         on_cpu = replace(
@@ -130,6 +138,7 @@ class Attributions:
             confidence=confidence,
             values={name: next(found) for name in self.values},
             completeness_gaps={name: next(found) for name in self.completeness_gaps},
+            scores={column: next(found) for column in self.scores},
         )
         return on_cpu, list(found)
 
@@ -142,6 +151,7 @@ def attribute(
     methods: Sequence[str],
     *,
     target: Target = "predicted",
+    scores: Sequence[str] = (),
     settings: AttributionSettings | None = None,
     keys: Sequence[int] = (),
 ) -> Attributions:
@@ -149,28 +159,39 @@ def attribute(
 
     Methods are references: `occlusion:window_size=8`, `captum:DeepLift`, `FILE.py:FUNCTION`. Explained is, for
     `target` "predicted", the logit of the clean image's predicted class; for "label" that of the label; for "loss"
-    the label's cross-entropy. An image's random numbers belong to its key, by default its position. Weights and
+    the label's cross-entropy. `scores` are references of `SCORES`, such as `road`: their numbers follow, by image
+    and method. An image's random numbers belong to its key, by default its position. Weights and
     the global random state are left alone. Raises ValueError for images, labels, methods or outputs that cannot
     be.
     """
     _check_request(methods, target)
+    scores_named(scores)
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
-    found = attributions(model, images, labels, methods, target=target, settings=settings, keys=keys)
+    request = Request(target=target, scores=tuple(scores), settings=settings, keys=keys)
+    found = attributions(model, images, labels, methods, request)
     on_host, _ = found.on_host()
     return on_host
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `attributions` is asked about a batch of images, besides the methods.
+
+    `explained` are the classes `[B]` that target "predicted" explains, and whose probability scores follow; None
+    are those that the model itself predicts.
+    """
+
+    target: Target
+    keys: tuple[int, ...]  # [B]
+    scores: tuple[str, ...] = ()
+    settings: AttributionSettings | None = None
+    explained: Tensor | None = None
+
+
 def attributions(
-    model: PreparedModel,
-    images: Tensor,
-    labels: Tensor,
-    methods: Sequence[str],
-    *,
-    target: Target,
-    settings: AttributionSettings | None,
-    keys: tuple[int, ...],
+    model: PreparedModel, images: Tensor, labels: Tensor, methods: Sequence[str], request: Request
 ) -> Attributions:
     """Do what `attribute` does without a look at images and labels, and leave what is found on the device.
 
@@ -178,35 +199,48 @@ def attributions(
     """
     images, labels = model.images(images.detach().float()), model.execution.to_device(labels).long()
     logits, gradients = clean_pass(
-        model, images, labels, target, {method_named(name).gradient_of for name in methods}
+        model,
+        images,
+        labels,
+        request.target,
+        {method_named(name).gradient_of for name in methods},
+        explained=request.explained,
     )
     subject = Subject(
         model=model,
-        settings=settings or AttributionSettings(),
-        target=target,
+        settings=request.settings or AttributionSettings(),
+        target=request.target,
         images=images,
-        keys=keys,
-        classes=explained_classes(target, logits, labels),
+        keys=request.keys,
+        classes=explained_classes(request.target, logits, labels, request.explained),
+        labels=labels,
         logits=logits,
         gradients=gradients,
     )
-    return _attributions(subject, methods)
+    return _attributions(subject, methods, request)
 
 
-def _attributions(subject: Subject, names: Sequence[str]) -> Attributions:
+def _attributions(subject: Subject, names: Sequence[str], request: Request) -> Attributions:
     methods = {name: method_named(name) for name in names}
     prediction = subject.logits.argmax(1)
+    values = {name: method.values(subject).detach().float().contiguous() for name, method in methods.items()}
+    scored = Scored(
+        subject=subject,
+        methods=methods,
+        values=values,
+        classes=prediction if request.explained is None else request.explained,
+    )
+    columns = [score(scored) for score in scores_named(request.scores).values()]
     return Attributions(
         prediction=prediction,
         confidence=probability_of(subject.logits, prediction),
-        values={
-            name: method.values(subject).detach().float().contiguous() for name, method in methods.items()
-        },
+        values=values,
         completeness_gaps={
             name: method.completeness_gap(subject)
             for name, method in methods.items()
             if method.completeness_gap is not None
         },
+        scores={name: numbers for each in columns for name, numbers in each.items()},
         batch_size=subject.model.batch_size,
     )
 

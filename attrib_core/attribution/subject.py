@@ -28,6 +28,7 @@ class Subject:
     images: Tensor  # [B, C, H, W] in [0, 1], on the device
     keys: tuple[int, ...]  # [B]
     classes: Tensor  # [B], whose logit or loss is explained, fixed by the clean images
+    labels: Tensor  # [B], whose loss methods of the loss explain
     logits: Tensor  # [B, K], of the clean images
     gradients: dict[Explained, Tensor]  # [B, C, H, W] each, those that were asked for
     found: dict[Any, Any] = field(default_factory=dict, repr=False)  # by function and settings
@@ -56,6 +57,7 @@ class Subject:
             images=self.images[rows],
             keys=self.keys[rows],
             classes=self.classes[rows],
+            labels=self.labels[rows],
             logits=self.logits[rows],
             gradients={name: gradient[rows] for name, gradient in self.gradients.items()},
             found={},
@@ -74,13 +76,17 @@ def clean_pass(
     target: Target,
     wanted: Collection[Explained | None],
     *,
+    explained: Tensor | None = None,
     is_checked: bool = True,
 ) -> tuple[Tensor, dict[Explained, Tensor]]:
     """Return logits `[B, K]` and the wanted gradients `[B, C, H, W]`, from one forward pass an image.
 
+    `explained` are the classes `[B]` that target "predicted" explains; None are those that the model predicts.
     Raises ValueError where the classifier does not answer with logits, unless the caller checks them, later.
     """
-    objectives = {name: _clean_objective(name, target) for name in ORDER if name in wanted}
+    is_given = explained is not None
+    objectives = {name: _clean_objective(name, target, is_given=is_given) for name in ORDER if name in wanted}
+    classes = labels if explained is None or target != "predicted" else explained
     gradients: list[list[Tensor]] = []
 
     def run(rows: range) -> Tensor:
@@ -88,7 +94,10 @@ def clean_pass(
         if not objectives:
             return model.exact_logits(images[part])
         # Where two names stand for one objective, one backward pass serves both.
-        distinct = {each: partial(each, classes=labels[part]) for each in objectives.values()}
+        distinct = {
+            each: partial(each, classes=(labels if each is loss_of else classes)[part])
+            for each in objectives.values()
+        }
         logits, found = model.gradients(images[part], list(distinct.values()))
         by_objective = dict(zip(distinct, found, strict=True))
         gradients.append([by_objective[each] for each in objectives.values()])
@@ -102,16 +111,20 @@ def clean_pass(
     return logits, {name: joined(list(found)) for name, found in zip(objectives, columns, strict=True)}
 
 
-def explained_classes(target: Target, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the classes `[B]` whose logit or loss is explained."""
-    return logits.argmax(1) if target == "predicted" else labels
+def explained_classes(
+    target: Target, logits: Tensor, labels: Tensor, explained: Tensor | None = None
+) -> Tensor:
+    """Return the classes `[B]` whose logit or loss is explained; see `clean_pass`."""
+    if target != "predicted":
+        return labels
+    return logits.argmax(1) if explained is None else explained
 
 
-def _clean_objective(name: Explained, target: Target) -> Callable[..., Tensor]:
+def _clean_objective(name: Explained, target: Target, *, is_given: bool) -> Callable[..., Tensor]:
     """Return the function from logits `[N, K]` and labels `[N]` to the explained number of clean images `[N]`."""
     if name == "loss" or target == "loss":
         return loss_of
-    return _largest_logit if target == "predicted" else logit_of
+    return _largest_logit if target == "predicted" and not is_given else logit_of
 
 
 def _largest_logit(logits: Tensor, classes: Tensor) -> Tensor:

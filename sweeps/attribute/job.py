@@ -6,9 +6,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from attrib_core.attribution import AttributionSettings, Target, attributions, method_named, ranking_scores
+from attrib_core.attribution import AttributionSettings, Request, Target, attributions
 from sweeps.attribute.rows import (
     AttributeAxes,
     AttributedBatch,
@@ -22,8 +21,6 @@ from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 
-LOSS: Target = "loss"
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeJobSettings:
@@ -31,6 +28,7 @@ class AttributeJobSettings:
 
     actor: ActorSettings
     attribution: AttributionSettings
+    scores: tuple[str, ...] = ("deletion", "insertion")
 
 
 class AttributeJob:
@@ -76,31 +74,20 @@ class AttributeJob:
         model, image_rows = self._model, self._actor.stored_rows(indices)
         images = model.images(self._actor.images(indices, model.device))
         # Pixels of 8 bits and labels that fit: to check them, the host would wait for a GPU.
-        found = attributions(
-            model,
-            images,
-            self._actor.labels(indices, model.device),
-            methods,
+        request = Request(
             target=target,
-            settings=self.settings.attribution,
             keys=tuple(indices),
+            scores=self.settings.scores,
+            settings=self.settings.attribution,
         )
-        support = [_support(name, target, values) for name, values in found.values.items()]
-        scores = [
-            score for pair in ranking_scores(model, images, support, found.prediction) for score in pair
-        ]
+        found = attributions(model, images, self._actor.labels(indices, model.device), methods, request)
         stored = images[model.execution.to_device(torch.tensor(image_rows, dtype=torch.long))]
-        found, (clean, *scores) = found.on_host([stored, *scores])
+        found, (clean,) = found.on_host([stored])
         return AttributedBatch(
             indices=tuple(indices),
             prediction=found.prediction,
             confidence=found.confidence,
-            columns=method_columns(found, scores[::2], scores[1::2]),
+            columns=method_columns(found),
             image_rows=image_rows,
             clean=clean,
         )
-
-
-def _support(method: str, target: Target, values: Tensor) -> Tensor:
-    """Return values that are largest where a pixel speaks for the class: of the loss, what lowers it."""
-    return -values if target == LOSS and method_named(method).is_signed else values

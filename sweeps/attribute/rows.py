@@ -65,10 +65,8 @@ class AttributedShard:
         return f"i{index:06d}-{self.axes.target}-{self.shard.id.rpartition('-')[2]}"
 
 
-def method_columns(
-    found: Attributions, deletion: Sequence[Tensor], insertion: Sequence[Tensor]
-) -> dict[str, pa.Array]:
-    """Return columns `[B · M]` of a batch's attributions and of their scores, which are `[B]` by method.
+def method_columns(found: Attributions) -> dict[str, pa.Array]:
+    """Return columns `[B · M]` of a batch's attributions and of their scores; a score that is NaN is null.
 
     Of an attribution only the float16 values stay in memory: a shard's float32 would take twice as much.
     """
@@ -76,8 +74,7 @@ def method_columns(
     return {
         **attribution_columns(torch.stack([found.values[method] for method in methods], 1).flatten(0, 1)),
         "completeness_gap": _gaps(found, methods),
-        "deletion_score": pa.array(torch.stack(list(deletion), 1).flatten().numpy()),
-        "insertion_score": pa.array(torch.stack(list(insertion), 1).flatten().numpy()),
+        **{column: _nullable(numbers) for column, numbers in found.scores.items()},
     }
 
 
@@ -120,6 +117,11 @@ def image_table(attributed: AttributedShard) -> pa.Table:
         "image_index": [index for index, _ in stored],
     }
     return columns_table(columns, attribute_images(), len(stored))
+
+
+def _nullable(numbers: Tensor) -> pa.Array:
+    flat = numbers.flatten().numpy()
+    return pa.array(flat, mask=np.isnan(flat))
 
 
 def _gaps(found: Attributions, methods: list[str]) -> pa.Array:

@@ -48,8 +48,8 @@ def attribute_results(shape: Shape) -> pa.Schema:
             attribution_field(shape),
             required("attribution_scale", pa.float32()),
             pa.field("completeness_gap", pa.float32()),
-            required("deletion_score", pa.float32()),
-            required("insertion_score", pa.float32()),
+            pa.field("deletion_score", pa.float32()),
+            pa.field("insertion_score", pa.float32()),
             required("batch_size", pa.int32()),
         ]
     )

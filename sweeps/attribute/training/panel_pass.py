@@ -140,6 +140,7 @@ class PanelPass:
             images=panel.images,
             keys=panel.indices,
             classes=explained_classes(settings.target, logits, panel.labels),
+            labels=panel.labels,
             logits=logits,
             gradients=gradients,
         )

@@ -7,10 +7,35 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution.baselines import blurred
+from attrib_core.attribution.scores.score import Columns, Scored
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
 from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel, prepared, probability_of
+
+DELETION, INSERTION = "deletion_score", "insertion_score"
+
+
+def deletion(scored: Scored, _settings: None) -> Columns:
+    """Return deletion scores. What a constant map ranks first is chance, so it has none."""
+    return {DELETION: _by_method(scored, 0)}
+
+
+def insertion(scored: Scored, _settings: None) -> Columns:
+    """Return insertion scores; a constant map has none."""
+    return {INSERTION: _by_method(scored, 1)}
+
+
+def _by_method(scored: Scored, place: int) -> Tensor:
+    pairs = scored.once(_ranked)
+    areas = torch.stack([pair[place] for pair in pairs], 1)
+    return torch.where(scored.is_constant, torch.nan, areas)
+
+
+def _ranked(scored: Scored) -> list[tuple[Tensor, Tensor]]:
+    return ranking_scores(
+        scored.subject.model, scored.subject.images, list(scored.support.values()), scored.classes
+    )
 
 
 def deletion_and_insertion(

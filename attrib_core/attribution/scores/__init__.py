@@ -1,0 +1,7 @@
+"""How far an attribution can be trusted: scores by image and method. Another one is an entry of `SCORES`."""
+
+from attrib_core.attribution.scores.ranking import deletion_and_insertion
+from attrib_core.attribution.scores.registry import SCORES, score_named, scores_named
+from attrib_core.attribution.scores.score import Columns, Score, Scored
+
+__all__ = ["SCORES", "Columns", "Score", "Scored", "deletion_and_insertion", "score_named", "scores_named"]
