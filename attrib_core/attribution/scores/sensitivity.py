@@ -1,0 +1,106 @@
+"""Maximum sensitivity: how far an attribution moves when the image hardly does."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from attrib_core.attribution.scores.perturbations import noisy, randomness_of
+from attrib_core.attribution.scores.score import Columns, Scored, check_finite
+from attrib_core.attribution.subject import Subject, clean_pass
+from attrib_core.host_copies import host_copies
+
+MAX_SENSITIVITY = "max_sensitivity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxSensitivitySettings:
+    """The points around an image: `num_samples`, no pixel further away than `radius`, in units of [0, 1].
+
+    Raises ValueError for values that cannot be.
+    """
+
+    num_samples: int = 10
+    radius: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples={self.num_samples}: accepted are 1 and more")
+        if not (math.isfinite(self.radius) and self.radius > 0):
+            raise ValueError(f"radius={self.radius}: accepted are numbers above 0, in units of [0, 1]")
+
+    def perturbed(self, images: Tensor, keys: Sequence[int] = (), *, seed: int = 0) -> Tensor:
+        """Return the points around images `[B, C, H, W]` at which they are explained: `[B, num_samples, C, H, W]`.
+
+        They follow from the images' keys, by default their positions, and the seed. captum's `perturb_func`
+        gets each image `num_samples` times in a row, so `perturbed(...).flatten(0, 1)` gives it the same draws.
+        """
+        draw = partial(randomness_of(MAX_SENSITIVITY, images, keys, seed).uniform, -self.radius, self.radius)
+        return torch.stack(list(noisy(images, self.num_samples, draw)), 1)
+
+
+def max_sensitivity(scored: Scored, settings: MaxSensitivitySettings) -> Columns:
+    """Return the largest ‖map(x') − map(x)‖ / ‖map(x)‖ over points x' around the image; ‖·‖ is the l2 norm.
+
+    Yeh et al. 2019, arXiv:1901.09392. It is captum's `sensitivity_max`: a map of norm 0 is divided by 1, points
+    are not clipped, and the class explained is that of the clean image. A method's own random numbers are those
+    of the clean image too. Raises ValueError for NaN and infinite values.
+    """
+    scored.once(check_finite)
+    subject = scored.subject
+    randomness = randomness_of(MAX_SENSITIVITY, subject.images, subject.keys, subject.settings.seed)
+    draw = partial(randomness.uniform, -settings.radius, settings.radius)
+    moved = torch.zeros(
+        len(subject.images), len(scored.methods), dtype=torch.float64, device=subject.images.device
+    )
+    for points in noisy(subject.images, settings.num_samples, draw):
+        moved = moved.maximum(_moved(scored, _moved_to(scored, points)))
+    norms = torch.stack([_norm(values) for values in scored.values.values()], 1)
+    found = moved / torch.where(norms == 0, 1.0, norms)
+    _check(scored, found)
+    return {MAX_SENSITIVITY: found.float()}
+
+
+def _moved_to(scored: Scored, points: Tensor) -> Subject:
+    """Return the subject at other points `[B, C, H, W]`; its methods share their passes there too."""
+    subject = scored.subject
+    logits, gradients = clean_pass(
+        subject.model,
+        points,
+        subject.labels,
+        subject.target,
+        {method.gradient_of for method in scored.methods.values()},
+        explained=subject.classes,
+        is_checked=False,
+    )
+    return replace(subject, images=points, logits=logits, gradients=gradients, found={})
+
+
+def _moved(scored: Scored, near: Subject) -> Tensor:
+    """Return how far each map moves, `[B, M]`."""
+    pairs = zip(scored.methods.values(), scored.values.values(), strict=True)
+    return torch.stack([_norm(values - method.values(near).detach()) for method, values in pairs], 1)
+
+
+def _norm(values: Tensor) -> Tensor:
+    """Return the l2 norm `[B]` of values `[B, C, H, W]`.
+
+    In float64: gradients of confident images may be so small that float32 cannot hold their squares. And row by
+    row, because torch would split the sum of a single image among its threads.
+    """
+    rows = torch.linalg.vector_norm(values.flatten(1, 2), dim=2, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms
+
+
+def _check(scored: Scored, found: Tensor) -> None:
+    """Raise ValueError for a method whose maps `[B, M]` are not finite at a point near an image."""
+    [is_finite] = host_copies([found.isfinite().all(0)])
+    for name, good in zip(scored.methods, is_finite.tolist(), strict=True):
+        if not good:
+            raise ValueError(
+                f"attribution: that of {name} holds NaN or infinite values at points near an image"
+            )
