@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attrib_core.attribution import METHODS, AttributionSettings, attribute, score_named, scores_named
+from attrib_core.attribution import (
+    METHODS,
+    AttributionSettings,
+    attribute,
+    method_named,
+    score_named,
+    scores_named,
+)
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.scores import InfidelitySettings, MaxSensitivitySettings
 from attrib_core.prepared import PreparedModel
@@ -142,6 +149,40 @@ def test_every_method_is_run_again_with_the_same_class_and_random_numbers(
     moved = [(at(points, labels).values[method] - phi).flatten(1).norm(dim=1) for points in near.unbind(1)]
     expected = torch.stack(moved).amax(0) / phi.flatten(1).norm(dim=1)
     torch.testing.assert_close(found.scores["max_sensitivity"][:, 0], expected, rtol=1e-5, atol=0)
+
+
+def test_methods_of_others_have_the_scores_of_the_same_method_of_ours(small, small_images, tmp_path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\n"
+        "def gradient(model, images, targets):\n"
+        "    images.requires_grad_()\n"
+        "    return torch.autograd.grad(model(images).gather(1, targets[:, None]).sum(), images)[0]\n"
+        "gradient.of_inputs = False\n"
+    )
+    methods = ["gradient_x_input", "captum:InputXGradient", "gradient", f"{file}:gradient"]
+    for scores in (BOTH, ("infidelity:perturbation=normal",)):
+        found = attribute(small, *small_images, methods, scores=scores).scores
+        for numbers in found.values():
+            torch.testing.assert_close(numbers[:, 1::2], numbers[:, ::2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_inputs"),
+    [
+        ("InputXGradient", True),
+        ("DeepLift", True),
+        ("DeepLift:multiply_by_inputs=false", False),
+        ("IntegratedGradients:multiply_by_inputs=false", False),
+        ("Occlusion", True),
+        ("Saliency", False),
+        ("Saliency:abs=false", False),
+        ("GuidedBackprop", False),
+        ("LayerGradCam", False),
+    ],
+)
+def test_maps_of_captum_are_shares_or_changes_a_unit_as_captum_says(name, of_inputs) -> None:
+    assert method_named(f"captum:{name}").of_inputs is of_inputs
 
 
 def test_the_class_that_is_explained_stays_where_the_prediction_changes(linear_classifier) -> None:
