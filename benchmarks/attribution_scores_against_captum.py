@@ -1,10 +1,10 @@
 """How fast, and how exactly, are infidelity and maximum sensitivity over test images, against captum.metrics?
 
-The same model, images, class, draws, cores and process. Ours is one call of `attribute` for all methods and both scores,
-the maps included. captum's user calls `infidelity` (plain, and with `normalize`, since ours has both) and
-`sensitivity_max` method by method, with captum's own attribution functions, at several batches, of which the fastest
-counts; those that are not captum's are called as a user would write them. All sides take turns, chunk by chunk. The nine
-methods take captum minutes a hundred images: their first chunks alone are timed, and seconds are those an image.
+The same model, images, class, draws, cores and process. Ours is one call of `attribute` for all methods and both
+scores, the maps included. captum's user calls `infidelity` (plain, and with `normalize`, since ours has both) and
+`sensitivity_max` method by method, with captum's own attribution functions, at several batches, of which the
+fastest counts; methods that captum lacks are built from its own. All sides take turns, chunk by chunk. Integrated
+gradients and the nine methods take captum minutes: they are timed on fewer images, and compared by image.
 """
 
 import time
@@ -158,7 +158,7 @@ def answer(classifier: Classifier, of_loss: bool, points: Tensor, classes: Tenso
 
 
 def explanations(forward: Callable[..., Tensor]) -> dict[str, Explain]:
-    """Return the nine methods, by captum."""
+    """Return the nine methods, built from captum's."""
     gradient = partial(Saliency(forward).attribute, abs=False)
     gradient_x_input = InputXGradient(forward).attribute
     integrated = partial(

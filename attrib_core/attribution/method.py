@@ -32,6 +32,9 @@ class Method:
     describe: Callable[[AttributionSettings], str] = _no_settings
     is_signed: bool = True
     of_inputs: bool = True
+    draws_by_batch: bool = (
+        False  # its random numbers follow from the batch's first key, not from each image's
+    )
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised
     targets: tuple[Target, ...] = TARGETS

@@ -85,6 +85,7 @@ def find_method(field: str, reference: Reference) -> Method:
         describe=lambda _settings: f"captum {version('captum')}",
         is_signed=entry.is_signed(settings),
         of_inputs=entry.of_inputs(settings),
+        draws_by_batch=True,
         targets=TARGETS if entry.explains_loss else ("predicted", "label"),
         check=captum.check,
         given=settings,

@@ -38,6 +38,7 @@ def user_method(field: str, reference: Reference) -> Method:
         describe=lambda _settings: found.definition,
         is_signed=bool(getattr(found.value, "is_signed", True)),
         of_inputs=bool(getattr(found.value, "of_inputs", True)),
+        draws_by_batch=True,
         targets=("predicted", "label"),
         given=settings,
     )

@@ -72,7 +72,8 @@ class InfidelitySettings:
         """
         randomness = randomness_of(INFIDELITY, images, keys, seed)
         if self.perturbation == "normal":
-            return torch.stack(list(noisy(images, self.num_samples, partial(_normal, self, randomness))), 1)
+            draw = partial(_normal, self, randomness)
+            return torch.cat(list(noisy(images, self.num_samples, draw, 1))).transpose(0, 1)
         squares = self.squares(images, randomness)
         pairs = torch.ones(len(images), self.num_samples).nonzero().to(images.device)
         return squares.blackened(*pairs.unbind(1)).view(len(images), self.num_samples, *images.shape[1:])
@@ -100,6 +101,7 @@ def infidelity(scored: Scored, settings: InfidelitySettings) -> Columns:
     scored.once(check_finite)
     ask = _ask_squares if settings.perturbation == "square" else _ask_noise
     promised, found = ask(scored, settings)  # [B, M, S] each
+    promised, found = promised.contiguous(), found.contiguous()  # so that the order of sums is one
     power = promised.square().sum(2, keepdim=True)
     scale = (promised * found).sum(2, keepdim=True) / torch.where(power == 0, 1.0, power)
     columns = {INFIDELITY: promised - found, SCALED: scale * promised - found, OF_ZERO: found}
@@ -140,16 +142,18 @@ def _ask_noise(scored: Scored, settings: InfidelitySettings) -> tuple[Tensor, Te
     clean = _answers(scored, subject.logits, slice(None))
     promised, found = [], []
     draw = partial(_normal, settings, _randomness(scored))
-    for points in noisy(images, settings.num_samples, draw):
+    for points in noisy(images, settings.num_samples, draw, subject.model.batch_size):  # [S, B, C, H, W]
         moved = images - points
         maps = _meeting(scored, moved / divisor, moved)
         promised.append(torch.stack([pixel_sum(values * factor) for values, factor in maps], 1))
-        found.append(clean - _answers(scored, subject.model.exact_logits(points), slice(None)))
-    return torch.stack(promised, 2), _by_map(scored, torch.stack(found, 2))
+        rows = torch.arange(len(images), device=images.device).repeat(len(points))
+        answers = _answers(scored, subject.model.exact_logits(points.flatten(0, 1)), rows)
+        found.append(clean[:, None] - answers.view(-1, *points.shape[:2]))
+    return torch.cat(promised).permute(2, 1, 0), _by_map(scored, torch.cat(found, 1).transpose(1, 2))
 
 
 def _meeting(scored: Scored, shares: Tensor, differences: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return each map `[B, C, H, W]` with what it is multiplied by."""
+    """Return each map `[B, C, H, W]` with what it is multiplied by, `[..., B, C, H, W]`."""
     pairs = zip(scored.methods.values(), scored.values.values(), strict=True)
     return [(values, shares if method.of_inputs else differences) for method, values in pairs]
 

@@ -50,13 +50,16 @@ class Squares:
         return (positions >= start[:, None]) & (positions < start[:, None] + self.side)
 
 
-def noisy(images: Tensor, num_samples: int, draw: Callable[..., Tensor]) -> Iterator[Tensor]:
-    """Yield images `[B, C, H, W]` plus noise that `draw` makes of a shape, sample by sample; it is not clipped.
+def noisy(images: Tensor, num_samples: int, draw: Callable[..., Tensor], size: int) -> Iterator[Tensor]:
+    """Yield images `[B, C, H, W]` plus noise that `draw` makes of a shape: `[S, B, C, H, W]`, not clipped.
 
-    One at a time, since the noise of all samples is as large as all perturbed images.
+    As many samples at a time as `size` images hold, and at least one: so passes are full where images are few,
+    and memory holds no more than a pass where they are many.
     """
-    for _ in range(num_samples):
-        yield images + draw(*images.shape[1:])
+    at_once = max(1, size // len(images))
+    for start in range(0, num_samples, at_once):
+        count = min(at_once, num_samples - start)
+        yield torch.stack([images + draw(*images.shape[1:]) for _ in range(count)])
 
 
 def randomness_of(score: str, images: Tensor, keys: Sequence[int], seed: int) -> Randomness:
@@ -66,6 +69,6 @@ def randomness_of(score: str, images: Tensor, keys: Sequence[int], seed: int) ->
 
 
 def pixel_sum(values: Tensor) -> Tensor:
-    """Return the sum `[B]` of values `[B, C, H, W]`, in float64."""
+    """Return the sum `[...]` of values `[..., C, H, W]` over their last three dimensions, in float64."""
     # Row by row: with one number for each image, torch would split the sum of a single one among its threads.
-    return values.flatten(1, 2).sum(2, dtype=torch.float64).sum(1)
+    return values.flatten(-3, -2).sum(-1, dtype=torch.float64).sum(-1)

@@ -1,13 +1,14 @@
 """Maximum sensitivity: how far an attribution moves when the image hardly does."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from attrib_core.attribution.method import Method
 from attrib_core.attribution.scores.perturbations import noisy, randomness_of
 from attrib_core.attribution.scores.score import Columns, Scored, check_finite
 from attrib_core.attribution.subject import Subject, clean_pass
@@ -39,7 +40,7 @@ class MaxSensitivitySettings:
         gets each image `num_samples` times in a row, so `perturbed(...).flatten(0, 1)` gives it the same draws.
         """
         draw = partial(randomness_of(MAX_SENSITIVITY, images, keys, seed).uniform, -self.radius, self.radius)
-        return torch.stack(list(noisy(images, self.num_samples, draw)), 1)
+        return torch.cat(list(noisy(images, self.num_samples, draw, 1))).transpose(0, 1)
 
 
 def max_sensitivity(scored: Scored, settings: MaxSensitivitySettings) -> Columns:
@@ -56,43 +57,64 @@ def max_sensitivity(scored: Scored, settings: MaxSensitivitySettings) -> Columns
     moved = torch.zeros(
         len(subject.images), len(scored.methods), dtype=torch.float64, device=subject.images.device
     )
-    for points in noisy(subject.images, settings.num_samples, draw):
-        moved = moved.maximum(_moved(scored, _moved_to(scored, points)))
+    for points in noisy(subject.images, settings.num_samples, draw, subject.model.batch_size):
+        moved = moved.maximum(
+            _moved(scored, _moved_to(subject, points, scored.methods.values()), len(points))
+        )
     norms = torch.stack([_norm(values) for values in scored.values.values()], 1)
     found = moved / torch.where(norms == 0, 1.0, norms)
     _check(scored, found)
     return {MAX_SENSITIVITY: found.float()}
 
 
-def _moved_to(scored: Scored, points: Tensor) -> Subject:
-    """Return the subject at other points `[B, C, H, W]`; its methods share their passes there too."""
-    subject = scored.subject
+def _moved_to(subject: Subject, points: Tensor, methods: Collection[Method]) -> Subject:
+    """Return the subject of S copies of the images at other points `[S, B, C, H, W]`, copy by copy.
+
+    Its methods share their passes there too.
+    """
+    num_copies, images = len(points), points.flatten(0, 1)
+    classes, labels = subject.classes.repeat(num_copies), subject.labels.repeat(num_copies)
+    wanted = {method.gradient_of for method in methods}
     logits, gradients = clean_pass(
-        subject.model,
-        points,
-        subject.labels,
-        subject.target,
-        {method.gradient_of for method in scored.methods.values()},
-        explained=subject.classes,
-        is_checked=False,
+        subject.model, images, labels, subject.target, wanted, explained=classes, is_checked=False
     )
-    return replace(subject, images=points, logits=logits, gradients=gradients, found={})
+    return replace(
+        subject,
+        images=images,
+        keys=subject.keys * num_copies,
+        classes=classes,
+        labels=labels,
+        logits=logits,
+        gradients=gradients,
+        found={},
+    )
 
 
-def _moved(scored: Scored, near: Subject) -> Tensor:
-    """Return how far each map moves, `[B, M]`."""
-    pairs = zip(scored.methods.values(), scored.values.values(), strict=True)
-    return torch.stack([_norm(values - method.values(near).detach()) for method, values in pairs], 1)
+def _moved(scored: Scored, near: Subject, num_copies: int) -> Tensor:
+    """Return the largest distance to which each map moves in some copies of the images, `[B, M]`."""
+    distances = []
+    for method, values in zip(scored.methods.values(), scored.values.values(), strict=True):
+        at_points = _values(method, near, len(values)).detach().view(num_copies, *values.shape)
+        distances.append(_norm(values - at_points).amax(0))
+    return torch.stack(distances, 1)
+
+
+def _values(method: Method, near: Subject, num_images: int) -> Tensor:
+    """Return a method's values for copies of the images, one copy at a time where it draws for a whole batch."""
+    if not method.draws_by_batch:
+        return method.values(near).contiguous()
+    starts = range(0, len(near.images), num_images)
+    return torch.cat([method.values(near.part(start, start + num_images)) for start in starts])
 
 
 def _norm(values: Tensor) -> Tensor:
-    """Return the l2 norm `[B]` of values `[B, C, H, W]`.
+    """Return the l2 norm `[...]` of values `[..., C, H, W]`.
 
     In float64: gradients of confident images may be so small that float32 cannot hold their squares. And row by
     row, because torch would split the sum of a single image among its threads.
     """
-    rows = torch.linalg.vector_norm(values.flatten(1, 2), dim=2, dtype=torch.float64)
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    rows = torch.linalg.vector_norm(values.flatten(-3, -2), dim=-1, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
     return norms
 
 

@@ -167,6 +167,17 @@ def test_methods_of_others_have_the_scores_of_the_same_method_of_ours(small, sma
             torch.testing.assert_close(numbers[:, 1::2], numbers[:, ::2], rtol=1e-4, atol=1e-6)
 
 
+def test_code_that_draws_for_a_whole_batch_draws_the_same_numbers_at_every_point(
+    small, small_images, tmp_path
+) -> None:
+    file = tmp_path / "random_map.py"
+    file.write_text(
+        "import torch\ndef attribute(model, images, targets):\n    return torch.rand_like(images)\n"
+    )
+    found = attribute(small, *small_images, [f"{file}:attribute"], scores=["max_sensitivity"])
+    assert found.scores["max_sensitivity"].tolist() == [[0.0]] * len(small_images[0])
+
+
 @pytest.mark.parametrize(
     ("name", "of_inputs"),
     [
