@@ -1,7 +1,7 @@
 """Maximum sensitivity: how far an attribution moves when the image hardly does."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -39,8 +39,13 @@ class MaxSensitivitySettings:
         They follow from the images' keys, by default their positions, and the seed. captum's `perturb_func`
         gets each image `num_samples` times in a row, so `perturbed(...).flatten(0, 1)` gives it the same draws.
         """
-        draw = partial(randomness_of(MAX_SENSITIVITY, images, keys, seed).uniform, -self.radius, self.radius)
+        draw = self.draw(images, keys, seed)
         return torch.cat(list(noisy(images, self.num_samples, draw, 1))).transpose(0, 1)
+
+    def draw(self, images: Tensor, keys: Sequence[int], seed: int) -> Callable[..., Tensor]:
+        """Return the function from a shape to noise `[B, *shape]` of the images."""
+        randomness = randomness_of(MAX_SENSITIVITY, images, keys, seed)
+        return partial(randomness.uniform, -self.radius, self.radius)
 
 
 def max_sensitivity(scored: Scored, settings: MaxSensitivitySettings) -> Columns:
@@ -48,23 +53,26 @@ def max_sensitivity(scored: Scored, settings: MaxSensitivitySettings) -> Columns
 
     Yeh et al. 2019, arXiv:1901.09392. It is captum's `sensitivity_max`: a map of norm 0 is divided by 1, points
     are not clipped, and the class explained is that of the clean image. A method's own random numbers are those
-    of the clean image too. Raises ValueError for NaN and infinite values.
+    of the clean image too. NaN where a map was computed elsewhere. Raises ValueError for NaN and infinite maps.
     """
     scored.once(check_finite)
-    subject = scored.subject
-    randomness = randomness_of(MAX_SENSITIVITY, subject.images, subject.keys, subject.settings.seed)
-    draw = partial(randomness.uniform, -settings.radius, settings.radius)
-    moved = torch.zeros(
-        len(subject.images), len(scored.methods), dtype=torch.float64, device=subject.images.device
-    )
-    for points in noisy(subject.images, settings.num_samples, draw, subject.model.batch_size):
-        moved = moved.maximum(
-            _moved(scored, _moved_to(subject, points, scored.methods.values()), len(points))
-        )
-    norms = torch.stack([_norm(values) for values in scored.values.values()], 1)
-    found = moved / torch.where(norms == 0, 1.0, norms)
-    _check(scored, found)
-    return {MAX_SENSITIVITY: found.float()}
+    subject, methods = scored.subject, _runnable(scored)
+    norms = {name: _norm(scored.values[name]) for name in methods}
+    largest = {name: torch.zeros_like(norm) for name, norm in norms.items()}
+    draw = settings.draw(subject.images, subject.keys, subject.settings.seed)
+    num_samples = settings.num_samples if methods else 0
+    for points in noisy(subject.images, num_samples, draw, subject.model.batch_size):
+        near = _moved_to(subject, points, methods.values())
+        for name, method in methods.items():
+            largest[name] = largest[name].maximum(_moved(method, near, scored.values[name]))
+    found = {name: largest[name] / torch.where(norm == 0, 1.0, norm) for name, norm in norms.items()}
+    _check(found)
+    undefined = torch.full_like(subject.logits[:, 0], torch.nan)
+    return {MAX_SENSITIVITY: torch.stack([found.get(name, undefined).float() for name in scored.methods], 1)}
+
+
+def _runnable(scored: Scored) -> dict[str, Method]:
+    return {name: method for name, method in scored.methods.items() if not method.is_given}
 
 
 def _moved_to(subject: Subject, points: Tensor, methods: Collection[Method]) -> Subject:
@@ -90,13 +98,10 @@ def _moved_to(subject: Subject, points: Tensor, methods: Collection[Method]) -> 
     )
 
 
-def _moved(scored: Scored, near: Subject, num_copies: int) -> Tensor:
-    """Return the largest distance to which each map moves in some copies of the images, `[B, M]`."""
-    distances = []
-    for method, values in zip(scored.methods.values(), scored.values.values(), strict=True):
-        at_points = _values(method, near, len(values)).detach().view(num_copies, *values.shape)
-        distances.append(_norm(values - at_points).amax(0))
-    return torch.stack(distances, 1)
+def _moved(method: Method, near: Subject, values: Tensor) -> Tensor:
+    """Return the largest distance `[B]` from maps `[B, C, H, W]` to those of S copies of the images nearby."""
+    at_points = _values(method, near, len(values)).detach().view(-1, *values.shape)
+    return _norm(values - at_points).amax(0)
 
 
 def _values(method: Method, near: Subject, num_images: int) -> Tensor:
@@ -118,11 +123,11 @@ def _norm(values: Tensor) -> Tensor:
     return norms
 
 
-def _check(scored: Scored, found: Tensor) -> None:
-    """Raise ValueError for a method whose maps `[B, M]` are not finite at a point near an image."""
-    [is_finite] = host_copies([found.isfinite().all(0)])
-    for name, good in zip(scored.methods, is_finite.tolist(), strict=True):
-        if not good:
+def _check(found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for a method whose maps, of sensitivity `[B]`, are not finite at a point near an image."""
+    finite = host_copies([each.isfinite().all() for each in found.values()])
+    for name, is_finite in zip(found, finite, strict=True):
+        if not is_finite:
             raise ValueError(
                 f"attribution: that of {name} holds NaN or infinite values at points near an image"
             )

@@ -178,6 +178,16 @@ def test_code_that_draws_for_a_whole_batch_draws_the_same_numbers_at_every_point
     assert found.scores["max_sensitivity"].tolist() == [[0.0]] * len(small_images[0])
 
 
+def test_maps_that_were_computed_elsewhere_have_no_sensitivity(small, small_images, monkeypatch) -> None:
+    maps = torch.rand(small_images[0].shape)
+    monkeypatch.setitem(METHODS, "given", Method.of_maps(maps, explains_loss=False, of_inputs=True))
+    found = attribute(small, *small_images, ["given", "gradient"], scores=BOTH).scores
+    assert found["max_sensitivity"].isnan().tolist() == [[True, False]] * len(maps)
+    assert found["infidelity"].isfinite().all()
+    alone = attribute(small, *small_images, ["given"], scores=BOTH[1:]).scores
+    assert alone["max_sensitivity"].isnan().all()
+
+
 @pytest.mark.parametrize(
     ("name", "of_inputs"),
     [
