@@ -20,6 +20,7 @@ BENCHMARKS = (
     "analysis_scale",
     "report_size",
     "attribution_against_captum",
+    "attribution_scores_against_captum",
     "tape_cost",
     "replay_scaling",
     "pool_against_bare_loop",

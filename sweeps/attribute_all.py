@@ -32,7 +32,7 @@ from sweeps.attribute.options import (
     notes_on_methods,
     parse_methods,
 )
-from sweeps.attribute.scores import DirectoryScores, definitions_of_scores, parse_scores
+from sweeps.attribute.scores import DirectoryScores, check_scores, definitions_of_scores, parse_scores
 from sweeps.attribute.training_maps import ACCEPTED, TRAINING_METHODS, AttributeInputs, TrainingMaps
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
@@ -118,6 +118,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         scores=scores,
     )
     check_methods(own, settings.attribution, inputs.image_shape)
+    check_scores(scores.named, inputs.image_shape)
     notes = notes_on_methods(own, partial(_tried_model, inputs))
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)

@@ -171,10 +171,12 @@ def attribute(
     be.
     """
     _check_request(methods, target)
-    scores_named(scores)
+    named = scores_named(scores)
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
+    for score in named.values():
+        score.check_images(*images.shape[-2:])
     request = Request(target=target, scores=tuple(scores), settings=settings, keys=keys)
     found = attributions(model, images, labels, methods, request)
     on_host, _ = found.on_host()

@@ -2,13 +2,31 @@
 
 from collections.abc import Sequence
 
+from attrib_core.attribution.scores.infidelity import (
+    INFIDELITY,
+    OF_ZERO,
+    SCALED,
+    InfidelitySettings,
+    infidelity,
+)
 from attrib_core.attribution.scores.ranking import DELETION, INSERTION, deletion, insertion
 from attrib_core.attribution.scores.score import Score
+from attrib_core.attribution.scores.sensitivity import (
+    MAX_SENSITIVITY,
+    MaxSensitivitySettings,
+    max_sensitivity,
+)
 from attrib_core.references import parse_reference, typed_fields, unknown
 
 SCORES: dict[str, Score] = {
     "deletion": Score(columns=(DELETION,), compute=deletion),
     "insertion": Score(columns=(INSERTION,), compute=insertion),
+    "infidelity": Score(
+        columns=(INFIDELITY, SCALED, OF_ZERO), compute=infidelity, settings=InfidelitySettings()
+    ),
+    "max_sensitivity": Score(
+        columns=(MAX_SENSITIVITY,), compute=max_sensitivity, settings=MaxSensitivitySettings()
+    ),
 }
 
 
