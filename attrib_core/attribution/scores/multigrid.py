@@ -37,6 +37,11 @@ class Grid:
         return self.count * (self.height + 2) * self.row
 
     @property
+    def shifts(self) -> list[int]:
+        """How far the neighbours at `OFFSETS` are away in a flat field."""
+        return [down * self.row + right for down, right in OFFSETS]
+
+    @property
     def coarser(self) -> "Grid":
         """The grid of every other point, and of one beyond the border where the side is even."""
         return Grid(self.count, self.height // 2 + 1, self.width // 2 + 1)
@@ -51,62 +56,69 @@ class Grid:
 
 
 class Level:
-    """A coarse grid, its equations by offset `[9, L]`, and the buffers of its fields."""
+    """A coarse grid, its equations by offset `[9, L]`, and the buffers of its fields `[C, L]`."""
 
     def __init__(self, grid: Grid, stencil: Tensor, channels: int) -> None:
-        self.grid, self.stencil = grid, stencil
-        center = stencil[4]
+        self.grid = grid
+        self.center = stencil[4]
         # A point whose fine pixels are all known has no equation.
-        self.step = torch.where(center > 0, DAMPING / center, 0)
+        self.step = torch.where(self.center > 0, DAMPING / self.center, 0)
         self.right_side, self.solution, self.rest = (
             stencil.new_zeros(channels, grid.size) for _ in range(3)
         )
+        inner = slice(grid.row + 1, grid.size - grid.row - 1)
+        self._inner_rest = self.rest[:, inner]
+        self._terms = [
+            (coefficients[inner], self.solution[:, inner.start + shift : inner.stop + shift])
+            for coefficients, shift in zip(stencil, grid.shifts, strict=True)
+            if shift
+        ]
 
-    def subtract(self) -> Tensor:
-        """Return right side − equations · solution."""
-        margin = self.grid.row + 1
-        inner = slice(margin, self.grid.size - margin)
-        torch.sub(self.right_side, self.solution.mul(self.stencil[4]), out=self.rest)
-        for coefficients, (down, right) in zip(self.stencil, OFFSETS, strict=True):
-            shift = down * self.grid.row + right
-            if shift:
-                neighbour = self.solution[:, inner.start + shift : inner.stop + shift]
-                self.rest[:, inner].addcmul_(coefficients[inner], neighbour, value=-1)
+    def start(self) -> None:
+        """Take a Jacobi step from zero."""
+        torch.mul(self.right_side, self.step, out=self.solution)
+
+    def smooth(self) -> None:
+        """Take a Jacobi step."""
+        self.solution.addcmul_(self.residual(), self.step)
+
+    def residual(self) -> Tensor:
+        """Return right side - equations * solution."""
+        torch.addcmul(self.right_side, self.solution, self.center, value=-1, out=self.rest)
+        for coefficients, neighbour in self._terms:
+            self._inner_rest.addcmul_(coefficients, neighbour, value=-1)
         return self.rest
 
 
 class Multigrid:
-    """A cycle of one Jacobi step before and after the correction by the coarser grid, on each grid.
+    """The correction of a fine residual by coarser grids: on each, a Jacobi step before and after the next one's.
 
-    Equations of coarse grids are Galerkin's for bilinear interpolation, which is zero at known pixels.
+    Equations of coarse grids are Galerkin's for bilinear interpolation of fields that are zero at known pixels.
     """
 
     def __init__(self, fine: Grid, stencil: Tensor, channels: int) -> None:
-        self.levels: list[Level] = []
+        self.fine, self.levels = fine, list[Level]()
         grid = fine
         while max(grid.height, grid.width) > SMALLEST:
             stencil = coarse_stencil(grid, stencil)
             grid = grid.coarser
             self.levels.append(Level(grid, stencil, channels))
 
-    def correction(self, fine: Grid, rest: Tensor, out: Tensor) -> Tensor:
-        """Return the coarse grids' correction for a residual, both `[C, L]`; it is written into `out`."""
-        grid, residual = fine, rest
+    def correct(self, residual: Tensor, out: Tensor) -> Tensor:
+        """Return the correction for a residual `[C, L]` of the fine grid; it is written into `out`."""
+        grid = self.fine
         for level in self.levels:
             restrict(grid, residual, level.grid, level.right_side)
-            torch.mul(level.right_side, level.step, out=level.solution)
-            if level is not self.levels[-1]:
-                residual = level.subtract()
-            grid = level.grid
-        for place in reversed(range(len(self.levels))):
-            level = self.levels[place]
-            level.solution.addcmul_(level.subtract(), level.step)
-            if place:
-                finer = self.levels[place - 1]
-                finer.solution.add_(interpolate(level.grid, level.solution, finer.grid, finer.rest))
-        if not self.levels:
-            return out.zero_()
-        return interpolate(self.levels[0].grid, self.levels[0].solution, fine, out)
+            level.start()
+            residual, grid = level.residual(), level.grid
+        for level, finer in zip(self.levels[:0:-1], self.levels[-2::-1], strict=True):
+            level.smooth()
+            finer.solution.add_(interpolate(level.grid, level.solution, finer.grid, finer.rest))
+        if self.levels:
+            coarse = self.levels[0]
+            coarse.smooth()
+            interpolate(coarse.grid, coarse.solution, self.fine, out)
+        return out
 
 
 def restrict(fine: Grid, field: Tensor, coarse: Grid, out: Tensor) -> None:
