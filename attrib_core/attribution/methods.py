@@ -1,8 +1,8 @@
 """The attribution methods by name. Another method is another entry of `METHODS`."""
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -111,8 +111,10 @@ class Attributions:
 
     prediction: Tensor  # [B] int64, the class of the largest logit
     confidence: Tensor  # [B], its softmax probability
+    explained: Tensor  # [B] int64, the class whose logit or loss is explained
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
+    is_constant: Tensor  # [B, M], whether all pixels of a map are equal
     scores: dict[str, Tensor]  # [B, M] by column, methods in the order of `values`; NaN where not defined
     batch_size: int  # of the model, after any halving
 
@@ -126,16 +128,20 @@ class Attributions:
         tensors = [
             self.prediction,
             self.confidence,
+            self.explained,
+            self.is_constant,
             *self.values.values(),
             *self.completeness_gaps.values(),
             *self.scores.values(),
         ]
-        prediction, confidence, *rest = host_copies([*tensors, *others])
+        prediction, confidence, explained, is_constant, *rest = host_copies([*tensors, *others])
         found = iter(rest)
         on_cpu = replace(
             self,
             prediction=prediction,
             confidence=confidence,
+            explained=explained,
+            is_constant=is_constant,
             values={name: next(found) for name in self.values},
             completeness_gaps={name: next(found) for name in self.completeness_gaps},
             scores={column: next(found) for column in self.scores},
@@ -180,7 +186,8 @@ class Request:
     """What `attributions` is asked about a batch of images, besides the methods.
 
     `explained` are the classes `[B]` that target "predicted" explains, and whose probability scores follow; None
-    are those that the model itself predicts.
+    are those that the model itself predicts. `given` are methods whose values are there already, each by a name
+    that stands among the methods too.
     """
 
     target: Target
@@ -188,6 +195,7 @@ class Request:
     scores: tuple[str, ...] = ()
     settings: AttributionSettings | None = None
     explained: Tensor | None = None
+    given: Mapping[str, Method] = field(default_factory=dict)
 
 
 def attributions(
@@ -198,14 +206,9 @@ def attributions(
     On a GPU the host waits for the logits, which are checked, and for which windows occlusion has to cover.
     """
     images, labels = model.images(images.detach().float()), model.execution.to_device(labels).long()
-    logits, gradients = clean_pass(
-        model,
-        images,
-        labels,
-        request.target,
-        {method_named(name).gradient_of for name in methods},
-        explained=request.explained,
-    )
+    by_name = {name: request.given.get(name) or method_named(name) for name in methods}
+    wanted = {method.gradient_of for method in by_name.values()}
+    logits, gradients = clean_pass(model, images, labels, request.target, wanted, explained=request.explained)
     subject = Subject(
         model=model,
         settings=request.settings or AttributionSettings(),
@@ -217,11 +220,10 @@ def attributions(
         logits=logits,
         gradients=gradients,
     )
-    return _attributions(subject, methods, request)
+    return _attributions(subject, by_name, request)
 
 
-def _attributions(subject: Subject, names: Sequence[str], request: Request) -> Attributions:
-    methods = {name: method_named(name) for name in names}
+def _attributions(subject: Subject, methods: Mapping[str, Method], request: Request) -> Attributions:
     prediction = subject.logits.argmax(1)
     values = {name: method.values(subject).detach().float().contiguous() for name, method in methods.items()}
     scored = Scored(
@@ -234,6 +236,8 @@ def _attributions(subject: Subject, names: Sequence[str], request: Request) -> A
     return Attributions(
         prediction=prediction,
         confidence=probability_of(subject.logits, prediction),
+        explained=subject.classes,
+        is_constant=scored.is_constant,
         values=values,
         completeness_gaps={
             name: method.completeness_gap(subject)

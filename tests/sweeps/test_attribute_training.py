@@ -158,6 +158,33 @@ def test_sums_over_training_are_those_of_the_loss_gradients(finished_run) -> Non
             assert np.allclose(values(mine), np.stack(mine[column]), atol=1e-3 * np.abs(total).max())
 
 
+def test_scores_of_a_state_are_those_of_its_network(play_tapes, copied_run, data_root) -> None:
+    shutil.rmtree(copied_run / "results")
+    changed = {"--scores": "deletion,insertion", "--every": "6", "--target": "label"}
+    record = json.loads((copied_run / "sweep.json").read_text())
+    record["blocks"] = []
+    for field, value in (("every", 6), ("target", "label"), ("scores", ["deletion", "insertion"])):
+        record["settings"][field] = value
+    (copied_run / "sweep.json").write_text(json.dumps(record))
+    assert play_tapes(copied_run, changed) == 0
+    frame = rows(copied_run)
+    by_state = frame[~frame["method"].str.contains("training|variance")]
+    assert by_state[["deletion_score", "insertion_score"]].notna().all(axis=None)
+    assert frame.drop(by_state.index)[["deletion_score", "insertion_score"]].isna().all(axis=None)
+    dataset = load_dataset("fashion_mnist", root=data_root)
+    weights = copied_run / "tapes" / TRIAL / "checkpoints" / f"step-{NUM_STEPS:08d}.safetensors"
+    model = prepare(load_classifier("fashion_deep", weights=str(weights)), device="cpu")
+    pixels = torch.from_numpy(dataset.images(PANEL, View.of(model.classifier))).float() / 255
+    labels = torch.from_numpy(dataset.labels[list(PANEL)])
+    methods, scores = ["gradient_x_input", "loss_gradient"], ["deletion", "insertion"]
+    found = attribute(model, pixels, labels, methods, target="label", scores=scores)
+    last = by_state.query("step == @NUM_STEPS")
+    for place, method in enumerate(methods):
+        stored = last[last["method"] == method]
+        for column, numbers in found.scores.items():
+            assert np.allclose(stored[column], numbers[:, place], atol=1e-6), column
+
+
 def test_panel_images_are_stored_once_a_shard(finished_run, data_root) -> None:
     frame = rows(finished_run)
     dataset = load_dataset("fashion_mnist", root=data_root)
