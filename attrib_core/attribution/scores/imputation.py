@@ -7,11 +7,11 @@ from attrib_core.attribution.scores.multigrid import Grid, Multigrid
 
 # The largest correction of a pixel in [0, 1] that is the last one. It is made, so that what remains is a fraction
 # of it, less than the rounding of 32 bits.
-LAST_CORRECTION = 1e-7
+LAST_CORRECTION = 5e-7
 MOST_STEPS = 500
 # The host waits for a GPU once in so many steps. It does not wait for a CPU.
 STEPS_A_LOOK = 4
-CPU_NUMBERS, GPU_NUMBERS = 2**18, 2**25  # in a field that is solved for at a time
+CPU_NUMBERS, GPU_NUMBERS = 2**17, 2**25  # in a field that is solved for at a time
 
 
 def imputed(images: Tensor, missing: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from attrib_core.attribution.scores.ranking import DELETION, INSERTION, deletion, insertion
+from attrib_core.attribution.scores.road import LEAST_FIRST, MOST_FIRST, ROAD, RoadSettings, road
 from attrib_core.attribution.scores.score import Score
 from attrib_core.references import parse_reference, typed_fields, unknown
 
 SCORES: dict[str, Score] = {
     "deletion": Score(columns=(DELETION,), compute=deletion),
     "insertion": Score(columns=(INSERTION,), compute=insertion),
+    "road": Score(columns=(ROAD, MOST_FIRST, LEAST_FIRST), compute=road, settings=RoadSettings()),
 }
 
 
