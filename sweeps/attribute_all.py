@@ -21,6 +21,7 @@ from attrib_core.attribution import METHODS, SCORES, TARGETS, check_target, meth
 from attrib_core.classifiers import build_classifier
 from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.prepared import PreparedModel, prepare
+from sweeps.attribute.boxes import definitions_of_boxes
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import (
@@ -132,6 +133,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             **data.definitions,
             **definitions_of_methods(methods, settings.attribution),
             **definitions_of_scores(scores.named),
+            **definitions_of_boxes(dataset, scores.named),
         },
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),

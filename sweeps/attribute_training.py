@@ -116,6 +116,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     for method in by_state:
         check_target(method, options.target)
     scores = parse_scores(options.scores)
+    check_boxes_given(scores_named(scores), has_boxes=False)
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
     panel = parse_integers("panel", options.panel, limit=smallest)

@@ -19,6 +19,7 @@ from sweeps.attribute.rows import (
     result_table,
     score_columns,
 )
+from sweeps.attribute.boxes import boxes_of
 from sweeps.attribute.score_rows import score_table
 from sweeps.attribute.scores import FOLDER, DirectoryScores
 from sweeps.commit import commit_shard
@@ -92,6 +93,7 @@ class AttributeJob:
             scores=axes.scores,
             settings=self.settings.attribution,
             explained=self._explained(axes.checkpoint, images),
+            boxes=boxes_of(self.inputs, indices, axes.scores),
         )
         labels = self._actor.labels(indices, model.device)
         found = attributions(model, images, labels, axes.methods, request)
