@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attrib_core.attribution import METHODS, SCORES, Target, check_target
+from attrib_core.attribution import METHODS, SCORES, Target, check_target, scores_named
+from attrib_core.attribution.scores import check_boxes_given
 from attrib_core.classifiers import canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset

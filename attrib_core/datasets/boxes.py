@@ -1,4 +1,4 @@
-"""Boxes around what an image shows: read from a table's column, checked, and seen through a classifier's `View`."""
+"""Boxes around what an image shows: read from a table's column, checked, and seen through a `View`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ OVERSHOOT = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """The boxes of N images: `corners` `[n, 4]` of each, left, top, right and bottom in pixels of the stored image.
+    """The boxes of N images: `corners` `[n, 4]` of each, left, top, right, bottom in pixels of the stored image.
 
     The first pixel reaches from 0 to 1. `sizes` `[N, 2]` are the images' width and height, turned upright.
     """
@@ -80,8 +80,8 @@ def checked(
         if size.any() and len(each) and ((each < -OVERSHOOT) | (each > limits + OVERSHOOT)).any():
             wrong = each[((each < -OVERSHOOT) | (each > limits + OVERSHOOT)).any(1)][0]
             raise ValueError(
-                f"{place}: {name}: a box from ({wrong[0]:g}, {wrong[1]:g}) to ({wrong[2]:g}, {wrong[3]:g}) reaches "
-                f"beyond its image of {size[0]} x {size[1]} pixels; accepted are boxes inside it"
+                f"{place}: {name}: a box from ({wrong[0]:g}, {wrong[1]:g}) to ({wrong[2]:g}, {wrong[3]:g}) "
+                f"reaches beyond its image of {size[0]} x {size[1]} pixels; accepted are boxes inside it"
             )
         cut.append(np.clip(each, 0, limits) if size.any() else each)
     return Boxes(cut, sizes)
@@ -136,5 +136,7 @@ def _corners(place: str, value: Any, box_format: str) -> NDArray[np.float64]:
     is_box = np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     if not is_box.all():
         wrong = value if np.ndim(value) == 1 else value[int(np.flatnonzero(~is_box)[0])]
-        raise ValueError(f"{place}: {wrong} is no box of positive size; accepted are finite numbers, {box_format}")
+        raise ValueError(
+            f"{place}: {wrong} is no box of positive size; accepted are finite numbers, {box_format}"
+        )
     return boxes

@@ -117,7 +117,10 @@ class EncodedImages(ImageSource):
             return _reason(error)
 
     def _header(self, content: Content) -> tuple[int, tuple[int, int]] | str:
-        """Return the image's orientation and its stored width and height, or why it cannot be used as far as the header tells."""
+        """Return the image's orientation and its stored width and height, or why it cannot be used.
+
+        Only the header is looked at.
+        """
         if isinstance(content, DamagedImageError):
             return content.reason
         try:

@@ -99,8 +99,8 @@ def load_dataset(
     check_format(boxes_format)
     if boxes_column is not None and prefix != "parquet":
         raise ValueError(
-            f"boxes_column={boxes_column!r}: accepted with parquet:URL; a function of yours returns a Dataset with "
-            "`boxes`"
+            f"boxes_column={boxes_column!r}: accepted with parquet:URL; a function of yours returns a Dataset "
+            "with `boxes`"
         )
     request = Request(
         name=name,

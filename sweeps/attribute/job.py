@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution import AttributionSettings, Request, Target, attributions
+from sweeps.attribute.boxes import boxes_of
 from sweeps.attribute.rows import (
     AttributeAxes,
     AttributedBatch,
@@ -19,7 +20,6 @@ from sweeps.attribute.rows import (
     result_table,
     score_columns,
 )
-from sweeps.attribute.boxes import boxes_of
 from sweeps.attribute.score_rows import score_table
 from sweeps.attribute.scores import FOLDER, DirectoryScores
 from sweeps.commit import commit_shard

@@ -35,10 +35,12 @@ class ImageOptions(ModelOptions):
         None, description="Column or key of the labels, where it cannot be found without doubt."
     )
     boxes_column: str | None = Field(
-        None, description="Column of boxes in Parquet files, for pointing_game; `objects.bbox` is a field of one."
+        None,
+        description="Column of boxes in Parquet files, for pointing_game; `objects.bbox` is a field of one.",
     )
     boxes_format: BoxesFormat = Field(
-        "xyxy", description="Numbers of a box: two corners, or a corner, width and height (`xywh`), in pixels."
+        "xyxy",
+        description="Numbers of a box: two corners, or a corner, width and height (`xywh`), in pixels.",
     )
     images: str = Field("all", description="Images by index: `0-999` or `all`.")
     labels: Path | None = Field(

@@ -23,8 +23,8 @@ def imputed(images: Tensor, missing: Tensor) -> Tensor:
     """
     numbers = CPU_NUMBERS if images.device.type == "cpu" else GPU_NUMBERS
     count = max(2, numbers // images[0].numel())
-    parts = zip(images.split(count), missing.split(count), strict=True)
-    return torch.cat([_imputed(*part) for part in parts])
+    starts = range(0, len(images), count)
+    return torch.cat([_imputed(images[at : at + count], missing[at : at + count]) for at in starts])
 
 
 def _imputed(images: Tensor, missing: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One multigrid cycle for averages over neighbours on many masks: the preconditioner of `imputation`.
 
-Each of N problems lives on the pixels of one mask, and its C channels share it. Fields are flat, `[C, N · Hp · Wp]`:
+Each of N problems lives on the pixels of one mask, and its C channels share it. Fields `[C, N * Hp * Wp]` are flat:
 images with a border of zeros, one after the other, so that a neighbour of all pixels is one shifted slice. Each
 operation rounds each number by itself, so a problem's result has the same bits in every batch.
 """
@@ -63,9 +63,7 @@ class Level:
         self.center = stencil[4]
         # A point whose fine pixels are all known has no equation.
         self.step = torch.where(self.center > 0, DAMPING / self.center, 0)
-        self.right_side, self.solution, self.rest = (
-            stencil.new_zeros(channels, grid.size) for _ in range(3)
-        )
+        self.right_side, self.solution, self.rest = (stencil.new_zeros(channels, grid.size) for _ in range(3))
         inner = slice(grid.row + 1, grid.size - grid.row - 1)
         self._inner_rest = self.rest[:, inner]
         self._terms = [
@@ -156,7 +154,7 @@ def _spread(field: Tensor, out: Tensor) -> None:
 def coarse_stencil(fine: Grid, stencil: Tensor) -> Tensor:
     """Return Galerkin's equations `[9, L]` on the coarser grid."""
     coarse = fine.coarser
-    padded = fine.padded(stencil).unflatten(0, (3, 3))  # [3, 3, N, Hp, Wp]
+    padded = fine.padded(stencil.view(3, 3, -1))  # [3, 3, N, Hp, Wp]
     padded = F.pad(padded, (0, 1 - fine.width % 2, 0, 1 - fine.height % 2))
     by_row = _galerkin(padded.unbind(0))  # three of [3, N, Hc, Wp']
     columns = [_galerkin(part.transpose(-1, -2).unbind(0)) for part in by_row]

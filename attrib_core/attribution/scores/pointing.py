@@ -46,7 +46,9 @@ def padded_boxes(boxes: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
     Raises ValueError naming an image whose boxes are none, or reach beyond it.
     """
     if len(boxes) != shape[0]:
-        raise ValueError(f"boxes: {len(boxes)} of them for {shape[0]} images; accepted is a tensor [n, 4] for each")
+        raise ValueError(
+            f"boxes: {len(boxes)} of them for {shape[0]} images; accepted is a tensor [n, 4] for each"
+        )
     height, width = shape[-2:]
     padded = torch.full((shape[0], max((len(each) for each in boxes), default=0), 4), torch.nan)
     for number, (row, each) in enumerate(zip(padded, boxes, strict=True)):
@@ -56,11 +58,13 @@ def padded_boxes(boxes: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         if found.ndim != 2 or found.shape[1] != 4:
             raise ValueError(f"boxes: image {number} has {list(found.shape)}; accepted is [n, 4]")
         left, top, right, bottom = found.unbind(1)
-        fits = (0 <= left) & (left < right) & (right <= width) & (0 <= top) & (top < bottom) & (bottom <= height)
+        fits = (
+            (left >= 0) & (left < right) & (right <= width) & (top >= 0) & (top < bottom) & (bottom <= height)
+        )
         if not fits.all():
             wrong = found[~fits][0].tolist()
             raise ValueError(
-                f"boxes: image {number} has {wrong}; accepted are left, top, right, bottom inside {width} x {height}"
+                f"boxes: image {number} has {wrong}; accepted: left, top, right, bottom inside {width} x {height}"
             )
         row[: len(found)] = found
     return padded

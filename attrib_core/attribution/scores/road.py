@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from itertools import product
+from functools import reduce
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class RoadSettings:
             found = self.numbers
         except ValueError:
             found = ()
-        in_order = all(low < high for low, high in zip(found, found[1:], strict=False))
+        in_order = all(low < high for low, high in pairwise(found))
         if not found or not in_order or not 0 < found[0] <= found[-1] < 100:
             raise ValueError(
                 f"percentiles={self.percentiles}: accepted are numbers between 0 and 100 in rising order, "
@@ -62,7 +63,8 @@ def road(scored: Scored, settings: RoadSettings) -> Columns:
     an image is the same for all methods and percentiles. Maps that are constant or not finite have no score.
     """
     changes = _changes(scored, settings)  # [M, 2, P, B]
-    most, least = (sum(part.unbind(1)) / part.shape[1] for part in changes.unbind(1))
+    # Not `mean`, whose order of adding up depends on the number of images.
+    most, least = (reduce(torch.add, part.unbind(1)) / part.shape[1] for part in changes.unbind(1))
     finite = torch.stack([each.isfinite().flatten(1).all(1) for each in scored.support.values()], 1)
     defined = finite & ~scored.is_constant
     columns = {ROAD: (least - most) / 2, MOST_FIRST: most, LEAST_FIRST: least}

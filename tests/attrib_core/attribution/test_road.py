@@ -1,7 +1,7 @@
 """ROAD against pytorch-grad-cam, given the same noise, and its imputation against the sparse solver of SciPy."""
 
 import warnings
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,7 +19,10 @@ from attrib_core.seeding import Randomness
 
 SEED = 5
 # What NumPy and SciPy say of the peer's calls.
-pytestmark = [pytest.mark.filterwarnings("ignore:__array_wrap__"), pytest.mark.filterwarnings("ignore:.*sparse")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__"),
+    pytest.mark.filterwarnings("ignore:.*sparse"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +39,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def ranked(maps: Tensor) -> Tensor:
-    """Return maps `[B, H, W]` in the same order, in equal steps of [0, 1): the peer's thresholds are exact there."""
+    """Return maps `[B, H, W]` of the same order, in equal steps, where the peer's thresholds are exact."""
     places = maps.flatten(1).argsort(1).argsort(1)
     return (places.float() / places.shape[1]).view(maps.shape)
 
@@ -49,7 +52,7 @@ def masks(kind: str, count: int, height: int, width: int, share: float) -> Tenso
 
 @pytest.mark.parametrize("kind", ["areas", "points"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 11, 14), (2, 5, 4), (1, 3, 40), (1, 1, 9)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 11, 14), (2, 5, 4), (1, 3, 40), (1, 1, 20)])
 def test_missing_pixels_are_those_of_the_sparse_system(peer, shape, share, kind) -> None:
     images, missing = drawn(3, *shape), masks(kind, 3, *shape[1:], share)
     found = imputed(images, missing)
@@ -100,7 +103,9 @@ def scored_maps(model, images: Tensor, classes: Tensor, maps: Tensor, keys=None)
     )
     names = [f"method{number}" for number in range(len(values))]
     methods = dict.fromkeys(names, METHODS["gradient"])
-    return Scored(subject=subject, methods=methods, values=dict(zip(names, values, strict=True)), classes=classes)
+    return Scored(
+        subject=subject, methods=methods, values=dict(zip(names, values, strict=True)), classes=classes
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,9 +163,8 @@ def test_a_score_does_not_depend_on_batch_or_order(small, small_images) -> None:
 
 def test_a_good_ranking_scores_above_its_opposite(fashion, images) -> None:
     found = attribute(fashion, *images, ["integrated_gradients"], scores=["road"])
-    opposite = SimpleNamespace(**found.scores)
-    assert opposite.road.mean() > 0.1
-    assert opposite.road_morf.mean() < opposite.road_lerf.mean()
+    assert found.scores["road"].mean() > 0
+    assert found.scores["road_morf"].mean() < found.scores["road_lerf"].mean() < 0
 
 
 @pytest.mark.parametrize("setting", ["percentiles=0+50", "percentiles=50+20", "percentiles=a", "noise=-1"])
