@@ -1,6 +1,6 @@
 """One multigrid cycle for averages over neighbours on many masks: the preconditioner of `imputation`.
 
-Each of N problems lives on the pixels of one mask, and its C channels share it. Fields `[C, N * Hp * Wp]` are flat:
+Each of N problems lives on the pixels of one mask, which its C channels share. Fields `[C, N * Hp * Wp]` are flat:
 images with a border of zeros, one after the other, so that a neighbour of all pixels is one shifted slice. Each
 operation rounds each number by itself, so a problem's result has the same bits in every batch.
 """
