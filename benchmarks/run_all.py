@@ -21,6 +21,7 @@ BENCHMARKS = (
     "report_size",
     "attribution_against_captum",
     "attribution_scores_against_captum",
+    "road_against_quantus",
     "tape_cost",
     "replay_scaling",
     "pool_against_bare_loop",

@@ -22,6 +22,7 @@ from attrib_core.classifiers import build_classifier, canonical_name
 from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.datasets import Dataset
 from attrib_core.prepared import PreparedModel, prepare
+from sweeps.attribute.boxes import definitions_of_boxes
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import (
@@ -147,6 +148,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             **definitions_of_methods(own, settings.attribution),
             **inputs.definitions,
             **definitions_of_scores(scores.named),
+            **definitions_of_boxes(dataset, scores.named),
         },
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),

@@ -23,6 +23,7 @@ class Scored:
     methods: Mapping[str, Method]
     values: Mapping[str, Tensor]  # [B, C, H, W] by method, on the model's device
     classes: Tensor  # [B], whose probability deletion, insertion and road follow
+    boxes: Tensor | None = None  # [B, n, 4], left, top, right, bottom in pixels; rows of NaN are none
     found: dict[Any, Any] = field(default_factory=dict, repr=False)  # by function
 
     def once(self, compute: Callable[["Scored"], Result]) -> Result:
@@ -62,12 +63,14 @@ Columns = Mapping[str, Tensor]
 class Score:
     """A score of attributions: the columns that it fills, and how.
 
-    `settings` is None, or a frozen dataclass with the defaults of what a reference may set.
+    `settings` is None, or a frozen dataclass with the defaults of what a reference may set. One that `needs_boxes`
+    is for images with boxes.
     """
 
     columns: tuple[str, ...]
     compute: Callable[[Scored, Any], Columns]
     settings: Any = None
+    needs_boxes: bool = False
 
     def __call__(self, scored: Scored) -> Columns:
         """Return numbers `[B, M]` by column, NaN where one is not defined."""
