@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.attribution.checkpoints import TRAINED, num_redrawn, one_checkpoint, shown_checkpoint
 from analysis.run import AnyRun, open_sweep, opened
 from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
@@ -58,16 +59,27 @@ def attribution_rows(
     """Return the rows of these methods, images, steps and trials, all unless given, without their values.
 
     `results_file` and `row_in_file` say where a row's values are. Only runs along training have steps and
-    trials. Raises ValueError for another sweep's run, one without results, and a value that no row has.
+    trials; only others have a `checkpoint`, which is `trained` where a run has no such column. Rows of all
+    checkpoints are returned: `one_checkpoint` takes those of one. Raises ValueError for another sweep's run, one
+    without results, and a value that no row has.
     """
     run = open_sweep(run, STATIC, TRAINING)
     if run.kind == STATIC and (steps is not None or trials is not None):
         raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
     chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
     rows = _all_rows(run.directory)
+    if run.kind == STATIC:
+        rows = _with_checkpoint(rows)
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
     return rows.reset_index(drop=True)
+
+
+def evidence_rows(run: AnyRun) -> pd.DataFrame:
+    """Return the rows that claims are measured on: those of one network that learned; maybe none."""
+    rows = attribution_rows(run)
+    rows = rows[[not num_redrawn(str(name)) for name in rows["checkpoint"]]]
+    return rows if rows.empty else one_checkpoint(rows, shown_checkpoint(run, rows))
 
 
 def attribution_values(run: AnyRun, rows: pd.DataFrame) -> NDArray[np.float32]:
@@ -133,6 +145,13 @@ def _all_rows(directory: RunDirectory) -> pd.DataFrame:
     for column in rows.columns[rows.dtypes == "category"]:
         rows[column] = rows[column].cat.reorder_categories(sorted(rows[column].cat.categories))
     return rows
+
+
+def _with_checkpoint(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with their checkpoint: files without the column are of the trained network."""
+    if "checkpoint" not in rows:
+        return rows.assign(checkpoint=TRAINED)
+    return rows.assign(checkpoint=rows["checkpoint"].astype("str").fillna(TRAINED))
 
 
 def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
