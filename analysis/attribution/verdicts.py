@@ -15,6 +15,7 @@ A pass also says how few layers are enough: from there on its maps have changed 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ from analysis.intervals import mean_interval
 
 PASSES, FAILS, IN_PART, UNDECIDED, NOT_MEASURED = "passes", "fails", "in part", "undecided", "not measured"
 CHANGED, ALIKE, UNCLEAR, BLIND = "changed", "alike", "unclear", "cannot tell"
+
+Facts = dict[str, Any]
 
 # The share of the likeness beyond chance that divides changed maps from those that stay alike.
 KEPT = 0.5
@@ -62,7 +65,7 @@ def similarity_table(similarities: pd.DataFrame) -> pd.DataFrame:
             for measure in MEASURES:
                 facts = _facts(rows[measure])
                 if checkpoint != OTHER_IMAGE:
-                    facts |= _by_chance(facts, pairs[measure], rows[SHUFFLED + measure])
+                    facts |= _by_chance(rows[measure], pairs[measure], rows[SHUFFLED + measure])
                 table.append({"method": method, "checkpoint": checkpoint, "measure": measure, **facts})
     return pd.DataFrame(table)
 
@@ -133,7 +136,7 @@ def _numbers(row: pd.Series, name: str) -> str:
     return f"{name}, {round(row['mean'], 2) + 0.0:.2f}, by chance {round(row['chance'], 2) + 0.0:.2f}"
 
 
-def _facts(values: pd.Series) -> dict[str, float | int]:
+def _facts(values: pd.Series) -> Facts:
     mean, low, high, count = mean_interval(values)
     return {
         "mean": float(mean),
@@ -144,25 +147,48 @@ def _facts(values: pd.Series) -> dict[str, float | int]:
     }
 
 
-def _by_chance(facts: dict[str, float | int], pairs: pd.Series, shuffled: pd.Series) -> dict[str, object]:
-    """Return what a measure keeps beyond chance, with an interval by propagation of both intervals' widths."""
-    known = [each for each in map(_facts, (pairs, shuffled)) if not np.isnan(each["mean"])]
-    chance = max(known, key=lambda each: each["mean"]) if known else _facts(pairs)
-    room = 1 - chance["mean"]
-    kept = (facts["mean"] - chance["mean"]) / room if room > 0 else np.nan
-    half_widths = [float(each["high"] - each["mean"]) for each in (facts, chance)]
-    # A single pair of images has no interval; the mean that it gives then counts as known.
-    of_chance = 0.0 if np.isnan(half_widths[1]) else half_widths[1]
-    half = np.hypot(half_widths[0], (1 - kept) * of_chance) / room if room > 0 else np.nan
+def _by_chance(alike: pd.Series, pairs: pd.Series, shuffled: pd.Series) -> dict[str, object]:
+    """Return the means by chance, and what a measure keeps beyond the larger one, with its 95 % interval."""
+    other_image, in_random_order = float(pairs.mean()), float(shuffled.mean())
+    if in_random_order >= other_image or np.isnan(other_image):
+        chance, (kept, half) = in_random_order, _kept_of_pairs(alike, shuffled)
+    else:
+        chance, (kept, half) = other_image, _kept_of_means(_facts(alike), _facts(pairs))
     return {
-        "other_image": _facts(pairs)["mean"],
-        "shuffled": _facts(shuffled)["mean"],
-        "chance": chance["mean"],
+        "other_image": other_image,
+        "shuffled": in_random_order,
+        "chance": chance,
         "kept": kept,
         "kept_low": kept - half,
         "kept_high": kept + half,
-        "state": _state(float(chance["mean"]), kept, half),
+        "state": _state(chance, kept, half),
     }
+
+
+def _kept_of_pairs(alike: pd.Series, shuffled: pd.Series) -> tuple[float, float]:
+    """Return the kept share and half of its interval where both numbers are of the same images: a ratio of means.
+
+    Images differ in how many zeros they have, so both numbers vary together. Cochran 1977, section 2.11.
+    """
+    room = float((1 - shuffled).mean())
+    if not room > 0:
+        return np.nan, np.nan
+    kept = float((alike - shuffled).mean()) / room
+    residuals = (alike - shuffled - kept * (1 - shuffled)) / room
+    return kept, _half_width(_facts(residuals))
+
+
+def _kept_of_means(alike: Facts, pairs: Facts) -> tuple[float, float]:
+    """Return the kept share and half of its interval where the two numbers are independent: by propagation."""
+    room = 1 - pairs["mean"]
+    kept = (alike["mean"] - pairs["mean"]) / room
+    # A single pair of images has no interval; its number counts as known.
+    of_pairs = np.nan_to_num(_half_width(pairs))
+    return kept, float(np.hypot(_half_width(alike), (1 - kept) * of_pairs) / room)
+
+
+def _half_width(facts: Facts) -> float:
+    return facts["high"] - facts["mean"]
 
 
 def _state(chance: float, kept: float, half: float) -> str:
