@@ -3,19 +3,23 @@
 python sweeps/attribute_all.py --methods gradient_x_input,occlusion --output runs/attribute
 python sweeps/attribute_all.py --methods all --target predicted,label --images 0-999 --output runs/attribute
 python sweeps/attribute_all.py --methods integrated_gradients:num_steps=200,captum:DeepLift,mine.py:attribute
+python sweeps/attribute_all.py --checkpoints trained,untrained,randomized:1-9 --output runs/attribute
+python sweeps/attribute_all.py --scores deletion,insertion,infidelity,max_sensitivity,road --output runs/attribute
 python sweeps/attribute_all.py --model resnet50 --dataset imagenet --data-root /data/imagenet --address auto
 """
 
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
 from pydantic import Field
 
-from attrib_core.attribution import METHODS, TARGETS, check_target, method_named
+from attrib_core.attribution import METHODS, SCORES, TARGETS, check_target, method_named
 from attrib_core.classifiers import build_classifier
+from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.prepared import PreparedModel, prepare
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
@@ -27,11 +31,14 @@ from sweeps.attribute.options import (
     notes_on_methods,
     parse_methods,
 )
+from sweeps.attribute.scores import DirectoryScores, definitions_of_scores, parse_scores
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
+from sweeps.images.checkpoints import TRAINED
 from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
+from sweeps.model_options import ModelChoice
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
@@ -58,6 +65,17 @@ class AttributeOptions(ImageOptions, AttributionOptions):
         description=f"What is explained, of {', '.join(TARGETS)}: logit of the predicted class, of the label, "
         "the label's loss; loss_gradient and loss_gradient_x_input explain the loss in any case.",
     )
+    checkpoints: str = Field(
+        TRAINED,
+        description="`trained` (--weights), `untrained`, `randomized:3` or `randomized:1-9` (so many last layers "
+        "re-drawn), folders of checkpoints along a training, and run directories of attribute_training.py.",
+    )
+    scores: str | None = Field(
+        None,
+        description=f"Of {', '.join(SCORES)}; `all`, `none`; settings of their own as in "
+        "`infidelity:num_samples=50`. Those of the run directory if not given, at first deletion and insertion. "
+        "They may be added later.",
+    )
     save_images: str = Field(
         "first", description="Images that are stored: `0-15`, `all`, `none`, or the `first` 16 of --images."
     )
@@ -67,40 +85,53 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
     methods = parse_methods(options.methods, tuple(METHODS))
     products = _products(methods, parse_names("target", options.target, TARGETS))
+    run = RunDirectory(options.output)
+    named = None if options.scores is None else parse_scores(options.scores)
+    scores = DirectoryScores.of(run.read_sweep(), named)
     dataset, model = load_images(options), options.model_choice()
     data = SweepData(dataset)
-    inputs = read_inputs(dataset, model, labels=options.label_choice())
+    inputs = read_inputs(
+        dataset, model, options.checkpoints, labels=options.label_choice(), with_reference=True
+    )
     images = parse_integers("images", options.images, limit=len(dataset))
     settings = AttributeJobSettings(
         actor=ActorSettings(
-            output=RunDirectory(options.output).url,  # absolute: an actor works in another folder
+            output=run.url,  # absolute: an actor works in another folder
             precision=options.precision,
             save_images=parse_saved("save_images", options.save_images, len(dataset), images),
             batch_size=chosen_batch_size(options),
         ),
         attribution=options.attribution_settings(),
+        scores=scores,
     )
     check_methods(methods, settings.attribution, inputs.image_shape)
     notes = notes_on_methods(methods, partial(_tried_model, inputs))
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
     on_gpu = shard_size_on_gpu(inputs.image_size, settings.actor.batch_size)
+    kinds = replace(KINDS, later={"checkpoint": _first_checkpoint(model)})
+    requested = tuple(
+        product | {"checkpoint": tuple(inputs.checkpoints), "image_index": images} for product in products
+    )
     return Sweep(
         name="attribute",
-        kinds=KINDS,
-        requested=tuple(product | {"image_index": images} for product in products),
+        kinds=kinds,
+        requested=requested,
+        beside=scores.side_table(requested),
         settings={
             **model.settings(),
-            **data.settings(RunDirectory(options.output), "attribute", KINDS),
+            **data.settings(run, "attribute", kinds),
             **inputs.labelling.settings,
+            **scores.setting,
             "seed": options.seed,
             "precision": options.precision,
         },
         definitions={
-            "weights": inputs.checkpoint.digest,
+            **_weights(inputs),
             **inputs.model_definitions,
             **data.definitions,
             **definitions_of_methods(methods, settings.attribution),
+            **definitions_of_scores(scores.named),
         },
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
@@ -132,6 +163,20 @@ def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...
     return tuple(axes for axes in products if all(axes.values()))
 
 
+def _first_checkpoint(model: ModelChoice) -> str:
+    """Return the checkpoint whose rows run directories had before they could have others."""
+    return UNTRAINED if model.weights == UNTRAINED else TRAINED
+
+
+def _weights(inputs: ImageInputs) -> dict[str, str]:
+    """Return the digests of the weights, for sweep.json; `weights` are the trained ones."""
+    own = inputs.reference or inputs.checkpoints.get(UNTRAINED)
+    others = {
+        f"checkpoint {name}": each.digest for name, each in inputs.checkpoints.items() if each is not own
+    }
+    return ({} if own is None else {"weights": own.digest}) | others
+
+
 def _tried_model(inputs: ImageInputs) -> PreparedModel:
     """Return the model on this machine's CPU, for methods that look at it before work starts."""
     return prepare(build_classifier(inputs.checkpoint), device="cpu", batch_size=2)
@@ -160,9 +205,9 @@ def _seconds_per_image(
     settings: AttributeJobSettings, inputs: ImageInputs, products: Sequence[Axes]
 ) -> dict[str, float]:
     """Measure seconds an image by target, under all its methods, from a few images on this machine."""
-    job = AttributeJob(settings, inputs)
+    job, checkpoint = AttributeJob(settings, inputs), next(iter(inputs.checkpoints))
     return {
-        str(target): job.seconds_per_image([str(method) for method in product["method"]], target)  # type: ignore[arg-type]  # one of TARGETS
+        str(target): job.seconds_per_image(checkpoint, [str(method) for method in product["method"]], target)  # type: ignore[arg-type]  # one of TARGETS
         for product in products
         for target in product["target"]
     }

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.attribution.checkpoints import TRAINED, num_redrawn, one_checkpoint, shown_checkpoint
+from analysis.attribution.checkpoints import num_redrawn, one_checkpoint, shown_checkpoint
+from analysis.result_files import later_axes, with_constants
 from analysis.run import AnyRun, open_sweep, opened
+from analysis.score_rows import AddedScores
 from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
@@ -68,8 +70,6 @@ def attribution_rows(
         raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
     chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
     rows = _all_rows(run.directory)
-    if run.kind == STATIC:
-        rows = _with_checkpoint(rows)
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
     return rows.reset_index(drop=True)
@@ -138,23 +138,18 @@ def _all_rows(directory: RunDirectory) -> pd.DataFrame:
         names = sorted(entry.name for entry in directory.results())
         if not names:
             raise ValueError(f"{directory.url} is empty: no shard has been committed to its results/ yet")
-        tables = list(pool.map(lambda name: _read_rows(directory, name), names))
+        later = later_axes(directory)
+        tables = list(pool.map(lambda name: _read_rows(directory, name, later), names))
     rows: pd.DataFrame = (
         pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().to_pandas()
     )
     for column in rows.columns[rows.dtypes == "category"]:
         rows[column] = rows[column].cat.reorder_categories(sorted(rows[column].cat.categories))
-    return rows
-
-
-def _with_checkpoint(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with their checkpoint: files without the column are of the trained network."""
-    if "checkpoint" not in rows:
-        return rows.assign(checkpoint=TRAINED)
-    return rows.assign(checkpoint=rows["checkpoint"].astype("str").fillna(TRAINED))
+    return AddedScores.of(directory).beside(rows)
 
 
 def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
+def _read_rows(directory: RunDirectory, name: str, later: Mapping[str, str]) -> pa.Table:
     parquet = _open(directory, name)
     table = parquet.read(columns=[column for column in parquet.schema_arrow.names if column not in _VALUES])
     versions = set(table["schema_version"].to_pylist()) - {SCHEMA_VERSION}
@@ -163,8 +158,8 @@ def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
             f"schema_version of results file {name!r} is {', '.join(map(str, sorted(versions)))}: "
             f"this release reads {SCHEMA_VERSION}"
         )
-    place = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([name]))
-    table = table.append_column("results_file", place)
+    missing = {axis: value for axis, value in later.items() if axis not in table.column_names}
+    table = with_constants(table, missing | {"results_file": name})
     return table.append_column("row_in_file", pa.array(np.arange(len(table))))
 
 

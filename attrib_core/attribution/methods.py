@@ -111,8 +111,10 @@ class Attributions:
 
     prediction: Tensor  # [B] int64, the class of the largest logit
     confidence: Tensor  # [B], its softmax probability
+    explained: Tensor  # [B] int64, the class whose logit or loss is explained
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
+    is_constant: Tensor  # [B, M], whether all pixels of a map are equal
     scores: dict[str, Tensor]  # [B, M] by column, methods in the order of `values`; NaN where not defined
     batch_size: int  # of the model, after any halving
 
@@ -126,16 +128,20 @@ class Attributions:
         tensors = [
             self.prediction,
             self.confidence,
+            self.explained,
+            self.is_constant,
             *self.values.values(),
             *self.completeness_gaps.values(),
             *self.scores.values(),
         ]
-        prediction, confidence, *rest = host_copies([*tensors, *others])
+        prediction, confidence, explained, is_constant, *rest = host_copies([*tensors, *others])
         found = iter(rest)
         on_cpu = replace(
             self,
             prediction=prediction,
             confidence=confidence,
+            explained=explained,
+            is_constant=is_constant,
             values={name: next(found) for name in self.values},
             completeness_gaps={name: next(found) for name in self.completeness_gaps},
             scores={column: next(found) for column in self.scores},
@@ -234,6 +240,8 @@ def _attributions(subject: Subject, names: Sequence[str], request: Request) -> A
     return Attributions(
         prediction=prediction,
         confidence=probability_of(subject.logits, prediction),
+        explained=subject.classes,
+        is_constant=scored.is_constant,
         values=values,
         completeness_gaps={
             name: method.completeness_gap(subject)

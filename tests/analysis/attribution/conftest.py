@@ -149,7 +149,13 @@ def commit(
         stored = [{name: each[name] for name in images.names} | {"key": each["image_key"]} for each in stored]
         image_file = run.put_images(shard_id, 1, rows_table(stored, images))
     names = {"shard_id": shard_id, "image_file": image_file}
-    columns = {name: [(row | names)[name] for row in rows] for name in schema.names if name != "attribution"}
+    columns = {
+        field.name: [
+            (row | names).get(field.name) if field.nullable else (row | names)[field.name] for row in rows
+        ]
+        for field in schema
+        if field.name != "attribution"
+    }
     if not content.stored:
         columns["image_key"] = [None] * len(rows)
     flat = np.concatenate([row["attribution"] for row in rows])
@@ -196,6 +202,7 @@ def attribute_row(method: str, target: str, index: int, content: AttributeConten
     return {
         **image_row(index, content.prediction(index), "attribute"),
         "image_key": f"image-{index}",
+        "checkpoint": "trained",
         "method": method,
         "target": target,
         **packed(content.values(method, index, content.shape)),
