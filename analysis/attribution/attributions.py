@@ -148,7 +148,6 @@ def _all_rows(directory: RunDirectory) -> pd.DataFrame:
     return AddedScores.of(directory).beside(rows)
 
 
-def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
 def _read_rows(directory: RunDirectory, name: str, later: Mapping[str, str]) -> pa.Table:
     parquet = _open(directory, name)
     table = parquet.read(columns=[column for column in parquet.schema_arrow.names if column not in _VALUES])
