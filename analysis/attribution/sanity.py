@@ -17,12 +17,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.attribution.attributions import STATIC
-from analysis.attribution.checkpoints import num_redrawn
 from analysis.attribution.choice import method_order
 from analysis.attribution.map_similarity import MEASURES
 from analysis.attribution.randomization import similarities
 from analysis.attribution.sanity_curves import method_curves, sanity_figure, svg_chart
 from analysis.attribution.verdicts import (
+    BADGES,
     KEPT,
     MOST_BY_CHANCE,
     redrawn_checkpoints,
@@ -37,11 +37,18 @@ from sweeps.store.terminal_text import terminal_text
 
 
 def sanity_html(
-    table: pd.DataFrame, site: Site, folder: str, *, methods: Sequence[str], subject: str
+    table: pd.DataFrame,
+    site: Site,
+    folder: str,
+    *,
+    methods: Sequence[str],
+    subject: str,
+    maps: Markup | None = None,
 ) -> Markup:
     """Write a table of `similarity_table` and its figure to a folder of the report, and return the HTML.
 
-    `folder` also begins the anchors; `methods` is the order of the methods; `subject` begins the figure's title.
+    `folder` also begins the anchors; `methods` is the order of the methods; `subject` begins the figure's title;
+    `maps` are shown below.
     """
     figure = sanity_figure(table, title=f"{subject}: sanity check", methods=methods)
     files = [
@@ -60,7 +67,8 @@ def sanity_html(
         num_images=int(table["count"].max()),
         kept=KEPT,
         most_by_chance=MOST_BY_CHANCE,
-        others=[name for name in table["checkpoint"].unique() if num_redrawn(name) is None][1:],
+        badges=BADGES,
+        maps=maps or "",
         files=files,
     )
 

@@ -26,6 +26,8 @@ from analysis.attribution.randomization import OTHER_IMAGE, SHUFFLED
 from analysis.intervals import mean_interval
 
 PASSES, FAILS, IN_PART, UNDECIDED, NOT_MEASURED = "passes", "fails", "in part", "undecided", "not measured"
+# How a page colours a verdict.
+BADGES = {PASSES: "good", FAILS: "bad", IN_PART: "warn", UNDECIDED: "plain", NOT_MEASURED: "plain"}
 CHANGED, ALIKE, UNCLEAR, BLIND = "changed", "alike", "unclear", "cannot tell"
 
 Facts = dict[str, Any]
