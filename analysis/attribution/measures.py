@@ -15,8 +15,7 @@ class Measure:
     """A score of attributions.
 
     `better` is the direction that speaks for a method. `statistic` sums up the images: the mean, the median where
-    single images would decide the mean, or the rate of a score that is 0 or 1. `unit` says what is counted;
-    `limits` are the ends of an axis, None for those of the data.
+    single images would decide the mean, or the rate of a score that is 0 or 1. `unit` says what is counted; `limits` are the ends of an axis, None for those of the data.
     """
 
     name: str
@@ -24,6 +23,8 @@ class Measure:
     statistic: Literal["mean", "median", "rate"] = "mean"
     unit: str
     limits: tuple[float, float] | None = None
+    is_comparable: bool = True
+    in_short: bool = False
 
     @property
     def direction(self) -> str:
@@ -42,45 +43,52 @@ class Measure:
         return f"{value:.3f}" if self.limits else f"{value:#.3g}".removesuffix(".")
 
 
-_AREA = "area under the probability"
+_AREA, _CHANGE = "area under the probability", "change of the probability"
+_SQUARED, _SHARE = "squared change of what is explained", "share; 1: no better than zeros"
 
 # By column. Shares of `infidelity_of_zero` are no columns of a run: `with_shares` adds them.
 MEASURES = {
-    "deletion_score": Measure(name="deletion score", better="lower", unit=_AREA, limits=(0, 1)),
-    "insertion_score": Measure(name="insertion score", better="higher", unit=_AREA, limits=(0, 1)),
+    "deletion_score": Measure(
+        name="deletion score", better="lower", unit=_AREA, limits=(0, 1), in_short=True
+    ),
+    "insertion_score": Measure(
+        name="insertion score", better="higher", unit=_AREA, limits=(0, 1), in_short=True
+    ),
     "road": Measure(
-        name="ROAD", better="higher", unit="half the difference of probabilities", limits=(-0.5, 0.5)
+        name="ROAD", better="higher", unit="half the difference of both orders", limits=(-1, 1), in_short=True
     ),
-    "road_morf": Measure(name="ROAD, most relevant first", better="lower", unit="probability", limits=(0, 1)),
-    "road_lerf": Measure(
-        name="ROAD, least relevant first", better="higher", unit="probability", limits=(0, 1)
-    ),
+    "road_morf": Measure(name="ROAD, most relevant first", better="lower", unit=_CHANGE, limits=(-1, 1)),
+    "road_lerf": Measure(name="ROAD, least relevant first", better="higher", unit=_CHANGE, limits=(-1, 1)),
     "infidelity": Measure(
-        name="infidelity", better="lower", statistic="median", unit="squared change of what is explained"
+        name="infidelity", better="lower", statistic="median", unit=_SQUARED, is_comparable=False
     ),
     "infidelity_scaled": Measure(
-        name="infidelity, scaled",
-        better="lower",
-        statistic="median",
-        unit="squared change of what is explained",
+        name="infidelity, scaled", better="lower", statistic="median", unit=_SQUARED, is_comparable=False
     ),
     "infidelity_share": Measure(
-        name="infidelity / that of zeros",
-        better="lower",
-        statistic="median",
-        unit="share; 1: no better than zeros",
+        name="infidelity / that of zeros", better="lower", statistic="median", unit=_SHARE
     ),
     "infidelity_scaled_share": Measure(
         name="infidelity, scaled / that of zeros",
         better="lower",
         statistic="median",
-        unit="share; 1: no better than zeros",
+        unit=_SHARE,
+        in_short=True,
     ),
     "max_sensitivity": Measure(
-        name="max-sensitivity", better="lower", statistic="median", unit="largest relative change of the map"
+        name="max-sensitivity",
+        better="lower",
+        statistic="median",
+        unit="largest relative change of the map",
+        in_short=True,
     ),
     "pointing_hit": Measure(
-        name="pointing game", better="higher", statistic="rate", unit="share of images", limits=(0, 1)
+        name="pointing game",
+        better="higher",
+        statistic="rate",
+        unit="share of images",
+        limits=(0, 1),
+        in_short=True,
     ),
 }
 

@@ -91,7 +91,7 @@ def scores_by_method(
                     measure: Score(
                         measure=MEASURES[measure],
                         **row[["value", "low", "high"]].astype(float),
-                        is_best=len(methods) > 1 and bool(row["value"] == best[measure]),
+                        is_best=_is_best(row["value"], best[measure], measure, len(methods)),
                     )
                     for measure, row in rows.items()
                 },
@@ -103,6 +103,10 @@ def scores_by_method(
             )
         )
     return found
+
+
+def _is_best(value: float, best: float, measure: str, num_methods: int) -> bool:
+    return num_methods > 1 and MEASURES[measure].is_comparable and bool(value == best)
 
 
 def _by_quantile(table: pd.DataFrame, method: str, column: str) -> dict[float, float]:

@@ -67,7 +67,7 @@ def score_figure(
     for number, (axes, name) in enumerate(zip(grid, held, strict=False)):
         measure = MEASURES[name]
         _draw_scores(axes, [each.by_measure[name] for each in shown], measure)
-        unit = measure.unit if measure.statistic == "mean" else f"{measure.statistic} of the {measure.unit}"
+        unit = f"median of the {measure.unit}" if measure.statistic == "median" else measure.unit
         style_axes(axes, title=f"{measure.name}: {measure.direction}", x=unit)
         _name_lines(axes, [each.method if number % across == 0 else "" for each in shown])
     if len(gaps):

@@ -53,7 +53,7 @@ def trust_table(
 def summary(
     scores: pd.DataFrame, similarity: pd.DataFrame | None, methods: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return the table as texts, with an asterisk at the best method by each score."""
+    """Return the main columns of the table as texts, with an asterisk at the best method by each score."""
     rows, judged = scores_by_method(scores, _NO_GAPS, methods), _judged(similarity)
     return pd.DataFrame(
         [
@@ -62,6 +62,7 @@ def summary(
                 **{
                     score.measure.heading: score.text + ("*" if score.is_best else "")
                     for score in row.by_measure.values()
+                    if score.measure.in_short
                 },
                 "Images": f"{row.count:,}",
                 "Sanity check": judged.get(row.method, _unjudged(row.method)).text,
@@ -85,7 +86,7 @@ def trust_html(
     return site.render(
         "trust.html",
         id=folder,
-        measures=[MEASURES[name] for name in measures_of(scores)],
+        measures=[MEASURES[name] for name in measures_of(scores) if MEASURES[name].in_short],
         rows=[
             {"row": row, "verdict": judged.get(row.method, _unjudged(row.method))}
             for row in scores_by_method(scores, _NO_GAPS, methods)
