@@ -32,12 +32,23 @@ class Method:
     describe: Callable[[AttributionSettings], str] = _no_settings
     is_signed: bool = True
     of_inputs: bool = True
+    is_given: bool = False  # its values were computed elsewhere, at these images alone
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised
     targets: tuple[Target, ...] = TARGETS
     check: Callable[[PreparedModel], tuple[str, ...]] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_maps(cls, maps: Tensor, *, explains_loss: bool, of_inputs: bool) -> "Method":
+        """Return the method whose values `[B, C, H, W]` are there already, for the images of one batch."""
+        return cls(
+            values=lambda _subject: maps,
+            targets=("loss",) if explains_loss else TARGETS,
+            of_inputs=of_inputs,
+            is_given=True,
+        )
 
     @property
     def explains_loss(self) -> bool:

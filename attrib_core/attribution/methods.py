@@ -1,8 +1,8 @@
 """The attribution methods by name. Another method is another entry of `METHODS`."""
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -186,7 +186,8 @@ class Request:
     """What `attributions` is asked about a batch of images, besides the methods.
 
     `explained` are the classes `[B]` that target "predicted" explains, and whose probability scores follow; None
-    are those that the model itself predicts.
+    are those that the model itself predicts. `given` are methods whose values are there already, each by a name
+    that stands among the methods too.
     """
 
     target: Target
@@ -194,6 +195,7 @@ class Request:
     scores: tuple[str, ...] = ()
     settings: AttributionSettings | None = None
     explained: Tensor | None = None
+    given: Mapping[str, Method] = field(default_factory=dict)
 
 
 def attributions(
@@ -204,14 +206,9 @@ def attributions(
     On a GPU the host waits for the logits, which are checked, and for which windows occlusion has to cover.
     """
     images, labels = model.images(images.detach().float()), model.execution.to_device(labels).long()
-    logits, gradients = clean_pass(
-        model,
-        images,
-        labels,
-        request.target,
-        {method_named(name).gradient_of for name in methods},
-        explained=request.explained,
-    )
+    by_name = {name: request.given.get(name) or method_named(name) for name in methods}
+    wanted = {method.gradient_of for method in by_name.values()}
+    logits, gradients = clean_pass(model, images, labels, request.target, wanted, explained=request.explained)
     subject = Subject(
         model=model,
         settings=request.settings or AttributionSettings(),
@@ -223,11 +220,10 @@ def attributions(
         logits=logits,
         gradients=gradients,
     )
-    return _attributions(subject, methods, request)
+    return _attributions(subject, by_name, request)
 
 
-def _attributions(subject: Subject, names: Sequence[str], request: Request) -> Attributions:
-    methods = {name: method_named(name) for name in names}
+def _attributions(subject: Subject, methods: Mapping[str, Method], request: Request) -> Attributions:
     prediction = subject.logits.argmax(1)
     values = {name: method.values(subject).detach().float().contiguous() for name, method in methods.items()}
     scored = Scored(

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution import TARGETS, Attributions, Target
-from sweeps.attribute.columns import attribution_columns
+from sweeps.attribute.columns import attribution_columns, missing_scores, nullable
 from sweeps.attribute.scores import AXIS, DirectoryScores
 from sweeps.columns import name_columns, png_columns
 from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
-from sweeps.schemas import SCORE_COLUMNS, attribute_images, attribute_results
+from sweeps.schemas import attribute_images, attribute_results
 from sweeps.store import ImageFailure, columns_table
 
 
@@ -96,7 +96,7 @@ def method_columns(found: Attributions) -> dict[str, pa.Array]:
 
 def score_columns(found: Attributions) -> dict[str, pa.Array]:
     """Return columns `[B · M]` of a batch's scores; one that is NaN is null."""
-    return {column: _nullable(numbers) for column, numbers in found.scores.items()}
+    return {column: nullable(numbers) for column, numbers in found.scores.items()}
 
 
 def result_table(
@@ -121,7 +121,7 @@ def result_table(
         **{name: np.repeat(values, count) for name, values in per_image.items()},
         "method": np.array(axes.methods * len(axes.indices), dtype=object),
         "num_path_steps": pa.nulls(len(axes.indices) * count, pa.int32()),
-        **missing_scores(schema, attributed),
+        **missing_scores(attributed.batches[0].columns, len(axes.indices) * count),
         **joined_columns(attributed),
         **name_columns("image", [key for key in keys for _ in range(count)], image_file),
     }
@@ -132,13 +132,6 @@ def joined_columns(attributed: AttributedShard) -> dict[str, pa.Array]:
     """Return the columns of all batches, one after the other."""
     names = attributed.batches[0].columns
     return {name: pa.concat_arrays([batch.columns[name] for batch in attributed.batches]) for name in names}
-
-
-def missing_scores(schema: pa.Schema, attributed: AttributedShard) -> dict[str, pa.Array]:
-    """Return nulls for the scores that a shard's maps do not get."""
-    num_rows = len(attributed.axes.indices) * len(attributed.axes.methods)
-    missing = [name for name in SCORE_COLUMNS if name not in attributed.batches[0].columns]
-    return {name: pa.nulls(num_rows, schema.field(name).type) for name in missing}
 
 
 def image_table(attributed: AttributedShard) -> pa.Table:
@@ -153,11 +146,6 @@ def image_table(attributed: AttributedShard) -> pa.Table:
         "image_index": [index for index, _ in stored],
     }
     return columns_table(columns, attribute_images(), len(stored))
-
-
-def _nullable(numbers: Tensor) -> pa.Array:
-    flat = numbers.flatten().numpy()
-    return pa.array(flat, mask=np.isnan(flat))
 
 
 def _gaps(found: Attributions, methods: list[str]) -> pa.Array:

@@ -114,7 +114,8 @@ def training_results(shape: Shape) -> pa.Schema:
     update. A method that adds up over training (`training_integrated_gradient`, `gradient_variance`) has one row
     a segment, at the segment's last step: the sum over the `num_states` states of the segment of the loss
     gradient, or of its square. `gradient_sum` and `gradient_sum_of_squares` hold these in float64, so that sums
-    over segments are the same however the training was cut; they are null for other methods.
+    over segments are the same however the training was cut; they are null for other methods. The scores are those
+    of the network at that state; a sum over training has none here: see `attribute_all.py --training`.
     """
     return pa.schema(
         [
@@ -132,6 +133,7 @@ def training_results(shape: Shape) -> pa.Schema:
             required("target", pa.string()),
             attribution_field(shape),
             required("attribution_scale", pa.float32()),
+            *_SCORES,
             required("num_states", pa.int32()),
             pa.field("gradient_sum", pa.list_(pa.float64())),
             pa.field("gradient_sum_of_squares", pa.list_(pa.float64())),
