@@ -1,6 +1,8 @@
 """How alike two attribution maps of an image are: Spearman's rank correlation, SSIM and cosine."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +41,7 @@ class Maps:
 
         What is left of a map is its zeros and the distribution of its values.
         """
-        flat = self.absolute.reshape(len(self.absolute), -1)
+        flat = _flat(self.absolute)
         order = np.tile(np.arange(flat.shape[1]), (len(flat), 1))
         for places, values, seed in zip(order, flat, seeds, strict=True):
             held = np.flatnonzero(values)
@@ -58,10 +60,10 @@ class Maps:
 def prepared_maps(maps: NDArray[np.floating]) -> Maps:
     """Return maps `[N, H, W]`, channels summed, as the measures need them."""
     values = maps.astype(np.float64)
-    flat = values.reshape(len(values), -1)
+    flat = _flat(values)
     usable = np.isfinite(flat).all(-1)
     values = np.where(usable[:, None, None], values, 0)
-    usable &= np.ptp(values.reshape(len(values), -1), axis=-1) > 0
+    usable &= np.ptp(_flat(values), axis=-1) > 0
     sizes = np.abs(values)
     largest = sizes.max((-2, -1), keepdims=True)
     return Maps(
@@ -76,7 +78,7 @@ def similarity(first: Maps, second: Maps) -> dict[str, Floats]:
 
     Spearman's correlations are in [-1, 1], SSIM of maps in [0, 1] too, the cosine in [0, 1]. Equal maps have 1.
     """
-    a, b = (each.absolute.reshape(len(each.absolute), -1) for each in (first, second))
+    a, b = _flat(first.absolute), _flat(second.absolute)
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return {
         "spearman": (first.ranks * second.ranks).sum(-1),
@@ -116,8 +118,13 @@ def _window_means(images: Floats, side: int) -> Floats:
     return windows / side**2
 
 
+def _flat(maps: NDArray[np.floating]) -> NDArray[Any]:
+    # Of no map, -1 would leave the number of pixels open.
+    return maps.reshape(len(maps), math.prod(maps.shape[1:]))
+
+
 def _unit_ranks(maps: Floats) -> Floats:
-    ranks = average_ranks(maps.reshape(len(maps), -1))
+    ranks = average_ranks(_flat(maps))
     ranks -= ranks.mean(-1, keepdims=True)
     lengths = np.linalg.norm(ranks, axis=-1, keepdims=True)
     unit: Floats = ranks / np.where(lengths > 0, lengths, np.nan)

@@ -15,7 +15,9 @@ class Measure:
     """A score of attributions.
 
     `better` is the direction that speaks for a method. `statistic` sums up the images: the mean, the median where
-    single images would decide the mean, or the rate of a score that is 0 or 1. `unit` says what is counted; `limits` are the ends of an axis, None for those of the data.
+    single images would decide the mean, or the rate of a score that is 0 or 1. `unit` says what is counted;
+    `limits` are the ends of an axis, None for those of the data. `in_short`: a table that must be narrow has it.
+    Scores that are not `is_comparable` are in units of what is explained, a logit or a loss: none is the best.
     """
 
     name: str
