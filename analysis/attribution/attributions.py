@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.attribution.checkpoints import num_redrawn, one_checkpoint, shown_checkpoint
 from analysis.result_files import later_axes, with_constants
 from analysis.run import AnyRun, open_sweep, opened
 from analysis.score_rows import AddedScores
@@ -60,7 +61,9 @@ def attribution_rows(
     """Return the rows of these methods, images, steps and trials, all unless given, without their values.
 
     `results_file` and `row_in_file` say where a row's values are. Only runs along training have steps and
-    trials. Raises ValueError for another sweep's run, one without results, and a value that no row has.
+    trials; only others have a `checkpoint`, which is `trained` where a run has no such column. Rows of all
+    checkpoints are returned: `one_checkpoint` takes those of one. Raises ValueError for another sweep's run, one
+    without results, and a value that no row has.
     """
     run = open_sweep(run, STATIC, TRAINING)
     if run.kind == STATIC and (steps is not None or trials is not None):
@@ -70,6 +73,13 @@ def attribution_rows(
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
     return rows.reset_index(drop=True)
+
+
+def evidence_rows(run: AnyRun) -> pd.DataFrame:
+    """Return the rows that claims are measured on: those of one network that learned; maybe none."""
+    rows = attribution_rows(run)
+    rows = rows[[not num_redrawn(str(name)) for name in rows["checkpoint"]]]
+    return rows if rows.empty else one_checkpoint(rows, shown_checkpoint(run, rows))
 
 
 def attribution_values(run: AnyRun, rows: pd.DataFrame) -> NDArray[np.float32]:
