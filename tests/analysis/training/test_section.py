@@ -148,8 +148,13 @@ def table_of(
         ],
     }
     columns = {
-        name: pa.array(held[name] if name in held else [each[name] for each in rows], schema.field(name).type)
-        for name in schema.names
+        field.name: pa.array(
+            held[field.name]
+            if field.name in held
+            else [each.get(field.name) if field.nullable else each[field.name] for each in rows],
+            field.type,
+        )
+        for field in schema
         if name != "attribution"
     }
     flat = np.concatenate([*halves, np.empty(0, np.float16)])
