@@ -155,7 +155,7 @@ def table_of(
             field.type,
         )
         for field in schema
-        if name != "attribution"
+        if field.name != "attribution"
     }
     flat = np.concatenate([*halves, np.empty(0, np.float16)])
     columns["attribution"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), SIDE * SIDE)
