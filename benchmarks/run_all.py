@@ -21,6 +21,7 @@ BENCHMARKS = (
     "report_size",
     "attribution_against_captum",
     "road_against_quantus",
+    "attribution_scores_against_captum",
     "tape_cost",
     "replay_scaling",
     "pool_against_bare_loop",

@@ -18,8 +18,9 @@ from itertools import product
 from pydantic import Field
 
 from attrib_core.attribution import METHODS, SCORES, TARGETS, check_target, method_named
-from attrib_core.classifiers import build_classifier
+from attrib_core.classifiers import build_classifier, canonical_name
 from attrib_core.classifiers.loading import UNTRAINED
+from attrib_core.datasets import Dataset
 from attrib_core.prepared import PreparedModel, prepare
 from sweeps.attribute.boxes import definitions_of_boxes
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
@@ -32,7 +33,8 @@ from sweeps.attribute.options import (
     notes_on_methods,
     parse_methods,
 )
-from sweeps.attribute.scores import DirectoryScores, definitions_of_scores, parse_scores
+from sweeps.attribute.scores import DirectoryScores, check_scores, definitions_of_scores, parse_scores
+from sweeps.attribute.training_maps import ACCEPTED, TRAINING_METHODS, AttributeInputs, TrainingMaps
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
 from sweeps.images.checkpoints import TRAINED
@@ -77,6 +79,11 @@ class AttributeOptions(ImageOptions, AttributionOptions):
         "`infidelity:num_samples=50`. Those of the run directory if not given, at first deletion and insertion. "
         "They may be added later.",
     )
+    training: str | None = Field(
+        None,
+        description="Run directory of attribute_training.py, or `RUN#TRIAL`: its sums over training are methods "
+        f"too, {' and '.join(TRAINING_METHODS)}, at the weights that it ended with.",
+    )
     save_images: str = Field(
         "first", description="Images that are stored: `0-15`, `all`, `none`, or the `first` 16 of --images."
     )
@@ -84,17 +91,23 @@ class AttributeOptions(ImageOptions, AttributionOptions):
 
 def attribute_sweep(options: AttributeOptions) -> Sweep:
     """Resolve the options against model and data. Raises ValueError for whatever cannot work."""
-    methods = parse_methods(options.methods, tuple(METHODS))
+    training = None if options.training is None else TrainingMaps.read(options.training)
+    methods = _methods(options.methods, training)
+    own = tuple(name for name in methods if name not in TRAINING_METHODS)
     products = _products(methods, parse_names("target", options.target, TARGETS))
     run = RunDirectory(options.output)
     named = None if options.scores is None else parse_scores(options.scores)
     scores = DirectoryScores.of(run.read_sweep(), named)
     dataset, model = load_images(options), options.model_choice()
+    images = _images(options.images, dataset, training)
+    if training is not None:
+        training.check(canonical_name(model.name), dataset, images)
+        model = replace(model, weights=training.weights_or(model.weights))
     data = SweepData(dataset)
-    inputs = read_inputs(
+    read = read_inputs(
         dataset, model, options.checkpoints, labels=options.label_choice(), with_reference=True
     )
-    images = parse_integers("images", options.images, limit=len(dataset))
+    inputs = AttributeInputs.of(read, training)
     settings = AttributeJobSettings(
         actor=ActorSettings(
             output=run.url,  # absolute: an actor works in another folder
@@ -105,8 +118,9 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         attribution=options.attribution_settings(),
         scores=scores,
     )
-    check_methods(methods, settings.attribution, inputs.image_shape)
-    notes = notes_on_methods(methods, partial(_tried_model, inputs))
+    check_methods(own, settings.attribution, inputs.image_shape)
+    check_scores(scores.named, inputs.image_shape)
+    notes = notes_on_methods(own, partial(_tried_model, inputs))
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
     on_gpu = shard_size_on_gpu(inputs.image_size, settings.actor.batch_size)
@@ -131,7 +145,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             **_weights(inputs),
             **inputs.model_definitions,
             **data.definitions,
-            **definitions_of_methods(methods, settings.attribution),
+            **definitions_of_methods(own, settings.attribution),
+            **inputs.definitions,
             **definitions_of_scores(scores.named),
             **definitions_of_boxes(dataset, scores.named),
         },
@@ -148,16 +163,38 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     )
 
 
+def _methods(text: str, training: TrainingMaps | None) -> tuple[str, ...]:
+    """Return the methods. Raises ValueError for one that needs a training where none is given."""
+    known = (*METHODS, *TRAINING_METHODS) if training is not None or text != "all" else tuple(METHODS)
+    methods = parse_methods(text, known)
+    needing = [name for name in methods if name in TRAINING_METHODS]
+    if needing and training is None:
+        raise ValueError(f"methods={needing[0]!r}: it needs --training RUN; accepted is {ACCEPTED}")
+    return methods
+
+
+def _images(text: str, dataset: Dataset, training: TrainingMaps | None) -> tuple[int, ...]:
+    """Return the images by index; of a training, all are those that it followed."""
+    if text == "all" and training is not None:
+        return tuple(training.images)
+    return parse_integers("images", text, limit=len(dataset))
+
+
+def _explains_loss(method: str) -> bool:
+    return method in TRAINING_METHODS or method_named(method).explains_loss
+
+
 def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...]:
     """Return targets x methods. Methods of the loss explain it whatever the targets are.
 
     Raises ValueError for a method that cannot explain one of the targets.
     """
-    others = tuple(method for method in methods if not method_named(method).explains_loss)
-    of_loss = tuple(method for method in methods if method_named(method).explains_loss or LOSS in targets)
+    others = tuple(method for method in methods if not _explains_loss(method))
+    of_loss = tuple(method for method in methods if _explains_loss(method) or LOSS in targets)
     of_logits = tuple(target for target in targets if target != LOSS)
     for method, target in product(methods, targets):
-        check_target(method, target)
+        if method not in TRAINING_METHODS:
+            check_target(method, target)
     products: tuple[Axes, ...] = (
         {"target": of_logits, "method": others},
         {"target": (LOSS,), "method": of_loss},
@@ -204,7 +241,7 @@ def _most_images(products: Sequence[Axes], inputs: ImageInputs) -> int:
 
 
 def _seconds_per_image(
-    settings: AttributeJobSettings, inputs: ImageInputs, products: Sequence[Axes]
+    settings: AttributeJobSettings, inputs: AttributeInputs, products: Sequence[Axes]
 ) -> dict[str, float]:
     """Measure seconds an image by target, under all its methods, from a few images on this machine."""
     job, checkpoint = AttributeJob(settings, inputs), next(iter(inputs.checkpoints))

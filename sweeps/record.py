@@ -80,8 +80,7 @@ def refuse_differences(existing: Record, request: SweepRequest) -> None:
             f"schema_version: the directory has {existing.get('schema_version')!r}, this version writes "
             f"{SCHEMA_VERSION}; choose another --output"
         )
-    accepted = (request.kinds.as_record(), request.kinds.before())
-    if "axis_kinds" in existing and existing["axis_kinds"] not in accepted:
+    if "axis_kinds" in existing and not request.kinds.continues(existing["axis_kinds"]):
         raise ValueError(
             f"axis_kinds: the directory was made with {existing['axis_kinds']}, this version has "
             f"{request.kinds.as_record()}; choose another --output"

@@ -173,10 +173,13 @@ def attribute(
     be.
     """
     _check_request(methods, target)
-    check_boxes_given(scores_named(scores), has_boxes=boxes is not None)
+    named = scores_named(scores)
+    check_boxes_given(named, has_boxes=boxes is not None)
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
+    for score in named.values():
+        score.check_images(*images.shape[-2:])
     request = Request(
         target=target,
         scores=tuple(scores),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.attribution import AttributionSettings, Request, Target, attributions
+from attrib_core.attribution import AttributionSettings, Method, Request, Target, attributions
 from sweeps.attribute.boxes import boxes_of
 from sweeps.attribute.rows import (
     AttributeAxes,
@@ -22,10 +22,10 @@ from sweeps.attribute.rows import (
 )
 from sweeps.attribute.score_rows import score_table
 from sweeps.attribute.scores import FOLDER, DirectoryScores
+from sweeps.attribute.training_maps import AttributeInputs
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.images.checkpoints import TRAINED, is_derived
-from sweeps.images.inputs import ImageInputs
 from sweeps.plan import Shard
 
 
@@ -41,7 +41,7 @@ class AttributeJobSettings:
 class AttributeJob:
     """Attributes what the classifier sees in the images of a shard; lives as long as its actor."""
 
-    def __init__(self, settings: AttributeJobSettings, inputs: ImageInputs) -> None:
+    def __init__(self, settings: AttributeJobSettings, inputs: AttributeInputs) -> None:
         self.settings, self.inputs = settings, inputs
         self._actor = ImageActor(settings.actor, inputs)
 
@@ -94,6 +94,7 @@ class AttributeJob:
             settings=self.settings.attribution,
             explained=self._explained(axes.checkpoint, images),
             boxes=boxes_of(self.inputs, indices, axes.scores),
+            given=self._given(tuple(indices), images),
         )
         labels = self._actor.labels(indices, model.device)
         found = attributions(model, images, labels, axes.methods, request)
@@ -117,3 +118,8 @@ class AttributeJob:
         if self.inputs.reference is None or not is_derived(checkpoint):
             return None
         return self._actor.model(TRAINED).exact_logits(images).argmax(1)
+
+    def _given(self, indices: tuple[int, ...], images: Tensor) -> dict[str, Method]:
+        """Return the methods whose maps a training has left."""
+        training = self.inputs.training
+        return {} if training is None else training.methods(indices, images)

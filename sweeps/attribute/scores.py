@@ -36,6 +36,15 @@ def parse_scores(text: str) -> tuple[str, ...]:
     return scores
 
 
+def check_scores(scores: Sequence[str], image_shape: Sequence[int]) -> None:
+    """Raise ValueError for a score whose settings do not fit images `[C, H, W]`."""
+    for name in scores:
+        try:
+            score_named(name).check_images(*image_shape[1:])
+        except ValueError as error:
+            raise ValueError(f"scores={name!r}: {error}") from None
+
+
 def definitions_of_scores(scores: Sequence[str]) -> dict[str, str]:
     """Return which settings shape the numbers of the scores that have any."""
     described = {f"score {name}": score_named(name).describe() for name in scores}

@@ -25,13 +25,19 @@ class AxisKinds:
 
     def as_record(self) -> dict[str, Any]:
         """Return the value of `axis_kinds` in sweep.json."""
-        kinds = {"group": list(self.group), "cells": list(self.cells), "whole": list(self.whole)}
-        return kinds | ({"later": dict(self.later)} if self.later else {})
+        return self._axes() | ({"later": dict(self.later)} if self.later else {})
 
-    def before(self) -> dict[str, Any]:
-        """Return what `as_record` gave before the release that added axes."""
-        kinds = {"group": list(self.group), "cells": list(self.cells), "whole": list(self.whole)}
-        return kinds | {"group": [axis for axis in self.group if axis not in self.later]}
+    def continues(self, recorded: Mapping[str, Any]) -> bool:
+        """Return True if the sweep can continue a directory with these kinds, which may lack the later axes.
+
+        The value that a later axis had follows from settings, which are compared by themselves.
+        """
+        found = {kind: values for kind, values in recorded.items() if kind != "later"}
+        before = self._axes() | {"group": [axis for axis in self.group if axis not in self.later]}
+        return found in (self._axes(), before)
+
+    def _axes(self) -> dict[str, Any]:
+        return {"group": list(self.group), "cells": list(self.cells), "whole": list(self.whole)}
 
 
 # Run directories of these sweeps may be older than the key `axis_kinds` of sweep.json. A sweep that is not in

@@ -2,10 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
+from attrib_core.attribution.scores.infidelity import (
+    INFIDELITY,
+    OF_ZERO,
+    SCALED,
+    InfidelitySettings,
+    infidelity,
+)
 from attrib_core.attribution.scores.pointing import POINTING_HIT, PointingSettings, pointing_game
 from attrib_core.attribution.scores.ranking import DELETION, INSERTION, deletion, insertion
 from attrib_core.attribution.scores.road import LEAST_FIRST, MOST_FIRST, ROAD, RoadSettings, road
 from attrib_core.attribution.scores.score import Score
+from attrib_core.attribution.scores.sensitivity import (
+    MAX_SENSITIVITY,
+    MaxSensitivitySettings,
+    max_sensitivity,
+)
 from attrib_core.references import parse_reference, typed_fields, unknown
 
 SCORES: dict[str, Score] = {
@@ -15,6 +27,12 @@ SCORES: dict[str, Score] = {
         columns=(POINTING_HIT,), compute=pointing_game, settings=PointingSettings(), needs_boxes=True
     ),
     "road": Score(columns=(ROAD, MOST_FIRST, LEAST_FIRST), compute=road, settings=RoadSettings()),
+    "infidelity": Score(
+        columns=(INFIDELITY, SCALED, OF_ZERO), compute=infidelity, settings=InfidelitySettings()
+    ),
+    "max_sensitivity": Score(
+        columns=(MAX_SENSITIVITY,), compute=max_sensitivity, settings=MaxSensitivitySettings()
+    ),
 }
 
 

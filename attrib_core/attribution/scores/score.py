@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.subject import Subject
+from attrib_core.host_copies import host_copies
 
 Result = TypeVar("Result")
 
@@ -46,6 +47,14 @@ class Scored:
         return self.subject.target == "loss" and self.methods[name].is_signed
 
 
+def check_finite(scored: Scored) -> None:
+    """Raise ValueError that names a method whose values are NaN or infinite; the host waits for it."""
+    [is_finite] = host_copies([torch.stack([values.isfinite().all() for values in scored.values.values()])])
+    for name, good in zip(scored.values, is_finite.tolist(), strict=True):
+        if not good:
+            raise ValueError(f"attribution: that of {name} holds NaN or infinite values")
+
+
 # Numbers [B, M] by column; NaN where one is not defined.
 Columns = Mapping[str, Tensor]
 
@@ -71,6 +80,12 @@ class Score:
     def names(self) -> tuple[str, ...]:
         """The settings that a reference may give."""
         return () if self.settings is None else tuple(each.name for each in fields(self.settings))
+
+    def check_images(self, height: int, width: int) -> None:
+        """Raise ValueError where the settings do not fit images of `height` × `width`."""
+        check = getattr(self.settings, "check_images", None)
+        if check is not None:
+            check(height, width)
 
     def describe(self) -> str:
         """Return in words which settings shape the numbers; empty if none do."""
