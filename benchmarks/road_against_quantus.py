@@ -79,8 +79,8 @@ def by_quantus(classifier: torch.nn.Module, images: Tensor, classes: Tensor, map
 
 def by_grad_cam(classifier: torch.nn.Module, images: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
     """Run pytorch-grad-cam on ranks: its thresholds would not tell apart pixels whose values are close."""
-    places = maps.sum(1).flatten(1).argsort(dim=1, stable=True).argsort(1)
-    ranks = (places.float() / places.shape[1]).view(len(maps), *maps.shape[2:])
+    places = maps.sum(1).flatten(1).argsort(dim=1, descending=True, stable=True).argsort(1)
+    ranks = (1 - (places.float() + 1) / places.shape[1]).view(len(maps), *maps.shape[2:])
     targets = [lambda logits, label=label: logits.softmax(-1)[label] for label in classes.tolist()]
     return torch.from_numpy(ROADCombined(list(PERCENTILES))(images, ranks.numpy(), targets, classifier))
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMALLEST = 8  # the side of the coarsest grid; conjugate gradients do what is left
+SMALLEST = 3  # the side of the coarsest grid
 DAMPING = 0.9  # of Jacobi's steps on coarse grids
 OFFSETS = tuple(product((-1, 0, 1), repeat=2))  # of rows and columns
 
