@@ -14,12 +14,18 @@ from attrib_core.attribution.gradients import (
     loss_gradient,
     loss_gradient_x_input,
 )
+from attrib_core.attribution.grad_cam import (
+    check_grad_cam,
+    check_guided_grad_cam,
+    grad_cam,
+    guided_grad_cam,
+)
 from attrib_core.attribution.integrated import integrated_gradients
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
 from attrib_core.attribution.scores import Scored, scores_named
 from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
-from attrib_core.attribution.smooth import smooth_grad
+from attrib_core.attribution.smooth import SAMPLES, SMOOTH, describe_samples, smooth_grad, smooth_method
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
@@ -41,11 +47,12 @@ def _describe_integrated(settings: AttributionSettings) -> str:
     return f"{settings.num_steps} steps from {settings.baseline}"
 
 
-def _describe_smooth(settings: AttributionSettings) -> str:
-    return f"{settings.num_samples} samples, noise {settings.noise:g}"
+def _describe_cam(settings: AttributionSettings) -> str:
+    layer = "the last layer that knows places" if settings.layer is None else f"layer {settings.layer}"
+    return f"{layer}, {settings.upsample}{', positive part' if settings.relu else ''}"
 
 
-WINDOW, PATH, SAMPLES = ("window_size", "stride"), ("num_steps", "baseline"), ("num_samples", "noise")
+WINDOW, PATH = ("window_size", "stride"), ("num_steps", "tolerance", "baseline")
 
 METHODS: dict[str, Method] = {
     "gradient": Method(gradient, "target", of_inputs=False),
@@ -64,11 +71,26 @@ METHODS: dict[str, Method] = {
         settings=PATH,
         completeness_gap=lambda subject: subject.once(integrated_gradients).completeness_gap,
     ),
-    "smooth_grad": Method(smooth_grad, None, _describe_smooth, settings=SAMPLES, of_inputs=False),
+    "smooth_grad": Method(smooth_grad, None, describe_samples, settings=SAMPLES, of_inputs=False),
+    "grad_cam": Method(
+        grad_cam,
+        None,
+        _describe_cam,
+        settings=("layer", "relu", "upsample"),
+        check=check_grad_cam,
+    ),
+    "guided_grad_cam": Method(
+        guided_grad_cam,
+        None,
+        _describe_cam,
+        of_inputs=False,
+        settings=("layer", "upsample"),
+        check=check_guided_grad_cam,
+    ),
 }
 # Modules with a function `find_method(field, reference)` for all `name:PART`, imported when one is asked for.
 FAMILIES = {"captum": "attrib_core.attribution.adapters.captum"}
-ACCEPTED = f"{', '.join(METHODS)}, captum:NAME and FILE.py:FUNCTION"
+ACCEPTED = f"{', '.join(METHODS)}, {SMOOTH}:METHOD, captum:NAME and FILE.py:FUNCTION"
 
 
 @kept_with_code
@@ -84,6 +106,8 @@ def method_named(text: str) -> Method:
 def _find_method(field: str, reference: Reference) -> Method:
     if reference.target in METHODS:
         return _with_settings(field, reference, METHODS[reference.target])
+    if reference.name == SMOOTH:
+        return smooth_method(field, reference, _find_method)
     if reference.name in FAMILIES:
         if not is_installed(reference.name):
             raise ValueError(
