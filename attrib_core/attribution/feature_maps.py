@@ -92,8 +92,8 @@ def find_feature_map(where: str, model: PreparedModel, layer: str | None, size: 
         return _named(where, _seen(model, size)[0], layer)
     if isinstance(network, EnsembleNetwork):
         raise ValueError(
-            f"{where}: {model.classifier.name} is an ensemble, each of whose members has a last layer; accepted is "
-            f"{LAYER}=NAME, such as members.0.network.NAME"
+            f"{where}: {model.classifier.name} is an ensemble, each of whose members has a last layer; accepted "
+            f"is {LAYER}=NAME, such as members.0.network.NAME"
         )
     seen, logits = _seen(model, size)
     if seen.norms:

@@ -85,8 +85,8 @@ def check_grad_cam(model: PreparedModel, *, layer: str | None = None, **_others:
     if found.num_own_tokens is None:
         return (f"grad_cam: layer={found.name}, the last feature map above one pixel: {height} × {width}",)
     return (
-        f"grad_cam: layer={found.name}, the last norm of tokens whose patches reach the logits: {height} × {width} "
-        f"patches, without {found.num_own_tokens} other tokens",
+        f"grad_cam: layer={found.name}, the last norm of tokens whose patches reach the logits: {height} × "
+        f"{width} patches, without {found.num_own_tokens} other tokens",
     )
 
 
@@ -142,7 +142,9 @@ def _gradient(number: Tensor, output: Tensor, name: str) -> Tensor:
     if number.requires_grad:
         (found,) = torch.autograd.grad(number, output, allow_unused=True)
     if found is None:
-        raise ValueError(f"layer={name}: the logits do not depend on it; accepted is a layer on which they do")
+        raise ValueError(
+            f"layer={name}: the logits do not depend on it; accepted is a layer on which they do"
+        )
     return found
 
 
@@ -160,9 +162,7 @@ def _guided(network: nn.Module) -> Iterator[None]:
         if output.requires_grad:
             output.register_hook(F.relu)  # type: ignore[no-untyped-call]  # torch leaves it so
 
-    handles = [
-        each.register_forward_hook(clip) for each in network.modules() if isinstance(each, RECTIFIERS)
-    ]
+    handles = [each.register_forward_hook(clip) for each in network.modules() if isinstance(each, RECTIFIERS)]
     try:
         yield
     finally:

@@ -7,6 +7,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from attrib_core.attribution.adapters.user_functions import user_method
+from attrib_core.attribution.grad_cam import (
+    check_grad_cam,
+    check_guided_grad_cam,
+    grad_cam,
+    guided_grad_cam,
+)
 from attrib_core.attribution.gradients import (
     abs_gradient_x_input,
     gradient,
@@ -14,17 +20,11 @@ from attrib_core.attribution.gradients import (
     loss_gradient,
     loss_gradient_x_input,
 )
-from attrib_core.attribution.grad_cam import (
-    check_grad_cam,
-    check_guided_grad_cam,
-    grad_cam,
-    guided_grad_cam,
-)
 from attrib_core.attribution.integrated import integrated_gradients
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
 from attrib_core.attribution.scores import Scored, scores_named
-from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
+from attrib_core.attribution.settings import AUTO, TARGETS, AttributionSettings, Target
 from attrib_core.attribution.smooth import SAMPLES, SMOOTH, describe_samples, smooth_grad, smooth_method
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
@@ -44,6 +44,8 @@ def _describe_occlusion(settings: AttributionSettings) -> str:
 
 
 def _describe_integrated(settings: AttributionSettings) -> str:
+    if settings.num_steps == AUTO:
+        return f"steps until a gap of {settings.tolerance:g} from {settings.baseline}"
     return f"{settings.num_steps} steps from {settings.baseline}"
 
 
@@ -70,6 +72,7 @@ METHODS: dict[str, Method] = {
         _describe_integrated,
         settings=PATH,
         completeness_gap=lambda subject: subject.once(integrated_gradients).completeness_gap,
+        num_path_steps=lambda subject: subject.once(integrated_gradients).num_steps,
     ),
     "smooth_grad": Method(smooth_grad, None, describe_samples, settings=SAMPLES, of_inputs=False),
     "grad_cam": Method(
@@ -137,6 +140,7 @@ class Attributions:
     confidence: Tensor  # [B], its softmax probability
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
+    num_path_steps: dict[str, Tensor]  # [B] int64 by method, of those that follow a path
     scores: dict[str, Tensor]  # [B, M] by column, methods in the order of `values`; NaN where not defined
     batch_size: int  # of the model, after any halving
 
@@ -152,6 +156,7 @@ class Attributions:
             self.confidence,
             *self.values.values(),
             *self.completeness_gaps.values(),
+            *self.num_path_steps.values(),
             *self.scores.values(),
         ]
         prediction, confidence, *rest = host_copies([*tensors, *others])
@@ -162,6 +167,7 @@ class Attributions:
             confidence=confidence,
             values={name: next(found) for name in self.values},
             completeness_gaps={name: next(found) for name in self.completeness_gaps},
+            num_path_steps={name: next(found) for name in self.num_path_steps},
             scores={column: next(found) for column in self.scores},
         )
         return on_cpu, list(found)
@@ -263,6 +269,11 @@ def _attributions(subject: Subject, names: Sequence[str], request: Request) -> A
             name: method.completeness_gap(subject)
             for name, method in methods.items()
             if method.completeness_gap is not None
+        },
+        num_path_steps={
+            name: method.num_path_steps(subject)
+            for name, method in methods.items()
+            if method.num_path_steps is not None
         },
         scores={name: numbers for each in columns for name, numbers in each.items()},
         batch_size=subject.model.batch_size,

@@ -20,9 +20,10 @@ class AttributionSettings:
     Occlusion blackens a square of `window_size`, moved by `stride`; None is a seventh of the image's shorter
     side, and half the window. Integrated gradients go from `baseline` to the image by `num_steps` points; "auto"
     doubles them until the sum of an image's values misses the change that it explains by at most the share
-    `tolerance` of it. Grad-CAM looks at `layer`, by default the last one that knows places, keeps the positive part
-    if `relu`, and brings its map to the image's size by `upsample`. SmoothGrad takes `num_samples` copies under normal noise of standard deviation `noise`, in units of [0, 1].
-    `seed` is part of the key of random numbers. Raises ValueError for values that cannot be.
+    `tolerance` of it. SmoothGrad takes `num_samples` copies under normal noise of standard deviation `noise`, in
+    units of [0, 1]. Grad-CAM looks at `layer`, by default the last one that knows places, keeps the positive part
+    if `relu`, and brings its map to the image's size by `upsample`. `seed` is part of the key of random numbers.
+    Raises ValueError for values that cannot be.
     """
 
     window_size: int | None = None

@@ -128,11 +128,14 @@ def test_the_shipped_network_is_explained_as_by_captum(upsample, images, plain_f
     network = plain_fashion.classifier
     for name, layer in (("grad_cam", "conv4"), ("grad_cam:layer=conv3", "conv3")):
         cam = peers.LayerGradCam(network, network.network.get_submodule(layer))
-        expected = peers.LayerAttribution.interpolate(cam.attribute(clone_of(pixels), labels), (28, 28), upsample)
+        expected = peers.LayerAttribution.interpolate(
+            cam.attribute(clone_of(pixels), labels), (28, 28), upsample
+        )
         assert_close(found[name], expected.detach())
     guided = peers.GuidedGradCam(network, network.network.get_submodule("conv4"))
     assert_close(
-        found["guided_grad_cam"], guided.attribute(clone_of(pixels), labels, interpolate_mode=upsample).detach()
+        found["guided_grad_cam"],
+        guided.attribute(clone_of(pixels), labels, interpolate_mode=upsample).detach(),
     )
 
 
@@ -193,9 +196,7 @@ REFUSED = {
 @pytest.mark.parametrize("setting", REFUSED)
 def test_what_is_no_layer_with_places_is_refused_before_work_starts(setting, net) -> None:
     with pytest.raises(ValueError, match=f"methods='grad_cam:{setting}': .*{REFUSED[setting]}"):
-        check = method_named(f"grad_cam:{setting}").check
-        assert check is not None
-        check(net)
+        method_named(f"grad_cam:{setting}").check(net)
 
 
 def test_a_network_without_maps_is_refused(linear_classifier) -> None:
