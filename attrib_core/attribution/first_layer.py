@@ -61,8 +61,12 @@ class FirstLayer:
 
 def first_layer(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | None:
     """Return the first layer of a model for images of this size; None where it cannot be treated by itself."""
-    if model.execution.precision not in ("float32", "tf32") or model.execution.compile:
-        return None  # in fewer bits a + t · b is another point than the network would see
+    execution = model.execution
+    # In fewer bits a + t · b is another point than the network would see. A network in its users' memory format is
+    # one that is to run as they run it: even roundings, which switch ReLUs that stand at zero, are then theirs.
+    is_exact = execution.precision in ("float32", "tf32")
+    if not is_exact or execution.compile or not execution.channels_last:
+        return None
     return model.once((first_layer, size), lambda: _found(model, size))
 
 

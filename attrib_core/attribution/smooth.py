@@ -47,7 +47,7 @@ def smooth_method(field: str, reference: Reference, find: Callable[[str, Referen
     given = tuple(each for each in reference.settings if each[0] in SAMPLES)
     others = tuple(each for each in reference.settings if each[0] not in SAMPLES)
     inner = Reference(reference.rest, others)
-    if inner.name == SMOOTH or is_code(inner):
+    if inner.name == SMOOTH or (is_code(inner) and inner.name != "captum"):
         raise ValueError(f"{where}: accepted after {SMOOTH}: are methods of ours and captum:NAME")
     method = find(field, inner)
     if set(SAMPLES) <= set(method.settings):

@@ -206,10 +206,12 @@ def test_a_network_without_maps_is_refused(linear_classifier) -> None:
             method_named(name).check(model)
 
 
-def test_a_gradient_that_nothing_guides_is_the_gradient_and_a_note_says_so(small, small_images) -> None:
-    model = prepare(small, device="cpu", batch_size=8)
+def test_a_gradient_that_nothing_guides_is_the_gradient_and_a_note_says_so(classifier_of) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    model = prepare(classifier_of(network, num_classes=3, image_size=8), device="cpu", batch_size=4)
+    batch = torch.rand(4, 1, 8, 8), torch.arange(4) % 3
     methods = ["gradient", "grad_cam:relu=true", "guided_grad_cam"]
-    gradient, cam, guided = attribute(model, *small_images, methods).values.values()
+    gradient, cam, guided = attribute(model, *batch, methods).values.values()
     assert_close(guided, gradient * cam)
     assert "nothing is guided" in method_named("guided_grad_cam").check(model)[-1]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attrib_core.attribution import AttributionSettings, attribute, method_named
+from attrib_core.attribution import AttributionSettings, Request, attribute, attributions, method_named
 from attrib_core.prepared import PreparedModel, prepare
 from attrib_core.seeding import Randomness
 
@@ -43,8 +43,9 @@ def test_it_is_the_mean_over_copies_of_the_image(inner, model, small_images) -> 
     draws = Randomness([(0, "smooth_grad", key) for key in range(8)], "cpu").normal(
         NUM_SAMPLES, *images.shape[1:]
     )
+    request = Request(target="label", keys=tuple(range(8)))
     copies = [
-        attribute(model, images + NOISE * draws[:, sample], labels, [inner], target="label").values[inner]
+        attributions(model, images + NOISE * draws[:, sample], labels, [inner], request).values[inner]
         for sample in range(NUM_SAMPLES)
     ]
     torch.testing.assert_close(found, torch.stack(copies).mean(0), rtol=1e-4, atol=1e-6)
@@ -76,7 +77,7 @@ REFUSED = {
     "smooth:mine.py:attribute": "accepted after smooth: are methods of ours and captum:NAME",
     "smooth:gradiant": "no method 'gradiant'; near matches are gradient",
     "smooth:gradient:num_samples=0": "num_samples=0: accepted are 1 and more",
-    "smooth:gradient:noise=-1": "noise=-1: accepted are numbers from 0",
+    "smooth:gradient:noise=-1": "noise=-1.0: accepted are numbers from 0",
     "smooth:gradient:num_steps=3": "no setting 'num_steps'",
 }
 
