@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attrib_core.attribution.first_layer import FirstLayer, first_layer, whole_pass
 from attrib_core.device_constants import constant
+from attrib_core.pooling import SlicedMaxPool2d
 from attrib_core.prepared import PreparedModel, joined
 
 
@@ -56,6 +57,8 @@ class HiddenWindows:
     @torch.no_grad()
     def of(cls, model: PreparedModel, images: Tensor, window: tuple[int, int]) -> "HiddenWindows | None":
         """Return it where that saves work; None for a network whose first layer cannot be treated by itself."""
+        if not any(isinstance(each, SlicedMaxPool2d) for each in model.classifier.network.modules()):
+            return None  # to copy what an unpooled layer gives takes as long as to compute it
         height, width = images.shape[-2:]
         layer = first_layer(model, (height, width))
         if layer is None or layer.pool is None or type(layer.affine[0]) is not nn.Conv2d:

@@ -79,7 +79,7 @@ def _of_layer(
 
 
 def _output(layer: FirstLayer, images: Tensor) -> Tensor:
-    size = layer.model.batch_size
+    size = max(layer.model.batch_size, len(images))  # which may have been halved since
     return layer(layer.model.images(whole_pass(images, size)))[: len(images)]
 
 
