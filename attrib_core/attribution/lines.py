@@ -1,7 +1,6 @@
 """Sums of gradients along straight lines in the space of images, with the first layer taken out of the sum."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,9 +9,6 @@ from attrib_core.attribution.first_layer import BLOCK_NUMBERS, FirstLayer, first
 from attrib_core.attribution.gradients import pieces_of, weighted_gradients
 from attrib_core.attribution.subject import Subject, objective
 from attrib_core.prepared import averaged
-
-IMAGES_AT_A_TIME = 200
-CORNERS = [(row, column) for row in (0, 1) for column in (0, 1)]  # of a pool's window, as it looks at them
 
 
 def line_gradients(
@@ -57,11 +53,8 @@ def _of_layer(
         _PooledLine(at_start, at_end, model.batch_size) if layer.pool is not None else _Line(at_start, at_end)
     )
 
-    def run(first: int, rows: range) -> None:
-        together = min(IMAGES_AT_A_TIME, count - first)
-        pieces = [
-            (copy, slice(first + part.start, first + part.stop)) for copy, part in pieces_of(rows, together)
-        ]
+    def run(rows: range) -> None:
+        pieces = list(pieces_of(rows, count))
         points = line.points([(nodes[copy], part) for copy, part in pieces], model.batch_size)
         classes = torch.cat([subject.classes[part] for _, part in pieces])
         with model.execution.numerics():
@@ -72,9 +65,7 @@ def _of_layer(
             (gradient,) = torch.autograd.grad(number, points)
         line.add(gradient, [(weights[copy], part) for copy, part in pieces])
 
-    for first in range(0, count, IMAGES_AT_A_TIME):
-        together = min(IMAGES_AT_A_TIME, count - first)
-        model.in_passes(len(nodes) * together, partial(run, first))
+    model.in_passes(len(nodes) * count, run)
     return _through(layer, start, line.total())
 
 
@@ -131,20 +122,19 @@ class _PooledLine:
     def __init__(self, at_start: Tensor, at_end: Tensor, size: int) -> None:
         height, width = (each // 2 * 2 for each in at_start.shape[-2:])
         self._like, self._size = at_start, (height, width)
-        self._starts = [self._corner(at_start, *each) for each in CORNERS]
-        self._ways = [
-            self._corner(at_end, *each) - start for each, start in zip(CORNERS, self._starts, strict=True)
-        ]
-        self._corners = [_rows_like(self._starts[0], size) for _ in CORNERS]
-        # Sums of gradients of whole windows, of their upper rows, and of the left ones of both rows.
-        self._all, self._above, self._left_above, self._left_below = (
-            torch.zeros_like(self._starts[0]) for _ in range(4)
-        )
-        self._block = max(1, BLOCK_NUMBERS // self._starts[0][0].numel())
+        self._starts = self._corners_of(at_start)  # [4, B, C, h, w]
+        self._ways = self._corners_of(at_end) - self._starts
+        one = self._starts[0]
+        self._corners = _empty_like(one, 4, size)  # of the last points; those on the left become masks
+        self._rows = _empty_like(one, 2, size)  # the maxima of rows; the upper one becomes a mask
+        # Sums of gradients: of whole windows, of their upper rows, and of the left corners of both rows.
+        self._all, self._above = torch.zeros_like(one), torch.zeros_like(one)
+        self._left = _empty_like(one, 2, len(one)).zero_()
+        self._block = max(1, BLOCK_NUMBERS // one[0].numel())
 
     def points(self, wanted: Sequence[tuple[float, slice]], size: int) -> Tensor:
         """Return a pass of `size` points: (t, images) one after the other."""
-        points = _rows_like(self._starts[0], size)
+        points = _empty_like(self._starts[0], 1, size)[0]
         first = 0
         for t, part in wanted:
             for rows in _blocks(part, self._block):
@@ -156,46 +146,47 @@ class _PooledLine:
 
     def add(self, gradient: Tensor, pieces: Sequence[tuple[float, slice]]) -> None:
         """Add the gradients at the last points: (weight, images) one after the other. They are overwritten."""
-        left_above, above, left_below, _ = self._corners
         first = 0
         for weight, part in pieces:
             for rows in _blocks(part, self._block):
                 place = slice(first, first + rows.stop - rows.start)
                 first = place.stop
-                given, upper = gradient[place], above[place]
-                upper.mul_(given)
+                given, of_rows = gradient[place], self._rows[:, place]
+                above, below = of_rows
+                above.mul_(given)
+                torch.sub(given, above, out=below)
                 self._all[rows].add_(given, alpha=weight)
-                self._above[rows].add_(upper, alpha=weight)
-                self._left_above[rows].addcmul_(left_above[place], upper, value=weight)
-                self._left_below[rows].addcmul_(left_below[place], given.sub_(upper), value=weight)
+                self._above[rows].add_(above, alpha=weight)
+                self._left[:, rows].addcmul_(self._corners[0::2, place], of_rows, value=weight)
 
     def total(self) -> Tensor:
         """Return the sum, before the pool."""
         total = torch.zeros_like(self._like)
         height, width = self._size
-        below = self._all - self._above
-        sums = self._left_above, self._above - self._left_above, self._left_below, below - self._left_below
-        for (row, column), corner in zip(CORNERS, sums, strict=True):
-            total[:, :, row:height:2, column:width:2] = corner
+        rows = self._above, self._all - self._above
+        for row, (whole, left) in enumerate(zip(rows, self._left, strict=True)):
+            total[:, :, row:height:2, 0:width:2] = left
+            total[:, :, row:height:2, 1:width:2] = whole - left
         return total
 
     def _pool(self, t: float, rows: slice, place: slice, points: Tensor) -> None:
-        """Write the maxima to `points`, and over three corners who wins: left above, the upper row, left below."""
-        corners = [each[place] for each in self._corners]
-        for corner, start, way in zip(corners, self._starts, self._ways, strict=True):
-            torch.add(start[rows], way[rows], alpha=t, out=corner)
-        left_above, right_above, left_below, right_below = corners
-        torch.maximum(left_above, right_above, out=points)
-        left_above.ge_(right_above)
-        torch.maximum(left_below, right_below, out=right_above)
-        left_below.ge_(right_below)
-        torch.maximum(points, right_above, out=right_below)
-        right_above.le_(points)
-        points.copy_(right_below)
+        """Write the maxima to `points`, and to the masks where the left corner and the upper row have them."""
+        corners, maxima = self._corners[:, place], self._rows[:, place]
+        torch.add(self._starts[:, rows], self._ways[:, rows], alpha=t, out=corners)
+        left, right = corners[0::2], corners[1::2]
+        torch.maximum(left, right, out=maxima)
+        left.ge_(right)
+        above, below = maxima
+        torch.maximum(above, below, out=points)
+        above.ge_(below)
 
-    def _corner(self, output: Tensor, row: int, column: int) -> Tensor:
+    def _corners_of(self, output: Tensor) -> Tensor:
+        """Return the corners of all windows `[4, B, C, h, w]`: left and right above, left and right below."""
         height, width = self._size
-        return output[:, :, row:height:2, column:width:2].contiguous(memory_format=form_of(output))
+        made = _empty_like(output[:, :, 0:height:2, 0:width:2], 4, len(output))
+        for corner, (row, column) in zip(made, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+            corner.copy_(output[:, :, row:height:2, column:width:2])
+        return made
 
 
 def _blocks(part: slice, size: int) -> list[slice]:
@@ -203,13 +194,7 @@ def _blocks(part: slice, size: int) -> list[slice]:
     return [slice(first, min(first + size, part.stop)) for first in range(part.start, part.stop, size)]
 
 
-def _rows_like(tensor: Tensor, size: int) -> Tensor:
-    return torch.empty(
-        (size, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device, memory_format=form_of(tensor)
-    )
-
-
-def form_of(output: Tensor) -> torch.memory_format:
-    """Return the memory format that a layer's output has."""
-    is_last = output.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if is_last else torch.contiguous_format
+def _empty_like(rows: Tensor, num_kinds: int, num_rows: int) -> Tensor:
+    """Return room for `[num_kinds, num_rows, C, h, w]`, channels last in memory, for rows `[B, C, h, w]`."""
+    _, channels, height, width = rows.shape
+    return rows.new_empty(num_kinds, num_rows, height, width, channels).permute(0, 1, 4, 2, 3)
