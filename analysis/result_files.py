@@ -1,16 +1,20 @@
 """Results files of a run directory, read whole, and what they become: one table, one DataFrame."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
+from analysis.score_rows import AddedScores
 from analysis.victim_rows import AddedVictims
 from sweeps.schemas import DICTIONARY_COLUMNS, LATER_COLUMNS, SCHEMA_VERSION
+from sweeps.schemas.axis_kinds import LATER_AXES, axis_kinds
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
 
@@ -25,26 +29,26 @@ _JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
 def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return every committed row, with these columns or all, in the order of the shard ids."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, victims = result_names(directory), AddedVictims.of(directory, columns)
-        own = victims.needed(columns)
-        tables = list(pool.map(lambda name: read_rows(directory, name, own), names))
-        return victims.beside(data_frame(_chosen(tables, own, directory)), columns)
+        names, added, later = result_names(directory), _added(directory, columns), later_axes(directory)
+        own = added.needed(columns)
+        tables = list(pool.map(lambda name: read_rows(directory, name, own, later), names))
+        return added.beside(data_frame(_chosen(tables, own, directory)), columns)
 
 
 def read_portions(directory: RunDirectory, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Yield the rows of `read_results` in the same order, some at a time."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, victims = iter(result_names(directory)), AddedVictims.of(directory, columns)
-        own, waiting = victims.needed(columns) or (), []
+        names, added, later = iter(result_names(directory)), _added(directory, columns), later_axes(directory)
+        own, waiting = added.needed(columns) or (), []
         # All at once, the pool would read ahead of its consumer without end.
         while window := list(islice(names, _NUM_RESULT_READERS)):
-            waiting += pool.map(lambda name: read_rows(directory, name, own), window)
+            waiting += pool.map(lambda name: read_rows(directory, name, own, later), window)
             if sum(map(len, waiting)) >= _PORTION_ROWS:
                 table, waiting = _chosen(waiting, own, directory), []
-                yield from (victims.beside(data_frame(part), columns) for part in _slices(table))
+                yield from (added.beside(data_frame(part), columns) for part in _slices(table))
         if waiting:
             table = _chosen(waiting, own, directory)
-            yield from (victims.beside(data_frame(part), columns) for part in _slices(table))
+            yield from (added.beside(data_frame(part), columns) for part in _slices(table))
 
 
 def column_names(directory: RunDirectory) -> list[str]:
@@ -54,7 +58,21 @@ def column_names(directory: RunDirectory) -> list[str]:
         refuse_empty(directory, first)
         empty = open_rows(directory, first[0]).schema_arrow.empty_table()
         names: list[str] = flatten_judges(empty).column_names
-        return [*names, *AddedVictims.of(directory).columns]
+        return list(dict.fromkeys([*names, *later_axes(directory), *_added(directory, None).columns]))
+
+
+def _added(directory: RunDirectory, columns: Sequence[str] | None) -> AddedVictims | AddedScores:
+    """Return what a table beside results/ adds to its rows."""
+    victims = AddedVictims.of(directory, columns)
+    return victims if victims.columns else AddedScores.of(directory, columns)
+
+
+def later_axes(directory: RunDirectory) -> Mapping[str, str]:
+    """Return the axes that results files may be too old to have as columns, with the value of their rows."""
+    record = directory.read_sweep() or {}
+    kinds = axis_kinds(record)
+    recorded = {} if kinds is None else kinds.later
+    return recorded or LATER_AXES.get(str(record.get("sweep")), {})
 
 
 def _chosen(tables: Sequence[pa.Table], columns: Sequence[str] | None, directory: RunDirectory) -> pa.Table:
@@ -97,15 +115,38 @@ def data_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def read_rows(directory: RunDirectory, name: str, columns: Sequence[str] | None) -> pa.Table:
-    """Read those of the columns that a results file has. Raises ValueError for an unknown schema version."""
+def read_rows(
+    directory: RunDirectory,
+    name: str,
+    columns: Sequence[str] | None,
+    later: Mapping[str, str] = MappingProxyType({}),
+) -> pa.Table:
+    """Read those of the columns that a results file has, and the `later` axes that it is too old to have.
+
+    Raises ValueError for an unknown schema version.
+    """
     parquet = open_rows(directory, name)
     _refuse_other_schemas(parquet, name)
-    if columns is None:
-        return parquet.read()
+    names: list[str] = parquet.schema_arrow.names
     # A judge is a field of a struct, a victim has a dot in the column's own name.
-    wanted = {*columns, *(column.split(".")[0] for column in columns)}
-    return parquet.read(columns=[column for column in parquet.schema_arrow.names if column in wanted])
+    wanted = set(columns or ()) | {column.split(".")[0] for column in columns or ()}
+    table = (
+        parquet.read()
+        if columns is None
+        else parquet.read(columns=[each for each in names if each in wanted])
+    )
+    missing = {axis: value for axis, value in later.items() if axis not in names}
+    return with_constants(
+        table, {axis: value for axis, value in missing.items() if columns is None or axis in wanted}
+    )
+
+
+def with_constants(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
+    """Return the table with columns that have one value in all rows."""
+    for name, value in values.items():
+        places = pa.array(np.zeros(len(table), np.int32))
+        table = table.append_column(name, pa.DictionaryArray.from_arrays(places, pa.array([value])))
+    return table
 
 
 def open_rows(directory: RunDirectory, name: str) -> pq.ParquetFile:

@@ -34,7 +34,7 @@ SWEEP_KINDS: dict[str, SweepKind] = {
     "attribute": SweepKind(
         title="attribution",
         section="analysis.attribution.section:section",
-        rows="analysis.attribution.attributions:attribution_rows",
+        rows="analysis.attribution.attributions:evidence_rows",
     ),
     "attribute_training": SweepKind(
         title="attribution along training",

@@ -35,6 +35,8 @@ _LATEX = {
     "\N{EN DASH}": "--",
     "\N{MINUS SIGN}": "$-$",
     "→": r"$\rightarrow$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
 }
 _MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$"}

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attrib_core.attribution import METHODS, Target, check_target
+from attrib_core.attribution import METHODS, SCORES, Target, check_target, scores_named
+from attrib_core.attribution.scores import check_boxes_given
 from attrib_core.classifiers import canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
@@ -39,6 +40,7 @@ from sweeps.attribute.options import (
     notes_on_methods,
     parse_methods,
 )
+from sweeps.attribute.scores import SETTING, definitions_of_scores, parse_scores
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
 from sweeps.attribute.training.models import model_definitions, model_notes
 from sweeps.attribute.training.panel import follow
@@ -92,6 +94,9 @@ class AttributeTrainingOptions(AttributionOptions, DescribedImages):
         description=f"Of {', '.join((*METHODS, *SUMMED_METHODS))}, or `all`; {REFERENCES}.",
     )
     target: Target = Field("predicted", description="Logit of the predicted class or the label, or the loss.")
+    scores: str = Field(
+        "none", description=f"Of each attribution at each state: of {', '.join(SCORES)}; `all` or `none`."
+    )
     panel: str = Field("0-15", description="Images that are followed, by index.")
     every: int = Field(1, ge=1, description="Minibatches from one attribution to the next.")
     segment: int = Field(250, ge=1, description="Minibatches from one checkpoint to the next.")
@@ -111,6 +116,8 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     by_state = tuple(method for method in methods if method not in SUMMED_METHODS)
     for method in by_state:
         check_target(method, options.target)
+    scores = parse_scores(options.scores)
+    check_boxes_given(scores_named(scores), has_boxes=False)
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
     panel = parse_integers("panel", options.panel, limit=smallest)
@@ -121,6 +128,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
             target=options.target,
             every=options.every,
             attribution=options.attribution_settings(),
+            scores=scores,
         ),
         precision=options.precision,
         # Small networks gain next to nothing from a second thread, and another training would like the core.
@@ -143,6 +151,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
             "panel_split": options.panel_split,
             "precision": options.precision,
             "seed": options.seed,
+            **({SETTING: list(scores)} if scores else {}),
         },
         definitions=_definitions(inputs, methods, settings.follow),
         provenance={"trials": list(inputs.trials), "class_names": _class_names(inputs)},
@@ -243,7 +252,8 @@ def _definitions(inputs: TrainingInputs, methods: Sequence[str], settings: Follo
     by_state = [name for name in methods if name not in SUMMED_METHODS]
     panels = {f"panel of {name}": data.panel.digest for name, data in inputs.data.items()}
     code = definitions_of(*(data.train for data in inputs.data.values()))
-    return trials | panels | code | definitions_of_methods(by_state, settings.attribution)
+    scores = definitions_of_scores(settings.scores)
+    return trials | panels | code | scores | definitions_of_methods(by_state, settings.attribution)
 
 
 def _named(name: str, value: str | None) -> dict[str, str]:

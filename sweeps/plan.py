@@ -157,8 +157,10 @@ class Plan:
 
     def _shard_id(self, axes: Mapping[str, Any], cells: tuple[tuple[Value, ...], ...]) -> str:
         # A short label for people to read, and a digest of all that the shard is, which makes the id unique.
+        implied = self.kinds.later
+        axes = {axis: value for axis, value in axes.items() if implied.get(axis) != value}
         digest = hashlib.sha256(json.dumps([self.fingerprint, axes, cells], sort_keys=True).encode())
-        words = [str(axes[axis]) for axis in self.kinds.group]
+        words = [str(axes[axis]) for axis in self.kinds.group if axis in axes]
         for position, axis in enumerate(self.kinds.cells):
             values = [cell[position] for cell in cells]
             low, high = min(values), max(values)

@@ -11,7 +11,7 @@ invocations               versions, commit, command of each start (the last hund
 devices                   kinds of devices that have computed rows: name, driver, libraries, precision
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sweeps.plan import Axes, Block, Plan, Value, fingerprint
@@ -62,7 +62,7 @@ def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Re
         | {
             "axis_kinds": request.kinds.as_record(),  # directories of earlier versions lack it
             "definitions": existing.get("definitions", {}) | request.definitions,
-            "blocks": write_blocks(plan.blocks),
+            "blocks": write_blocks(plan),
         }
     )
 
@@ -80,7 +80,7 @@ def refuse_differences(existing: Record, request: SweepRequest) -> None:
             f"schema_version: the directory has {existing.get('schema_version')!r}, this version writes "
             f"{SCHEMA_VERSION}; choose another --output"
         )
-    if "axis_kinds" in existing and existing["axis_kinds"] != request.kinds.as_record():
+    if "axis_kinds" in existing and not request.kinds.continues(existing["axis_kinds"]):
         raise ValueError(
             f"axis_kinds: the directory was made with {existing['axis_kinds']}, this version has "
             f"{request.kinds.as_record()}; choose another --output"
@@ -103,21 +103,27 @@ def refuse_differences(existing: Record, request: SweepRequest) -> None:
 
 def plan_of(record: Record, kinds: AxisKinds) -> Plan:
     """Return the plan that a record describes."""
-    return Plan(fingerprint=record["fingerprint"], kinds=kinds, blocks=read_blocks(record["blocks"]))
+    return read_plan(record["fingerprint"], kinds, record["blocks"])
 
 
-def read_blocks(blocks: Sequence[Record]) -> tuple[Block, ...]:
-    """Return the blocks of a plan from sweep.json."""
-    return tuple(Block(_read_axes(block["axes"]), block["shard_size"]) for block in blocks)
+def read_plan(fingerprint: str, kinds: AxisKinds, blocks: Sequence[Record]) -> Plan:
+    """Return a plan from its blocks in sweep.json."""
+    implied: Axes = {axis: (value,) for axis, value in kinds.later.items()}
+    read = (Block(implied | _read_axes(block["axes"]), block["shard_size"]) for block in blocks)
+    return Plan(fingerprint=fingerprint, kinds=kinds, blocks=tuple(read))
 
 
-def write_blocks(blocks: Sequence[Block]) -> list[Record]:
+def write_blocks(plan: Plan) -> list[Record]:
     """Return the blocks of a plan for sweep.json."""
-    return [_write_block(block) for block in blocks]
+    return [_write_block(block, plan.kinds.later) for block in plan.blocks]
 
 
-def _write_block(block: Block) -> Record:
-    axes = {axis: _write_values(values) for axis, values in block.axes.items()}
+def _write_block(block: Block, implied: Mapping[str, Value]) -> Record:
+    axes = {
+        axis: _write_values(values)
+        for axis, values in block.axes.items()
+        if axis not in implied or values != (implied[axis],)
+    }
     return {"axes": axes, "shard_size": block.shard_size}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.plan import Axes, Plan
-from sweeps.record import read_blocks, write_blocks
+from sweeps.record import read_plan, write_blocks
 from sweeps.schemas.axis_kinds import AxisKinds, kinds_of_record
 
 BESIDE = "beside"
@@ -33,21 +33,18 @@ def with_side_table(record: dict[str, Any], table: SideTable | None, shard_size:
     plan = side_plan(record, table)
     for product in table.requested:
         plan = plan.grow(product, shard_size)
-    entry = {"axis_kinds": table.kinds.as_record(), "blocks": write_blocks(plan.blocks)}
+    entry = {"axis_kinds": table.kinds.as_record(), "blocks": write_blocks(plan)}
     return record | {BESIDE: record.get(BESIDE, {}) | {table.folder: entry}}
 
 
 def side_plan(record: Mapping[str, Any], table: SideTable) -> Plan:
     """Return the plan of a side table, without blocks if there is none yet."""
     blocks = record.get(BESIDE, {}).get(table.folder, {}).get("blocks", [])
-    return Plan(fingerprint=record["fingerprint"], kinds=table.kinds, blocks=read_blocks(blocks))
+    return read_plan(record["fingerprint"], table.kinds, blocks)
 
 
 def side_plans(record: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     """Yield folder and plan of every side table of a run directory."""
     for folder, entry in record.get(BESIDE, {}).items():
         kinds = kinds_of_record(entry["axis_kinds"])
-        yield (
-            folder,
-            Plan(fingerprint=record["fingerprint"], kinds=kinds, blocks=read_blocks(entry["blocks"])),
-        )
+        yield folder, read_plan(record["fingerprint"], kinds, entry["blocks"])

@@ -1,13 +1,13 @@
 """How far attribution methods agree: the rank correlation of their attributions of the same image.
 
 python -m analysis.attribution.agreement RUN --output DIR
-    [--methods NAME,NAME] [--sample N] [--seed N] [--absolute]
+    [--methods NAME,NAME] [--checkpoint NAME] [--sample N] [--seed N] [--absolute]
 
 `agreement` computes the table; `agreement_figure` (PNG) and `agreement_html` (report) show its `matrix`.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from analysis.attribution.attributions import (
     STATIC,
     attribution_rows,
-    attribution_shape,
     attribution_values,
     method_names,
 )
+from analysis.attribution.checkpoints import one_checkpoint
 from analysis.attribution.choice import method_order
 from analysis.attribution.colors import channel_sum
+from analysis.attribution.image_portions import image_portions, sampled
 from analysis.attribution.rank_correlation import rank_correlations
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.drawing.charts import blank_chart, style_axes
@@ -67,6 +68,7 @@ def agreement(
     run: AnyRun,
     *,
     methods: Sequence[str] | None = None,
+    checkpoint: str | None = None,
     images: Sequence[int] | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -77,16 +79,16 @@ def agreement(
     Columns: `method`, `other`, `mean`, `low`, `high` (95 %) and `count`. The correlation is taken image by image
     over the pixels, their channels summed; mean and interval are over the images, all unless some are named,
     without those where an attribution is the same at all pixels. `sample` images are drawn by `seed`, the same
-    in every run of the same images. `absolute` ranks |attribution|. Raises ValueError for fewer than two methods
-    and for a sample of fewer than 2.
+    in every run of the same images. `absolute` ranks |attribution|. All maps are of one `checkpoint`: `trained` or
+    the only one, unless it is named. Raises ValueError for fewer than two methods and for a sample below 2.
     """
     run = open_sweep(run, STATIC)
-    rows = attribution_rows(run, methods=methods, images=images)
-    rows = _sampled(rows.assign(method=method_names(rows)), sample, seed)
+    rows = one_checkpoint(attribution_rows(run, methods=methods, images=images), checkpoint)
+    rows = sampled(rows.assign(method=method_names(rows)), sample, seed)
     names = sorted(rows["method"].unique())
     if len(names) < 2:
         raise ValueError(f"method of the rows is {names[0]!r} alone: agreement is between two or more")
-    parts = [_correlations(run, part, names, absolute) for part in _by_image(run, rows)]
+    parts = [_correlations(run, part, names, absolute) for part in image_portions(run, rows, _PORTION_VALUES)]
     mean, low, high, count = mean_interval(np.concatenate(parts))
     pairs = pd.MultiIndex.from_product([names, names], names=["method", "other"]).to_frame(index=False)
     return pairs.assign(mean=mean.ravel(), low=low.ravel(), high=high.ravel(), count=count.ravel())
@@ -171,25 +173,6 @@ def _cell(pair: pd.Series) -> AgreementCell:
     )
 
 
-def _sampled(rows: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
-    if sample is None:
-        return rows
-    if sample < 2:
-        raise ValueError(f"sample is {sample}: give 2 images or more")
-    images = np.sort(rows["image_index"].unique())
-    chosen = np.random.default_rng(seed).permutation(images)[:sample]
-    return rows[rows["image_index"].isin(chosen)]
-
-
-def _by_image(run: Run, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the rows a portion at a time, all rows of an image together, in the order of the files."""
-    num_values = len(rows["method"].unique()) * np.prod(attribution_shape(run, rows))
-    images = rows["image_index"].unique()
-    size = max(1, int(_PORTION_VALUES // num_values))
-    for start in range(0, len(images), size):
-        yield rows[rows["image_index"].isin(images[start : start + size])]
-
-
 def _correlations(run: Run, rows: pd.DataFrame, names: Sequence[str], absolute: bool) -> NDArray[np.float64]:
     """Return the correlations `[N, M, M]` of the images of these rows; NaN where an image lacks a method."""
     maps = channel_sum(attribution_values(run, rows)).reshape(len(rows), -1)
@@ -203,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the table and the figure that the command line asks for, and print their paths."""
     parser = figure_parser("python -m analysis.attribution.agreement", "How far attribution methods agree.")
     parser.add_argument("--methods", metavar="NAMES", help="these alone, such as gradient,occlusion")
+    parser.add_argument("--checkpoint", metavar="NAME", help="whose maps; trained, or the only one")
     parser.add_argument("--sample", metavar="N", type=int, help="this many images; all unless given")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="draws the sample (%(default)s)")
     parser.add_argument("--absolute", action="store_true", help="ranks of |attribution|")
@@ -211,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = agreement(
         run,
         methods=options.methods.split(",") if options.methods else None,
+        checkpoint=options.checkpoint,
         sample=options.sample,
         seed=options.seed,
         absolute=options.absolute,
@@ -220,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"mean over up to {table['count'].max():,} images of Spearman's rank correlation of {of} over the pixels",
         "± 95 % interval of the mean",
     ]
+    if options.checkpoint is not None:
+        notes.append(f"of checkpoint {options.checkpoint}")
     for path in save_table(table, options.output, "agreement"):
         print(path)
     figure = agreement_figure(

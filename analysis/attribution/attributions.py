@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.attribution.checkpoints import num_redrawn, one_checkpoint, shown_checkpoint
+from analysis.result_files import later_axes, with_constants
 from analysis.run import AnyRun, open_sweep, opened
+from analysis.score_rows import AddedScores
 from sweeps.schemas import DICTIONARY_COLUMNS, SCHEMA_VERSION
 from sweeps.store import RunDirectory
 from sweeps.store.errors import explained
@@ -58,7 +61,9 @@ def attribution_rows(
     """Return the rows of these methods, images, steps and trials, all unless given, without their values.
 
     `results_file` and `row_in_file` say where a row's values are. Only runs along training have steps and
-    trials. Raises ValueError for another sweep's run, one without results, and a value that no row has.
+    trials; only others have a `checkpoint`, which is `trained` where a run has no such column. Rows of all
+    checkpoints are returned: `one_checkpoint` takes those of one. Raises ValueError for another sweep's run, one
+    without results, and a value that no row has.
     """
     run = open_sweep(run, STATIC, TRAINING)
     if run.kind == STATIC and (steps is not None or trials is not None):
@@ -68,6 +73,13 @@ def attribution_rows(
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
     return rows.reset_index(drop=True)
+
+
+def evidence_rows(run: AnyRun) -> pd.DataFrame:
+    """Return the rows that claims are measured on: those of one network that learned; maybe none."""
+    rows = attribution_rows(run)
+    rows = rows[[not num_redrawn(str(name)) for name in rows["checkpoint"]]]
+    return rows if rows.empty else one_checkpoint(rows, shown_checkpoint(run, rows))
 
 
 def attribution_values(run: AnyRun, rows: pd.DataFrame) -> NDArray[np.float32]:
@@ -126,16 +138,17 @@ def _all_rows(directory: RunDirectory) -> pd.DataFrame:
         names = sorted(entry.name for entry in directory.results())
         if not names:
             raise ValueError(f"{directory.url} is empty: no shard has been committed to its results/ yet")
-        tables = list(pool.map(lambda name: _read_rows(directory, name), names))
+        later = later_axes(directory)
+        tables = list(pool.map(lambda name: _read_rows(directory, name, later), names))
     rows: pd.DataFrame = (
         pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().to_pandas()
     )
     for column in rows.columns[rows.dtypes == "category"]:
         rows[column] = rows[column].cat.reorder_categories(sorted(rows[column].cat.categories))
-    return rows
+    return AddedScores.of(directory).beside(rows)
 
 
-def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
+def _read_rows(directory: RunDirectory, name: str, later: Mapping[str, str]) -> pa.Table:
     parquet = _open(directory, name)
     table = parquet.read(columns=[column for column in parquet.schema_arrow.names if column not in _VALUES])
     versions = set(table["schema_version"].to_pylist()) - {SCHEMA_VERSION}
@@ -144,8 +157,8 @@ def _read_rows(directory: RunDirectory, name: str) -> pa.Table:
             f"schema_version of results file {name!r} is {', '.join(map(str, sorted(versions)))}: "
             f"this release reads {SCHEMA_VERSION}"
         )
-    place = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), pa.array([name]))
-    table = table.append_column("results_file", place)
+    missing = {axis: value for axis, value in later.items() if axis not in table.column_names}
+    table = with_constants(table, missing | {"results_file": name})
     return table.append_column("row_in_file", pa.array(np.arange(len(table))))
 
 

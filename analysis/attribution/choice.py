@@ -3,27 +3,33 @@
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from analysis.attribution.attributions import INTEGRATED, VARIANCE, attribution_rows, method_names
+from analysis.attribution.checkpoints import one_checkpoint
 from analysis.html.choices import asked_for, in_order
 from analysis.run import AnyRun, opened
 
 NUM_IMAGES = 16
+
+By = Literal["method", "checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The attributions to show: methods, images and trials, None for all.
 
-    `step` is of a run along training, None for the last one. `num_images` is the most images that are shown if
-    none are named.
+    `by` says what the columns of a grid are. If they are methods, `checkpoints` names one, None for `trained` or
+    the only one; if they are checkpoints, None stands for all. `step` is of a run along training, None for the
+    last one. `num_images` is the most images that are shown if none are named.
     """
 
     methods: Sequence[str] | None = None
+    checkpoints: Sequence[str] | None = None
+    by: By = "method"
     images: Sequence[int] | None = None
     trials: Sequence[str] | None = None
     step: int | None = None
@@ -41,6 +47,7 @@ def choose(run: AnyRun, choice: Choice) -> pd.DataFrame:
     rows = attribution_rows(
         run, methods=choice.methods, images=choice.images, trials=choice.trials, steps=steps
     )
+    rows = _of_checkpoints(rows, choice)
     if "trial" in rows and choice.step is None:
         rows = _at_last_step(rows)
     if choice.images is None:
@@ -59,6 +66,12 @@ def method_order(run: AnyRun, names: Iterable[str]) -> list[str]:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that shows some of a run's attributions."""
     parser.add_argument("--methods", metavar="NAMES", help="these alone, such as gradient,occlusion")
+    parser.add_argument(
+        "--checkpoints", metavar="NAMES", help="one of the run's, with --by checkpoint several; trained"
+    )
+    parser.add_argument(
+        "--by", choices=get_args(By), default="method", help="what the columns are (%(default)s)"
+    )
     parser.add_argument("--images", metavar="LIST", help="these image indices, such as 0,5,17")
     parser.add_argument("--num-images", metavar="N", type=int, default=NUM_IMAGES, help="%(default)s")
     parser.add_argument(
@@ -71,13 +84,24 @@ def parsed_choice(options: argparse.Namespace) -> Choice:
     """Return the choice that these options make. Raises ValueError for an image that is not an index."""
     listed: dict[str, Any] = {
         name: getattr(options, name).split(",") if getattr(options, name) else None
-        for name in ("methods", "images", "trials")
+        for name in ("methods", "checkpoints", "images", "trials")
     }
     for text in listed["images"] or []:
         if not text.strip().isdecimal():
             raise ValueError(f"images: {text!r} is no index: give numbers such as 0,5,17")
     listed["images"] = None if listed["images"] is None else [int(text) for text in listed["images"]]
-    return Choice(**listed, step=options.step, num_images=options.num_images)
+    return Choice(**listed, by=options.by, step=options.step, num_images=options.num_images)
+
+
+def _of_checkpoints(rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    """Return the rows of the chosen checkpoints: of a single one where methods stand side by side."""
+    named = choice.checkpoints
+    if choice.by == "checkpoint" and "checkpoint" in rows:
+        parts = [one_checkpoint(rows, name) for name in dict.fromkeys(named or [])]
+        return pd.concat(parts) if parts else rows
+    if named is not None and len(named) != 1:
+        raise ValueError(f"checkpoints is {', '.join(named)}: give one, or --by checkpoint")
+    return one_checkpoint(rows, named[0] if named else None)
 
 
 def _at_last_step(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The recapitulation curve: similarity of the loss gradient with its input, along training.
 
 python -m analysis.training.recapitulation RUN --output DIR [--method loss_gradient] [--trials NAME,NAME]
+    [--beside ATTRIBUTE_RUN]
 
 `recapitulation` computes the table; `recapitulation_figure` (PNG) and `recapitulation_html` (report) draw the same
 means and intervals on the same axis.
@@ -32,6 +33,7 @@ from analysis.html.step_curves import Chart, chart
 from analysis.intervals import mean_interval
 from analysis.run import AnyRun, open_run, open_sweep
 from analysis.training.curves import draw_training, training_curve
+from analysis.training.redrawn import REDRAWN, redrawn_similarity
 from analysis.training.similarity import MEASURES, similarities
 
 METHOD = "loss_gradient"
@@ -108,20 +110,33 @@ def limits(table: pd.DataFrame) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def recapitulation_figure(table: pd.DataFrame, curve: pd.DataFrame, *, title: str) -> Figure:
+def recapitulation_figure(
+    table: pd.DataFrame, curve: pd.DataFrame, *, title: str, redrawn: pd.DataFrame | None = None
+) -> Figure:
     """Return the figure of one trial: the measures by step above, loss and accuracy below.
 
-    The untrained network's similarity is a dashed line. `curve` is a table of `training_curve`.
+    The untrained network's similarity is a dashed line. `curve` is a table of `training_curve`. Of `redrawn`, a
+    table of `redrawn_similarity`, the weights with the fewest layers re-drawn are a dotted line.
     """
     notes = [
         f"means over the panel of up to {table['count'].max()} images, bands: 95 % intervals of the mean",
         "dashed: the untrained network",
     ]
+    if redrawn is not None:
+        checkpoint = redrawn["checkpoint"].iloc[0]
+        redrawn = redrawn[redrawn["checkpoint"] == checkpoint]
+        layers = checkpoint.removeprefix(REDRAWN)
+        notes[-1] += (
+            f"; dotted: the trained one, its last {'layer' if layers == '1' else f'{layers} layers'} re-drawn"
+        )
     figure = blank_chart(8.5, 6.2, title=title, notes=notes)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.5))
     for measure, look in styles(list(MEASURES), markers=False).items():
         _draw_measure(above, table[table["measure"] == measure].sort_values("step"), measure, look["color"])
-    above.set_ylim(*limits(table))
+        if redrawn is not None:
+            level = redrawn.loc[redrawn["measure"] == measure, "mean"].iloc[0]
+            above.axhline(level, color=look["color"], linewidth=1.1, linestyle=":")
+    above.set_ylim(*limits(table if redrawn is None else pd.concat([table, redrawn])))
     style_axes(above, y="similarity")
     draw_legend(above)
     draw_training(below, curve)
@@ -154,11 +169,14 @@ def recapitulation_html(run: AnyRun, rows: pd.DataFrame, site: Site, folder: str
     )
 
 
-def figures(table: pd.DataFrame, curve: pd.DataFrame, subject: str) -> Iterator[tuple[str, Figure]]:
+def figures(
+    table: pd.DataFrame, curve: pd.DataFrame, subject: str, redrawn: pd.DataFrame | None = None
+) -> Iterator[tuple[str, Figure]]:
     """Yield file stem and figure of each trial."""
     for trial, group in table.groupby("trial", observed=True):
         title = f"{subject}, {trial}: recapitulation of the input"
-        figure = recapitulation_figure(group, curve[curve["trial"] == trial], title=title)
+        own = curve[curve["trial"] == trial]
+        figure = recapitulation_figure(group, own, title=title, redrawn=redrawn)
         yield f"recapitulation-{file_stem(str(trial))}", figure
 
 
@@ -220,15 +238,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--method", default=METHOD, help="whose attributions (%(default)s)")
     parser.add_argument("--trials", metavar="NAMES", help="these alone; all unless given")
+    parser.add_argument(
+        "--beside",
+        metavar="RUN",
+        help="an attribution sweep of the panel, with layers of the network re-drawn",
+    )
     options = parser.parse_args(arguments)
     trials = options.trials.split(",") if options.trials else None
     run = open_run(options.run)
     table = recapitulation(run, method=options.method, trials=trials)
     rows = attribution_rows(run, methods=[options.method], trials=trials)
     subject = f"{rows['model'].iloc[0]}, {options.method}"
+    redrawn = None
+    if options.beside is not None:
+        redrawn = redrawn_similarity(run, options.beside, method=options.method)
+        for path in save_table(redrawn, options.output, "recapitulation-redrawn"):
+            print(path)
     for path in save_table(table, options.output, "recapitulation"):
         print(path)
-    for path in save_pages(figures(table, training_curve(rows), subject), options.output):
+    for path in save_pages(figures(table, training_curve(rows), subject, redrawn), options.output):
         print(path)
 
 

@@ -32,6 +32,8 @@ class Method:
     describe: Callable[[AttributionSettings], str] = _no_settings
     is_signed: bool = True
     of_inputs: bool = True
+    draws_by_batch: bool = False  # its random numbers follow from a batch's first key, not each image's
+    is_given: bool = False  # its values were computed elsewhere, at these images alone
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised
     num_path_steps: Callable[[Subject], Tensor] | None = None  # [B], of those that follow a path
@@ -39,6 +41,16 @@ class Method:
     check: Callable[..., tuple[str, ...]] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_maps(cls, maps: Tensor, *, explains_loss: bool, of_inputs: bool) -> "Method":
+        """Return the method whose values `[B, C, H, W]` are there already, for the images of one batch."""
+        return cls(
+            values=lambda _subject: maps,
+            targets=("loss",) if explains_loss else TARGETS,
+            of_inputs=of_inputs,
+            is_given=True,
+        )
 
     @property
     def explains_loss(self) -> bool:

@@ -1,8 +1,8 @@
 """The attribution methods by name. Another method is another entry of `METHODS`."""
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from attrib_core.attribution.gradients import (
 from attrib_core.attribution.integrated import integrated_gradients
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
-from attrib_core.attribution.scores import Scored, scores_named
+from attrib_core.attribution.scores import Scored, check_boxes_given, padded_boxes, scores_named
 from attrib_core.attribution.settings import AUTO, TARGETS, AttributionSettings, Target
 from attrib_core.attribution.smooth import SAMPLES, SMOOTH, describe_samples, smooth_grad, smooth_method
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
@@ -79,6 +79,7 @@ METHODS: dict[str, Method] = {
         grad_cam,
         None,
         _describe_cam,
+        of_inputs=False,
         settings=("layer", "relu", "upsample"),
         check=check_grad_cam,
     ),
@@ -138,9 +139,11 @@ class Attributions:
 
     prediction: Tensor  # [B] int64, the class of the largest logit
     confidence: Tensor  # [B], its softmax probability
+    explained: Tensor  # [B] int64, the class whose logit or loss is explained
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
     num_path_steps: dict[str, Tensor]  # [B] int64 by method, of those that follow a path
+    is_constant: Tensor  # [B, M], whether all pixels of a map are equal
     scores: dict[str, Tensor]  # [B, M] by column, methods in the order of `values`; NaN where not defined
     batch_size: int  # of the model, after any halving
 
@@ -154,17 +157,21 @@ class Attributions:
         tensors = [
             self.prediction,
             self.confidence,
+            self.explained,
+            self.is_constant,
             *self.values.values(),
             *self.completeness_gaps.values(),
             *self.num_path_steps.values(),
             *self.scores.values(),
         ]
-        prediction, confidence, *rest = host_copies([*tensors, *others])
+        prediction, confidence, explained, is_constant, *rest = host_copies([*tensors, *others])
         found = iter(rest)
         on_cpu = replace(
             self,
             prediction=prediction,
             confidence=confidence,
+            explained=explained,
+            is_constant=is_constant,
             values={name: next(found) for name in self.values},
             completeness_gaps={name: next(found) for name in self.completeness_gaps},
             num_path_steps={name: next(found) for name in self.num_path_steps},
@@ -184,22 +191,33 @@ def attribute(
     scores: Sequence[str] = (),
     settings: AttributionSettings | None = None,
     keys: Sequence[int] = (),
+    boxes: Sequence[Tensor] | None = None,
 ) -> Attributions:
     """Attribute a classifier's answers for images `[B, C, H, W]` in [0, 1].
 
     Methods are references: `occlusion:window_size=8`, `captum:DeepLift`, `FILE.py:FUNCTION`. Explained is, for
     `target` "predicted", the logit of the clean image's predicted class; for "label" that of the label; for "loss"
     the label's cross-entropy. `scores` are references of `SCORES`, such as `road`: their numbers follow, by image
-    and method. An image's random numbers belong to its key, by default its position. Weights and
+    and method. `boxes` `[n, 4]` of each image, for `pointing_game`, are left, top, right and bottom in pixels. An
+    image's random numbers belong to its key, by default its position. Weights and
     the global random state are left alone. Raises ValueError for images, labels, methods or outputs that cannot
     be.
     """
     _check_request(methods, target)
-    scores_named(scores)
+    named = scores_named(scores)
+    check_boxes_given(named, has_boxes=boxes is not None)
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
-    request = Request(target=target, scores=tuple(scores), settings=settings, keys=keys)
+    for score in named.values():
+        score.check_images(*images.shape[-2:])
+    request = Request(
+        target=target,
+        scores=tuple(scores),
+        settings=settings,
+        keys=keys,
+        boxes=None if boxes is None else padded_boxes(boxes, images.shape),
+    )
     found = attributions(model, images, labels, methods, request)
     on_host, _ = found.on_host()
     return on_host
@@ -210,7 +228,8 @@ class Request:
     """What `attributions` is asked about a batch of images, besides the methods.
 
     `explained` are the classes `[B]` that target "predicted" explains, and whose probability scores follow; None
-    are those that the model itself predicts.
+    are those that the model itself predicts. `given` are methods whose values are there already, each by a name
+    that stands among the methods too.
     """
 
     target: Target
@@ -218,6 +237,8 @@ class Request:
     scores: tuple[str, ...] = ()
     settings: AttributionSettings | None = None
     explained: Tensor | None = None
+    given: Mapping[str, Method] = field(default_factory=dict)
+    boxes: Tensor | None = None  # [B, n, 4], left, top, right, bottom in pixels; rows of NaN are none
 
 
 def attributions(
@@ -228,14 +249,9 @@ def attributions(
     On a GPU the host waits for the logits, which are checked, and for which windows occlusion has to cover.
     """
     images, labels = model.images(images.detach().float()), model.execution.to_device(labels).long()
-    logits, gradients = clean_pass(
-        model,
-        images,
-        labels,
-        request.target,
-        {method_named(name).gradient_of for name in methods},
-        explained=request.explained,
-    )
+    by_name = {name: request.given.get(name) or method_named(name) for name in methods}
+    wanted = {method.gradient_of for method in by_name.values()}
+    logits, gradients = clean_pass(model, images, labels, request.target, wanted, explained=request.explained)
     subject = Subject(
         model=model,
         settings=request.settings or AttributionSettings(),
@@ -247,11 +263,10 @@ def attributions(
         logits=logits,
         gradients=gradients,
     )
-    return _attributions(subject, methods, request)
+    return _attributions(subject, by_name, request)
 
 
-def _attributions(subject: Subject, names: Sequence[str], request: Request) -> Attributions:
-    methods = {name: method_named(name) for name in names}
+def _attributions(subject: Subject, methods: Mapping[str, Method], request: Request) -> Attributions:
     prediction = subject.logits.argmax(1)
     values = {name: method.values(subject).detach().float().contiguous() for name, method in methods.items()}
     scored = Scored(
@@ -259,11 +274,14 @@ def _attributions(subject: Subject, names: Sequence[str], request: Request) -> A
         methods=methods,
         values=values,
         classes=prediction if request.explained is None else request.explained,
+        boxes=None if request.boxes is None else subject.model.execution.to_device(request.boxes),
     )
     columns = [score(scored) for score in scores_named(request.scores).values()]
     return Attributions(
         prediction=prediction,
         confidence=probability_of(subject.logits, prediction),
+        explained=subject.classes,
+        is_constant=scored.is_constant,
         values=values,
         completeness_gaps={
             name: method.completeness_gap(subject)

@@ -134,6 +134,25 @@ def build_classifier(checkpoint: Checkpoint, *, device: torch.device | str | Non
     return Classifier(network, _identity(checkpoint)).to(device or "cpu")
 
 
+def initial_state(checkpoint: Checkpoint) -> dict[str, NDArray[np.generic]]:
+    """Return the weights that the network of a checkpoint begins with, before training: always the same.
+
+    Without a file of weights of other heads, they are those of `weights="untrained"`. Raises ValueError for a
+    network that cannot be initialised.
+    """
+    bare, _ = split_weights(checkpoint.name)
+    images = checkpoint.preprocessing
+    said = Description(
+        mean=images.mean, std=images.std, image_size=images.image_size, channels=len(images.mean)
+    )
+    architecture = find_architecture(bare, checkpoint.files).described(said).for_images(images)
+    network = _untrained(architecture, checkpoint.num_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(UNTRAINED, architecture.name, "heads"))
+        set_heads(architecture.heads(network), network, checkpoint.state)
+    return to_arrays(network)
+
+
 def _identity(checkpoint: Checkpoint) -> Identity:
     return Identity(
         name=checkpoint.name,
@@ -186,7 +205,7 @@ def _loaded_by_name(
     architecture: Architecture, weights_name: str | None, preprocessing: Preprocessing
 ) -> _Loaded:
     if weights_name is None:
-        network = _untrained(architecture)
+        network = _untrained(architecture, architecture.num_classes)
     else:
         network, _ = _with_state(architecture, architecture.fetch(weights_name), weights_name)
     return _Loaded(
@@ -245,8 +264,8 @@ def _network(architecture: Architecture, num_classes: int, weights_name: str | N
         return architecture.network(num_classes, weights_name)
 
 
-def _untrained(architecture: Architecture) -> nn.Module:
+def _untrained(architecture: Architecture, num_classes: int) -> nn.Module:
     """Return the network with random weights, always the same; leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(UNTRAINED, architecture.name))
-        return architecture.network(architecture.num_classes, None, untrained=True)
+        return architecture.network(num_classes, None, untrained=True)

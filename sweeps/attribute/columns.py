@@ -1,11 +1,14 @@
 """Attributions as the two columns that hold them: float16 values in [-1, 1], and a float32 scale."""
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+
+from sweeps.schemas import SCORE_COLUMNS
 
 MOST_BYTES = 2 * 10**9  # of the attributions of a shard, which an actor holds in memory
 BYTES_A_VALUE = 2
@@ -28,3 +31,14 @@ def attribution_columns(values: Tensor) -> dict[str, pa.Array]:
         "attribution": pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(halves)), size),
         "attribution_scale": pa.array(scale.cpu().numpy()),
     }
+
+
+def nullable(numbers: Tensor) -> pa.Array:
+    """Return scores of any shape as a column, null where one is NaN."""
+    flat = numbers.flatten().numpy()
+    return pa.array(flat, mask=np.isnan(flat))
+
+
+def missing_scores(found: Collection[str], num_rows: int) -> dict[str, pa.Array]:
+    """Return nulls for the scores that are not among the columns found."""
+    return {name: pa.nulls(num_rows, pa.float32()) for name in SCORE_COLUMNS if name not in found}

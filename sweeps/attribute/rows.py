@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution import TARGETS, Attributions, Target
-from sweeps.attribute.columns import attribution_columns
+from sweeps.attribute.columns import attribution_columns, missing_scores, nullable
+from sweeps.attribute.scores import AXIS, DirectoryScores
 from sweeps.columns import name_columns, png_columns
 from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
@@ -20,17 +21,30 @@ from sweeps.store import ImageFailure, columns_table
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeAxes:
-    """What a shard is of: one target, explained by M methods."""
+    """What a shard is of: one target, explained by M methods, under one set of weights.
 
+    The maps of a shard that `is_beside` are there already; only their scores are stored.
+    """
+
+    checkpoint: str
     target: Target
     methods: tuple[str, ...]  # in the order of an image's rows
+    scores: tuple[str, ...]
     indices: tuple[int, ...]  # of the images, in the data set
+    is_beside: bool = False
 
     @classmethod
-    def of(cls, shard: Shard) -> "AttributeAxes":
+    def of(cls, shard: Shard, scores: DirectoryScores) -> "AttributeAxes":
         """Return the axes of a shard."""
         [target] = (each for each in TARGETS if each == shard.value("target", str))
-        return cls(target=target, methods=shard.values("method", str), indices=shard.indices())
+        return cls(
+            checkpoint=shard.value("checkpoint", str),
+            target=target,
+            methods=shard.values("method", str),
+            scores=scores.of_shard(shard),
+            indices=shard.indices(),
+            is_beside=AXIS in shard.axes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,7 @@ class AttributedBatch:
     indices: tuple[int, ...]  # [B], in the data set
     prediction: Tensor  # [B]
     confidence: Tensor  # [B]
+    explained: Tensor  # [B]
     columns: Mapping[str, pa.Array]  # [B · M] each: attribution, its scale, completeness gap, scores
     image_rows: tuple[int, ...]  # [S], rows of images that are stored
     clean: Tensor  # [S, C, H, W] in [0, 1]
@@ -66,7 +81,7 @@ class AttributedShard:
 
 
 def method_columns(found: Attributions) -> dict[str, pa.Array]:
-    """Return columns `[B · M]` of a batch's attributions and of their scores; a score that is NaN is null.
+    """Return columns `[B · M]` of a batch's attributions and of their scores.
 
     Of an attribution only the float16 values stay in memory: a shard's float32 would take twice as much.
     """
@@ -74,35 +89,49 @@ def method_columns(found: Attributions) -> dict[str, pa.Array]:
     return {
         **attribution_columns(torch.stack([found.values[method] for method in methods], 1).flatten(0, 1)),
         "completeness_gap": _gaps(found, methods),
-        **{column: _nullable(numbers) for column, numbers in found.scores.items()},
+        "constant_map": pa.array(found.is_constant.flatten().numpy()),
+        **score_columns(found),
     }
+
+
+def score_columns(found: Attributions) -> dict[str, pa.Array]:
+    """Return columns `[B · M]` of a batch's scores; one that is NaN is null."""
+    return {column: nullable(numbers) for column, numbers in found.scores.items()}
 
 
 def result_table(
     attributed: AttributedShard, inputs: ImageInputs, attempt: int, image_file: str | None
 ) -> pa.Table:
     """Return one row an image and method, as `schemas.attribute_results` says."""
+    schema = attribute_results(inputs.image_shape)
     if not attributed.batches:  # no image could be used
-        return attribute_results(inputs.image_shape).empty_table()
+        return schema.empty_table()
     axes, stored, count = attributed.axes, attributed.stored, len(attributed.axes.methods)
     per_image = image_columns(inputs, axes.indices) | {
         "prediction": torch.cat([batch.prediction for batch in attributed.batches]).numpy(),
         "confidence": torch.cat([batch.confidence for batch in attributed.batches]).numpy(),
+        "explained_class": torch.cat([batch.explained for batch in attributed.batches]).numpy(),
     }
     keys = [attributed.image_key(index) if index in stored else None for index in axes.indices]
     columns = {
-        **shard_columns("attribute", attributed.shard, attempt, inputs, inputs.checkpoint),
+        **shard_columns("attribute", attributed.shard, attempt, inputs, inputs.weights(axes.checkpoint)),
+        "checkpoint": axes.checkpoint,
         "target": axes.target,
         "batch_size": attributed.batch_size,
         **{name: np.repeat(values, count) for name, values in per_image.items()},
         "method": np.array(axes.methods * len(axes.indices), dtype=object),
-        **{
-            name: pa.concat_arrays([batch.columns[name] for batch in attributed.batches])
-            for name in attributed.batches[0].columns
-        },
+        "num_path_steps": pa.nulls(len(axes.indices) * count, pa.int32()),
+        **missing_scores(attributed.batches[0].columns, len(axes.indices) * count),
+        **joined_columns(attributed),
         **name_columns("image", [key for key in keys for _ in range(count)], image_file),
     }
-    return columns_table(columns, attribute_results(inputs.image_shape), len(axes.indices) * count)
+    return columns_table(columns, schema, len(axes.indices) * count)
+
+
+def joined_columns(attributed: AttributedShard) -> dict[str, pa.Array]:
+    """Return the columns of all batches, one after the other."""
+    names = attributed.batches[0].columns
+    return {name: pa.concat_arrays([batch.columns[name] for batch in attributed.batches]) for name in names}
 
 
 def image_table(attributed: AttributedShard) -> pa.Table:
@@ -117,11 +146,6 @@ def image_table(attributed: AttributedShard) -> pa.Table:
         "image_index": [index for index, _ in stored],
     }
     return columns_table(columns, attribute_images(), len(stored))
-
-
-def _nullable(numbers: Tensor) -> pa.Array:
-    flat = numbers.flatten().numpy()
-    return pa.array(flat, mask=np.isnan(flat))
 
 
 def _gaps(found: Attributions, methods: list[str]) -> pa.Array:

@@ -55,7 +55,7 @@ class ImageActor:
         name = checkpoint or next(iter(self.inputs.checkpoints))
         if name not in self._models:
             self._models[name] = prepare(
-                build_classifier(self.inputs.checkpoints[name]),
+                build_classifier(self.inputs.weights(name)),
                 device=self.settings.device,
                 precision=self.settings.precision,
                 batch_size=self.batch_size,

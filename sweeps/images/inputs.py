@@ -1,9 +1,7 @@
 """What a sweep over images works on: a data set, and one network under one or several sets of weights."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +12,16 @@ from torch import Tensor
 from attrib_core.classifiers import Checkpoint, Classifier, build_classifier
 from attrib_core.classifiers.checks import check_logits
 from attrib_core.classifiers.loading import UNTRAINED
-from attrib_core.classifiers.weights_files import SUFFIXES, weights_files, weights_name
 from attrib_core.datasets import Dataset, View
 from attrib_core.datasets.probing import probe, probe_images
 from attrib_core.datasets.view import MeasuringView
 from attrib_core.errors import first_line
 from attrib_core.execution import Execution
+from sweeps.images.checkpoints import TRAINED, is_derived, read_checkpoints
 from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
 from sweeps.model_options import ModelChoice, model_definitions
-from sweeps.ranges import parse_names
 
-TRAINED = "trained"
 # Images on which each set of weights is tried before any work starts; one of them sees more, for its accuracy.
 NUM_PROBES = 4
 # The side of an image up to which it counts as small: its shards hold more of them.
@@ -37,6 +33,7 @@ class ImageInputs:
     """What actors share through the object store: weights by the checkpoint's name, data, labels `[N]`."""
 
     checkpoints: Mapping[str, Checkpoint]
+    reference: Checkpoint | None  # the trained weights, where others are compared with them
     dataset: Dataset
     labels: NDArray[np.int64]  # as the classifier counts classes
     view: View
@@ -48,6 +45,12 @@ class ImageInputs:
     def checkpoint(self) -> Checkpoint:
         """The weights of a sweep that has one set of them, else the first."""
         return next(iter(self.checkpoints.values()))
+
+    def weights(self, name: str) -> Checkpoint:
+        """Return the weights of that name; the trained ones too where others are compared with them."""
+        if name == TRAINED and self.reference is not None:
+            return self.reference
+        return self.checkpoints[name]
 
     @property
     def model_definitions(self) -> dict[str, str]:
@@ -111,10 +114,18 @@ def read_inputs(
     checkpoints: str = TRAINED,
     *,
     labels: LabelChoice,
+    with_reference: bool = False,
 ) -> ImageInputs:
-    """Read all weights and try them on a few images. Raises ValueError for what does not fit."""
-    read = _read_checkpoints(model, checkpoints)
-    classifiers = {name: build_classifier(checkpoint) for name, checkpoint in read.items()}
+    """Read all weights and try them on a few images. Raises ValueError for what does not fit.
+
+    `with_reference` reads the trained weights too if others are derived from them.
+    """
+    read = read_checkpoints(model, checkpoints)
+    reference = read.get(TRAINED)
+    if with_reference and reference is None and model.weights != UNTRAINED and any(map(is_derived, read)):
+        reference = model.read()
+    tried_weights = read if reference is None else read | {TRAINED: reference}
+    classifiers = {name: build_classifier(checkpoint) for name, checkpoint in tried_weights.items()}
     first = next(iter(classifiers.values()))
     view = MeasuringView.of(first)
     indices, images = probe_images(dataset, view)
@@ -123,9 +134,10 @@ def read_inputs(
     # Of checkpoints along a training the last one has learned the most.
     name = TRAINED if TRAINED in classifiers else next(reversed(classifiers))
     tried = probe(classifiers[name], indices, images)
-    labelling = label_images(dataset, classifiers[name], labels, tried, is_trained=name != UNTRAINED)
+    labelling = label_images(dataset, classifiers[name], labels, tried, is_trained=not is_derived(name))
     return ImageInputs(
         checkpoints=read,
+        reference=reference,
         dataset=dataset,
         labels=labelling.match.labels(dataset),
         view=View.of(first),
@@ -151,67 +163,6 @@ def _enlargement(dataset: Dataset, view: MeasuringView) -> tuple[str, ...]:
         f"{dataset.name}: {len(small)} of {len(view.sizes)} images looked at are enlarged, "
         f"such as one of {width}×{height} to {wider}×{higher}",
     )
-
-
-def _read_checkpoints(model: ModelChoice, text: str) -> dict[str, Checkpoint]:
-    checkpoints: dict[str, Checkpoint] = {}
-    for element in parse_names("checkpoints", text):
-        for name, source in _sources(element, model.weights).items():
-            if name in checkpoints:
-                raise ValueError(
-                    f"checkpoints: two are called {name!r}; accepted are weights and files that differ in name"
-                )
-            checkpoints[name] = model.read(source)
-    return checkpoints
-
-
-def _sources(element: str, weights: str | None) -> dict[str, str | None]:
-    """Return names of checkpoints and where their weights are."""
-    if element == TRAINED:
-        return {UNTRAINED if weights == UNTRAINED else TRAINED: weights}
-    if element == UNTRAINED:
-        return {UNTRAINED: UNTRAINED}
-    folder = Path(element)
-    files = weights_files(folder) or weights_files(folder / "checkpoints")
-    if files:
-        _check_names(element, files)
-        return {_name(weights_name(file)): str(file) for file in files}
-    if taped := sorted(folder.glob("tapes/*/checkpoints/*.safetensors")):
-        return _taped(taped)
-    raise ValueError(
-        f"checkpoints: {element!r} is no folder with *.safetensors files, nor with {_others()} files; accepted: "
-        f"{TRAINED}, {UNTRAINED}, folders that sweeps/train_classifier.py --checkpoints or another script writes, "
-        "and run directories of sweeps/attribute_training.py"
-    )
-
-
-def _others() -> str:
-    return ", ".join(f"*{suffix}" for suffix in SUFFIXES[1:])
-
-
-def _check_names(folder: str, files: Sequence[Path]) -> None:
-    """Raise ValueError for files that differ in their suffixes alone."""
-    first: dict[str, Path] = {}
-    for file in files:
-        other = first.setdefault(weights_name(file), file)
-        if other is not file:
-            raise ValueError(
-                f"checkpoints: {folder!r} has {other.name} and {file.name}; accepted are files that differ in name"
-            )
-
-
-def _taped(files: Sequence[Path]) -> dict[str, str | None]:
-    """Name the checkpoints of tapes, `tapes/<trial>/checkpoints/<step>`, by step, or by trial and step."""
-    trials = {file.parents[1].name for file in files}
-    if len(trials) == 1:
-        return {_name(file.stem): str(file) for file in files}
-    return {_name(f"{file.parents[1].name}.{file.stem}"): str(file) for file in files}
-
-
-def _name(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_.=-]+", name):
-        return name
-    raise ValueError(f"checkpoints: {name!r}; accepted are names of letters, digits and the signs _ . = -")
 
 
 def _check(name: str, classifier: Classifier, first: Classifier, images: Tensor) -> None:

@@ -2,8 +2,10 @@
 
 from sweeps.schemas.attack import attack_images, attack_results, attack_victims
 from sweeps.schemas.attribute import (
+    SCORE_COLUMNS,
     attribute_images,
     attribute_results,
+    attribute_scores,
     attribution_field,
     training_images,
     training_results,
@@ -27,11 +29,13 @@ __all__ = [
     "IMAGE_TYPE",
     "LATER_COLUMNS",
     "SCHEMA_VERSION",
+    "SCORE_COLUMNS",
     "attack_images",
     "attack_results",
     "attack_victims",
     "attribute_images",
     "attribute_results",
+    "attribute_scores",
     "attribution_field",
     "generate_images",
     "generate_results",

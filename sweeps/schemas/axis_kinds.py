@@ -5,21 +5,38 @@ product of the *cell* axes; and it holds all of a block's values of each *whole*
 every ε).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class AxisKinds:
-    """The axes of a sweep by kind; the order is the order of the work."""
+    """The axes of a sweep by kind; the order is the order of the work.
+
+    `later` are group axes that a release has added, with the one value that all cells had before. Blocks and shard
+    ids do not mention that value, so that run directories which are older keep their shards.
+    """
 
     group: tuple[str, ...]
     cells: tuple[str, ...]
     whole: tuple[str, ...] = ()
+    later: Mapping[str, str] = field(default_factory=dict)
 
-    def as_record(self) -> dict[str, list[str]]:
+    def as_record(self) -> dict[str, Any]:
         """Return the value of `axis_kinds` in sweep.json."""
+        return self._axes() | ({"later": dict(self.later)} if self.later else {})
+
+    def continues(self, recorded: Mapping[str, Any]) -> bool:
+        """Return True if the sweep can continue a directory with these kinds, which may lack the later axes.
+
+        The value that a later axis had follows from settings, which are compared by themselves.
+        """
+        found = {kind: values for kind, values in recorded.items() if kind != "later"}
+        before = self._axes() | {"group": [axis for axis in self.group if axis not in self.later]}
+        return found in (self._axes(), before)
+
+    def _axes(self) -> dict[str, Any]:
         return {"group": list(self.group), "cells": list(self.cells), "whole": list(self.whole)}
 
 
@@ -27,7 +44,12 @@ class AxisKinds:
 # the table states its kinds in its script alone.
 AXIS_KINDS: dict[str, AxisKinds] = {
     "attack": AxisKinds(group=("method", "checkpoint", "target"), cells=("image_index",), whole=("epsilon",)),
-    "attribute": AxisKinds(group=("target",), cells=("image_index",), whole=("method",)),
+    "attribute": AxisKinds(
+        group=("target", "checkpoint"),
+        cells=("image_index",),
+        whole=("method",),
+        later={"checkpoint": "trained"},
+    ),
     "attribute_training": AxisKinds(group=("trial",), cells=("segment",), whole=("method", "image_index")),
     "generate": AxisKinds(group=("recipe",), cells=("seed", "class_index")),
     "modify": AxisKinds(group=("target",), cells=("image_index",)),
@@ -47,10 +69,13 @@ def axis_kinds(record: Mapping[str, Any]) -> AxisKinds | None:
     return kinds_of_record(recorded)
 
 
-def kinds_of_record(recorded: Mapping[str, Sequence[str]]) -> AxisKinds:
+def kinds_of_record(recorded: Mapping[str, Any]) -> AxisKinds:
     """Return the kinds that `as_record` has written."""
     return AxisKinds(
-        group=tuple(recorded["group"]), cells=tuple(recorded["cells"]), whole=tuple(recorded["whole"])
+        group=tuple(recorded["group"]),
+        cells=tuple(recorded["cells"]),
+        whole=tuple(recorded["whole"]),
+        later=recorded.get("later", {}),
     )
 
 
@@ -67,3 +92,6 @@ def identity_columns(kinds: AxisKinds) -> tuple[str, ...]:
 
 
 IDENTITY = {sweep: identity_columns(kinds) for sweep, kinds in AXIS_KINDS.items()}
+
+# Axes that some results files are too old to have as columns, with the value that their rows have.
+LATER_AXES = {sweep: kinds.later for sweep, kinds in AXIS_KINDS.items() if kinds.later}

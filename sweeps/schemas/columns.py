@@ -30,6 +30,7 @@ DICTIONARY_COLUMNS = (
     "target_name",
     "victim",
     "victim_digest",
+    "score",
 )
 
 # Columns that a release has added to rows: run directories that are older lack them, and the rows of one that was
@@ -41,6 +42,17 @@ LATER_COLUMNS = {
     "num_forwards": pa.float64(),
     "num_backwards": pa.float64(),
     "seeks_minimum": pa.bool_(),
+    "explained_class": pa.int32(),
+    "constant_map": pa.bool_(),
+    "num_path_steps": pa.int32(),
+    "infidelity": pa.float32(),
+    "infidelity_scaled": pa.float32(),
+    "infidelity_of_zero": pa.float32(),
+    "max_sensitivity": pa.float32(),
+    "road": pa.float32(),
+    "road_morf": pa.float32(),
+    "road_lerf": pa.float32(),
+    "pointing_hit": pa.float32(),
 }
 
 # A row that names an image in `x_key` names the file that holds it in `x_file`; both are null otherwise.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.schemas import IDENTITY, IMAGE_COLUMNS, SCHEMA_VERSION
-from sweeps.schemas.axis_kinds import axis_kinds, identity_columns
+from sweeps.schemas.axis_kinds import LATER_AXES, axis_kinds, identity_columns
 from sweeps.store.files import Entry
 from sweeps.store.maintenance import map_in_threads, side_tables, unusable_images
 from sweeps.store.run_directory import RunDirectory
@@ -134,13 +134,19 @@ def _check_identities(
     if len(table) == 0:
         return
     columns = identity or IDENTITY.get(sweeps[0]) or _recorded_identity(run, sweeps[0])
-    if len(sweeps) > 1 or columns is None or not set(columns) <= set(table.column_names):
+    later = LATER_AXES.get(sweeps[0], {})
+    known = {*table.column_names, *later}
+    if len(sweeps) > 1 or columns is None or not set(columns) <= known:
         checked.problems.append(
             f"{checked.name}: sweep {', '.join(map(repr, sweeps))} is not one whose "
             f"identity columns are known: {', '.join(IDENTITY)}"
         )
         return
-    keys = zip(*(table[column].to_pylist() for column in columns), strict=True)
+    found = set(table.column_names)
+    values = (
+        table[column].to_pylist() if column in found else [later[column]] * len(table) for column in columns
+    )
+    keys = zip(*values, strict=True)
     checked.digests = [hashlib.blake2b(repr(key).encode(), digest_size=12).digest() for key in keys]
 
 

@@ -12,11 +12,12 @@ import safetensors.torch
 import torch
 
 from analysis.load import images
-from attrib_core.attribution import AttributionSettings, attribute
+from attrib_core.attribution import AttributionSettings, attribute, deletion_and_insertion
 from attrib_core.classifiers import load_classifier
 from attrib_core.datasets import View, load_dataset
 from attrib_core.prepared import prepare
 from attrib_core.training.state import digest
+from sweeps import attribute_all
 from sweeps.attribute_training import AttributeTrainingOptions, main, read_inputs
 from sweeps.schemas import IDENTITY, training_results
 from sweeps.store import RunDirectory
@@ -156,6 +157,33 @@ def test_sums_over_training_are_those_of_the_loss_gradients(finished_run) -> Non
             total = np.stack(mine[column]).sum(0)
             assert np.allclose(total, terms.sum(0), atol=2e-3 * np.abs(terms).sum(0).max())
             assert np.allclose(values(mine), np.stack(mine[column]), atol=1e-3 * np.abs(total).max())
+
+
+def test_scores_of_a_state_are_those_of_its_network(play_tapes, copied_run, data_root) -> None:
+    shutil.rmtree(copied_run / "results")
+    changed = {"--scores": "deletion,insertion", "--every": "6", "--target": "label"}
+    record = json.loads((copied_run / "sweep.json").read_text())
+    record["blocks"] = []
+    for field, value in (("every", 6), ("target", "label"), ("scores", ["deletion", "insertion"])):
+        record["settings"][field] = value
+    (copied_run / "sweep.json").write_text(json.dumps(record))
+    assert play_tapes(copied_run, changed) == 0
+    frame = rows(copied_run)
+    by_state = frame[~frame["method"].str.contains("training|variance")]
+    assert by_state[["deletion_score", "insertion_score"]].notna().all(axis=None)
+    assert frame.drop(by_state.index)[["deletion_score", "insertion_score"]].isna().all(axis=None)
+    dataset = load_dataset("fashion_mnist", root=data_root)
+    weights = copied_run / "tapes" / TRIAL / "checkpoints" / f"step-{NUM_STEPS:08d}.safetensors"
+    model = prepare(load_classifier("fashion_deep", weights=str(weights)), device="cpu")
+    pixels = torch.from_numpy(dataset.images(PANEL, View.of(model.classifier))).float() / 255
+    labels = torch.from_numpy(dataset.labels[list(PANEL)])
+    methods, scores = ["gradient_x_input", "loss_gradient"], ["deletion", "insertion"]
+    found = attribute(model, pixels, labels, methods, target="label", scores=scores)
+    last = by_state.query("step == @NUM_STEPS")
+    for place, method in enumerate(methods):
+        stored = last[last["method"] == method]
+        for column, numbers in found.scores.items():
+            assert np.allclose(stored[column], numbers[:, place], atol=1e-6), column
 
 
 def test_panel_images_are_stored_once_a_shard(finished_run, data_root) -> None:
@@ -307,3 +335,58 @@ def test_the_inputs_of_a_grid_know_their_length(data_root) -> None:
     assert inputs.num_steps(trial) == 24
     assert inputs.num_segments(trial) == 5
     assert inputs.image_shape() == (1, 28, 28)
+
+
+def test_sums_over_a_training_are_maps_that_can_be_scored(
+    finished_run, data_root, in_this_process, tmp_path, capsys
+) -> None:
+    command = ["--data-root", str(data_root), "--num-workers", "1", "--output", str(tmp_path / "scored")]
+    methods = "loss_gradient,training_integrated_gradient,training_integrated_gradient_x_input"
+    assert attribute_all.main([*command, "--training", str(finished_run), "--methods", methods]) == 0
+    frame = pd.read_parquet(tmp_path / "scored" / "results").sort_values(["method", "image_index"])
+    assert set(frame["target"]) == {"loss"}
+    parts = rows(finished_run).query("method == 'training_integrated_gradient'")
+    sums = np.stack([np.stack(part["gradient_sum"]).sum(0) for _, part in parts.groupby("image_index")])
+    stored = frame[frame["method"] == "training_integrated_gradient"]
+    assert stored["image_index"].tolist() == list(PANEL)
+    assert np.allclose(values(stored), sums, atol=1e-3 * np.abs(sums).max())
+    weights = finished_run / "tapes" / TRIAL / "checkpoints" / f"step-{NUM_STEPS:08d}.safetensors"
+    classifier = load_classifier("fashion_deep", weights=str(weights))
+    assert set(frame["model_digest"]) == {classifier.digest}
+    dataset = load_dataset("fashion_mnist", root=data_root)
+    pixels = torch.from_numpy(dataset.images(PANEL, View.of(classifier))).float() / 255
+    found = deletion_and_insertion(
+        prepare(classifier, device="cpu"),
+        pixels,
+        -torch.from_numpy(sums).float().view_as(pixels),
+        torch.tensor(stored["prediction"].to_numpy()),
+    )
+    assert np.allclose(stored["deletion_score"], found[0], atol=1e-5)
+    assert np.allclose(stored["insertion_score"], found[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--training", "RUN", "--images", "1"],
+            "images: 1 is not among the 4 images that the training followed",
+        ),
+        (["--training", "RUN", "--model", "fashion_alexnet"], "the training is of fashion_deep"),
+        (["--training", "RUN#nobody"], f"of {TRIAL}"),
+        (["--training", "nowhere"], "nowhere is not one; accepted is a run directory"),
+        ([], "it needs --training RUN"),
+    ],
+)
+def test_mistakes_about_a_training_are_one_line(words, message, finished_run, data_root, refusal_of) -> None:
+    words = [word.replace("RUN", str(finished_run)) for word in words]
+    line = refusal_of(attribute_all.main, "--data-root", str(data_root))(
+        "--methods", "training_integrated_gradient", *words
+    )
+    assert message in line
+
+
+def test_a_training_that_lacks_a_segment_is_refused(copied_run, data_root, refusal_of) -> None:
+    next((copied_run / "results").glob("*segment1*")).unlink()
+    line = refusal_of(attribute_all.main, "--data-root", str(data_root))("--training", str(copied_run))
+    assert "some states" in line

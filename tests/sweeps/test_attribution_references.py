@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
 from attrib_core.attribution import attribute
 from attrib_core.classifiers import load_classifier
@@ -65,7 +66,7 @@ def test_an_actor_that_has_the_code_only_then_computes_the_same(sweep: Sweep) ->
     table = result_table(job.compute(shard), sweep.shared, 1, None).to_pandas()
     methods = list(dict.fromkeys(table["method"]))
     assert methods == [*METHODS.format(file="mine.py").split(",")]
-    images, labels = (read(range(6), job._model.device) for read in (job._actor.images, job._actor.labels))
+    images, labels = (read(range(6), torch.device("cpu")) for read in (job._actor.images, job._actor.labels))
     model = prepare(load_classifier("fashion_deep"), device="cpu")
     found = attribute(
         model, images, labels, methods, settings=sweep.factory.args[0].attribution, keys=range(6)

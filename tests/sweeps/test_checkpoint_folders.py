@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attrib_core.classifiers import load_classifier, read_checkpoint
-from sweeps.images.inputs import _sources
+from sweeps.images.checkpoints import _sources
 
 
 def fill(folder: Path, *names: str) -> None:

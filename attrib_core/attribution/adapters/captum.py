@@ -36,7 +36,7 @@ class Entry:
 
     call: Callable[..., Any]
     is_signed: Callable[[Settings], bool] = lambda _settings: True
-    of_inputs: Callable[[Settings], bool] = lambda _settings: True  # shares of the change, not changes a unit
+    of_inputs: Callable[[Settings], bool] = lambda settings: settings.get("multiply_by_inputs", True)
     explains_loss: bool = True
     hooks: bool = False  # changes gradients within the network: what it cannot do is found by trying
     needs_relu: bool = False
@@ -47,37 +47,26 @@ def _never(_settings: Settings) -> bool:
     return False
 
 
-def _if_multiplied(settings: Settings) -> bool:
-    return bool(settings.get("multiply_by_inputs", True))
-
-
 ENTRIES: dict[str, Entry] = {
     "Saliency": Entry(
-        call=calls.saliency,
-        is_signed=lambda settings: not settings.get("abs", True),
-        of_inputs=_never,
+        call=calls.saliency, is_signed=lambda settings: not settings.get("abs", True), of_inputs=_never
     ),
     "InputXGradient": Entry(call=calls.input_x_gradient),
-    "IntegratedGradients": Entry(call=calls.integrated_gradients, of_inputs=_if_multiplied),
-    "DeepLift": Entry(
-        call=calls.deep_lift,
-        of_inputs=_if_multiplied,
-        explains_loss=False,
-        hooks=True,
-        doubles_batch=True,
-    ),
-    "GuidedBackprop": Entry(call=calls.guided_backprop, of_inputs=_never, hooks=True, needs_relu=True),
-    "Deconvolution": Entry(call=calls.deconvolution, of_inputs=_never, hooks=True, needs_relu=True),
+    "IntegratedGradients": Entry(call=calls.integrated_gradients),
+    "DeepLift": Entry(call=calls.deep_lift, explains_loss=False, hooks=True, doubles_batch=True),
+    "GuidedBackprop": Entry(call=calls.guided_backprop, hooks=True, needs_relu=True, of_inputs=_never),
+    "Deconvolution": Entry(call=calls.deconvolution, hooks=True, needs_relu=True, of_inputs=_never),
     "LayerGradCam": Entry(
         call=calls.layer_grad_cam,
         is_signed=lambda settings: not settings.get("relu_attributions", False),
+        of_inputs=_never,
         hooks=True,
     ),
-    "GuidedGradCam": Entry(call=calls.guided_grad_cam, of_inputs=_never, hooks=True, needs_relu=True),
+    "GuidedGradCam": Entry(call=calls.guided_grad_cam, hooks=True, needs_relu=True, of_inputs=_never),
     "Occlusion": Entry(call=calls.occlusion),
     "FeatureAblation": Entry(call=calls.feature_ablation),
     "KernelShap": Entry(call=calls.kernel_shap),
-    "GradientShap": Entry(call=calls.gradient_shap, of_inputs=_if_multiplied),
+    "GradientShap": Entry(call=calls.gradient_shap),
 }
 
 
@@ -96,6 +85,7 @@ def find_method(field: str, reference: Reference) -> Method:
         describe=lambda _settings: f"captum {version('captum')}",
         is_signed=entry.is_signed(settings),
         of_inputs=entry.of_inputs(settings),
+        draws_by_batch=True,
         targets=TARGETS if entry.explains_loss else ("predicted", "label"),
         check=captum.check,
         given=settings,

@@ -1,6 +1,6 @@
 """A panel of images whose attribution is followed from state to state of a training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from attrib_core.downloads import Download
 from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel, default_batch_size
 from attrib_core.training import DivergedError, GradientSums, Trainer, Update
-from sweeps.attribute.columns import attribution_columns
+from sweeps.attribute.columns import attribution_columns, nullable
 from sweeps.attribute.training.panel_pass import FollowSettings, Look, Panel, PanelPass
 
 LOSS_GRADIENT = "loss_gradient"
@@ -55,7 +55,9 @@ class PanelPasses:
         batch_size = default_batch_size(execution.device, panel.image_shape, len(panel.indices))
         self._model = PreparedModel(classifier, execution, batch_size)
         self.panel, self.settings = panel, settings
-        self._passes: dict[tuple[str, ...], PanelPass] = {}
+        self._passes: dict[
+            tuple[tuple[str, ...], bool], PanelPass
+        ] = {}  # by methods, and whether they are scored
 
     @property
     def is_deferred(self) -> bool:
@@ -67,9 +69,12 @@ class PanelPasses:
         methods = self.settings.methods_by_state if self.is_recorded(step) else ()
         if self.settings.summed_methods and LOSS_GRADIENT not in methods:
             methods = (*methods, LOSS_GRADIENT)
-        if methods and methods not in self._passes:
-            self._passes[methods] = PanelPass(self._model, self.panel, self.settings, methods)
-        return self._passes.get(methods)
+        key = methods, self.is_recorded(step)
+        if methods and key not in self._passes:
+            self._passes[key] = PanelPass(
+                self._model, self.panel, self.settings, methods, is_scored=self.is_recorded(step)
+            )
+        return self._passes.get(key)
 
     def is_recorded(self, step: int) -> bool:
         """Return whether a state has rows of its own."""
@@ -128,6 +133,7 @@ class Follower:
         self._sent: list[_Batch] = []
         self._batch = _Batch()
         self._unpacked: dict[str, list[Tensor]] = {name: [] for name in settings.methods_by_state}
+        self._scores: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in settings.methods_by_state}
         self.followed = Followed(packed={name: [] for name in settings.methods_by_state})
         if settings.summed_methods:
             self.followed.sums = GradientSums.zeros(*shape)
@@ -182,12 +188,18 @@ class Follower:
             followed.states.append(followed.last)
             for name, values in self._unpacked.items():
                 values.append(look.values[name])
+                self._scores[name].append(look.scores.get(name, {}))
 
     def _pack(self) -> None:
         for name, values in self._unpacked.items():
             if values:
-                self.followed.packed[name].append(attribution_columns(torch.cat(values)))
+                scores = self._scores[name]
+                columns = {
+                    column: nullable(torch.cat([each[column] for each in scores])) for column in scores[0]
+                }
+                self.followed.packed[name].append(attribution_columns(torch.cat(values)) | columns)
                 values.clear()
+                scores.clear()
 
 
 def _state(seen: _Seen, look: Look) -> State:

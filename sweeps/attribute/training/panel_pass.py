@@ -1,6 +1,6 @@
 """A panel of images, and a look at it: its logits and attributions at the weights of this moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attrib_core.attribution import AttributionSettings, Target, method_named
+from attrib_core.attribution import AttributionSettings, Target, method_named, scores_named
+from attrib_core.attribution.scores import Scored
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
 from attrib_core.capture import captured, recorder_for
 from attrib_core.classifiers.checks import check_logits
@@ -64,6 +65,7 @@ class FollowSettings:
     target: Target
     every: int
     attribution: AttributionSettings
+    scores: tuple[str, ...] = ()
 
     @property
     def methods_by_state(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ class Look:
 
     logits: Tensor  # [P, K]
     values: dict[str, Tensor]  # [P, C, H, W] by method
+    scores: dict[str, dict[str, Tensor]]  # [P] by method and column
 
     def prediction(self) -> Tensor:
         """Return the classes `[P]` of the largest logits."""
@@ -99,12 +102,21 @@ class PanelPass:
     """
 
     def __init__(
-        self, model: PreparedModel, panel: Panel, settings: FollowSettings, methods: Sequence[str]
+        self,
+        model: PreparedModel,
+        panel: Panel,
+        settings: FollowSettings,
+        methods: Sequence[str],
+        *,
+        is_scored: bool = False,
     ) -> None:
         self._model, self._panel, self._settings = model, panel, settings
         self._methods = {name: method_named(name) for name in methods}
+        self._scored = settings.methods_by_state if is_scored else ()
+        self._scores = scores_named(settings.scores if is_scored else ())
         # Others choose images to look at by their content, draw random numbers on the CPU, or are not ours.
-        recorder = recorder_for(model.execution) if ONE_PASS_METHODS.issuperset(methods) else None
+        is_one_pass = ONE_PASS_METHODS.issuperset(methods) and not self._scores
+        recorder = recorder_for(model.execution) if is_one_pass else None
         self._run: Callable[[], Tensor] = captured(self._packed, recorder, "attributions of the panel")
         self._is_overwritten = recorder is not None
 
@@ -116,11 +128,22 @@ class PanelPass:
     def look(self, packed: Tensor) -> Look:
         """Return what was packed, from the CPU."""
         shape = len(self._panel.indices), *self._panel.image_shape
+        columns = [column for score in self._scores.values() for column in score.columns]
         sizes = [torch.Size(shape).numel()] * len(self._methods)
-        logits, *values = torch.split(packed, [len(packed) - sum(sizes), *sizes])
+        sizes += [shape[0] * len(self._scored)] * len(columns)
+        logits, *parts = torch.split(packed, [len(packed) - sum(sizes), *sizes])
+        values, scores = parts[: len(self._methods)], parts[len(self._methods) :]
+        tables = {
+            column: each.view(shape[0], len(self._scored))
+            for column, each in zip(columns, scores, strict=True)
+        }
         return Look(
             logits=logits.view(shape[0], -1),
             values={name: each.view(shape) for name, each in zip(self._methods, values, strict=True)},
+            scores={
+                name: {column: table[:, place] for column, table in tables.items()}
+                for place, name in enumerate(self._scored)
+            },
         )
 
     def check(self, look: Look) -> None:
@@ -144,5 +167,23 @@ class PanelPass:
             logits=logits,
             gradients=gradients,
         )
-        values = [method.values(subject).detach() for method in self._methods.values()]
-        return torch.cat([each.float().reshape(-1) for each in (logits, *values)])
+        values = {name: method.values(subject).detach().float() for name, method in self._methods.items()}
+        scores = self._scores_of(subject, values)
+        return torch.cat([each.float().reshape(-1) for each in (logits, *values.values(), *scores)])
+
+    def _scores_of(self, subject: Subject, values: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the numbers `[P, M]` of each column of the scores."""
+        if not self._scores:
+            return []
+        scored = Scored(
+            subject=subject,
+            methods={name: self._methods[name] for name in self._scored},
+            values={name: values[name].contiguous() for name in self._scored},
+            classes=subject.logits.argmax(1),
+        )
+        return [
+            found[column]
+            for score in self._scores.values()
+            for found in [score(scored)]
+            for column in score.columns
+        ]

@@ -10,7 +10,7 @@ import torch
 from attrib_core.attribution import method_named
 from attrib_core.datasets import Dataset
 from attrib_core.training import GradientSums
-from sweeps.attribute.columns import attribution_columns
+from sweeps.attribute.columns import attribution_columns, missing_scores
 from sweeps.attribute.training.grid import Trial
 from sweeps.attribute.training.panel import Followed, State
 from sweeps.attribute.training.panel_pass import FollowSettings, Panel
@@ -111,7 +111,8 @@ def _blocks(
             "gradient_sum": no_sums,
             "gradient_sum_of_squares": no_sums,
         }
-        yield segment.states, columns | attributions
+        scores = missing_scores(attributions, len(segment.states) * num_images)
+        yield segment.states, columns | scores | attributions
     if segment.sums is not None and segment.last is not None:
         for method in settings.summed_methods:
             yield [segment.last], _summed_columns(method, segment.sums)
@@ -126,6 +127,7 @@ def _summed_columns(method: str, sums: GradientSums) -> Columns:
         "num_states": sums.num_states,
         "gradient_sum": gradient,
         "gradient_sum_of_squares": square if is_variance else pa.nulls(len(square), square.type),
+        **missing_scores((), len(square)),
         **attribution_columns((sums.square if is_variance else sums.gradient).float()),
     }
 

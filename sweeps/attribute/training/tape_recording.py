@@ -45,7 +45,7 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
     if not trials:
         return
     workers, log = preparation.workers, preparation.log
-    passing = _passing(preparation.shards, trials, workers)
+    passing = _passing(preparation.shards, trials, workers, is_scored=bool(settings.follow.scores))
     log(
         f"training: {len(trials)} of {len(inputs.trials)} tapes are to be recorded in {settings.output}/tapes/"
     )
@@ -64,7 +64,9 @@ def record_tapes(settings: SegmentJobSettings, inputs: TrainingInputs, preparati
     run_tune(tune.with_resources(trainable, resources), space, config, report, workers.max_attempts - 1)
 
 
-def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOptions) -> Passing:
+def _passing(
+    shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOptions, *, is_scored: bool
+) -> Passing:
     """Return the shards that are better computed while their segment is recorded than from the tape.
 
     With as many trainings as workers no worker is left to play tapes meanwhile; and what costs less than the
@@ -75,7 +77,7 @@ def _passing(shards: Iterable[Shard], trials: Sequence[Trial], workers: PoolOpti
     passing: dict[str, dict[int, tuple[Shard, ...]]] = {}
     for shard in shards:
         axes = SegmentAxes.of(shard)
-        is_cheap = ONE_PASS_METHODS.issuperset(axes.methods)
+        is_cheap = ONE_PASS_METHODS.issuperset(axes.methods) and not is_scored
         if axes.trial in names and len(axes.segments) == 1 and (is_full or is_cheap):
             [segment] = axes.segments
             by_segment = passing.setdefault(axes.trial, {})

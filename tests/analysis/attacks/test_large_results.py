@@ -1,6 +1,6 @@
 """Attack runs larger than memory: counted some rows at a time, they give what they give as a whole."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,9 +145,9 @@ def test_memory_is_bounded_however_many_files_there_are(run: Path, monkeypatch: 
     opened: list[str] = []
     read = result_files.read_rows
 
-    def counting(directory: object, name: str, columns: Sequence[str]) -> object:
+    def counting(directory: object, name: str, columns: Sequence[str], later: Mapping[str, str]) -> object:
         opened.append(name)
-        return read(directory, name, columns)
+        return read(directory, name, columns, later)
 
     monkeypatch.setattr(result_files, "read_rows", counting)
     monkeypatch.setattr(result_files, "_PORTION_ROWS", 1)

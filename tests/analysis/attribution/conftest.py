@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,15 @@ def drawn_values(method: str, index: int, shape: tuple[int, int, int]) -> NDArra
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeContent:
-    """What a run over a test set holds; image i has the label i mod 4. `values` gives attributions."""
+    """What a run over a test set holds; image i has the label i mod 4. `values` gives attributions.
+
+    `redrawn_values` gives those of checkpoints other than `trained`, `others` further columns of a row.
+    """
 
     images: Sequence[int] = range(6)
     methods: Sequence[str] = ("gradient", "occlusion")
     targets: Sequence[str] = ("predicted",)
+    checkpoints: Sequence[str] = ("trained",)
     shape: tuple[int, int, int] = (1, 8, 8)
     shard_size: int = 4
     stored: bool = True
@@ -45,6 +50,10 @@ class AttributeContent:
     prediction: Callable[[int], int] = field(default=lambda index: index % 4)
     scores: Callable[[str, int], tuple[float, float]] = field(default=lambda method, index: (0.25, 0.75))
     gap: Callable[[str, int], float | None] = field(default=lambda method, index: None)
+    redrawn_values: Callable[[str, str, int, tuple[int, int, int]], NDArray[np.float64]] = field(
+        default=lambda checkpoint, method, index, shape: drawn_values(f"{checkpoint}{method}", index, shape)
+    )
+    others: Callable[[str, str, int], Row] = field(default=lambda checkpoint, method, index: {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +98,13 @@ def make_attribute_run(tmp_path: Path) -> Callable[..., Path]:
 
     def make(folder: str = "attribute", **fields: Any) -> Path:
         content, run = AttributeContent(**fields), open_run(tmp_path / folder, "attribute")
-        for start in range(0, len(content.images), content.shard_size):
+        starts = range(0, len(content.images), content.shard_size)
+        for checkpoint, start in product(content.checkpoints, starts):
             indices = content.images[start : start + content.shard_size]
-            shard_id = f"{'-'.join(content.methods)}-{start:06d}"
+            ending = "" if checkpoint == "trained" else f"-{checkpoint.replace(':', '-')}"
+            shard_id = f"{'-'.join(content.methods)}-{start:06d}{ending}"
             cells = [(m, t, i) for i in indices for m in content.methods for t in content.targets]
-            rows = [attribute_row(*cell, content) for cell in cells]
+            rows = [attribute_row(*cell, content, checkpoint) for cell in cells]
             commit(run, shard_id, rows, attribute_results(content.shape), attribute_images(), content)
         return tmp_path / folder
 
@@ -149,7 +160,13 @@ def commit(
         stored = [{name: each[name] for name in images.names} | {"key": each["image_key"]} for each in stored]
         image_file = run.put_images(shard_id, 1, rows_table(stored, images))
     names = {"shard_id": shard_id, "image_file": image_file}
-    columns = {name: [(row | names)[name] for row in rows] for name in schema.names if name != "attribution"}
+    columns = {
+        field.name: [
+            (row | names).get(field.name) if field.nullable else (row | names)[field.name] for row in rows
+        ]
+        for field in schema
+        if field.name != "attribution"
+    }
     if not content.stored:
         columns["image_key"] = [None] * len(rows)
     flat = np.concatenate([row["attribution"] for row in rows])
@@ -191,18 +208,26 @@ def image_row(index: int, prediction: int, sweep: str) -> Row:
     }
 
 
-def attribute_row(method: str, target: str, index: int, content: AttributeContent) -> Row:
+def attribute_row(
+    method: str, target: str, index: int, content: AttributeContent, checkpoint: str = "trained"
+) -> Row:
     deletion, insertion = content.scores(method, index)
+    if checkpoint == "trained":
+        values = content.values(method, index, content.shape)
+    else:
+        values = content.redrawn_values(checkpoint, method, index, content.shape)
     return {
         **image_row(index, content.prediction(index), "attribute"),
         "image_key": f"image-{index}",
+        "checkpoint": checkpoint,
         "method": method,
         "target": target,
-        **packed(content.values(method, index, content.shape)),
+        **packed(values),
         "completeness_gap": content.gap(method, index),
         "deletion_score": deletion,
         "insertion_score": insertion,
         "batch_size": 4,
+        **content.others(checkpoint, method, index),
     }
 
 

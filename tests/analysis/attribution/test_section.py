@@ -110,6 +110,7 @@ def row(
         "label_name": names[index % 4],
         "prediction": 3 if index == 1 else index % 4,
         "confidence": 0.875,
+        "checkpoint": "trained",
         "method": method,
         "target": "predicted",
         "attribution_scale": 1.0,
@@ -125,9 +126,11 @@ def table_of(rows: Sequence[dict[str, Any]], maps: Sequence[NDArray[np.float64]]
     schema = attribute_results((1, SIDE, SIDE))
     halves = [(each / (np.abs(each).max() or 1)).astype(np.float16).ravel() for each in maps]
     columns = {
-        name: pa.array([each[name] for each in rows], schema.field(name).type)
-        for name in schema.names
-        if name != "attribution"
+        field.name: pa.array(
+            [each.get(field.name) if field.nullable else each[field.name] for each in rows], field.type
+        )
+        for field in schema
+        if field.name != "attribution"
     }
     flat = np.concatenate([*halves, np.empty(0, np.float16)])
     columns["attribution"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), SIDE * SIDE)
