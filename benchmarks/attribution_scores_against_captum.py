@@ -33,15 +33,22 @@ SETTINGS = AttributionSettings(window_size=4, stride=2, num_steps=50, num_sample
 SCORES = ("infidelity", "max_sensitivity")
 SQUARES, POINTS = InfidelitySettings(), MaxSensitivitySettings()
 OURS = "ours"
-PATH_BATCH = 200  # of captum's integrated gradients, its best in attribution_against_captum.py
-NUM_WINDOWS = 8  # at once, of captum's occlusion
-# A question: its methods, and captum's max_examples_per_batch, in images.
-QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
-    "gradient_x_input": (("gradient_x_input",), (50, 100, 200, 500)),
-    "integrated_gradients": (("integrated_gradients",), (50, 200)),
-    "all nine methods": (tuple(METHODS), (50,)),
+PASS = (
+    200  # images in a pass of captum's methods that have several an image; see attribution_against_captum.py
+)
+NINE = (
+    *("gradient", "abs_gradient_x_input", "gradient_x_input", "loss_gradient", "loss_gradient_x_input"),
+    *("occlusion", "occlusion_gradient_x_input", "integrated_gradients", "smooth_grad"),
+)
+# A question: its methods, and for captum how many images are handed over and its max_examples_per_batch.
+QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, int], ...]]] = {
+    "gradient_x_input": (
+        ("gradient_x_input",),
+        ((10, 100), (20, 200), (50, 500), (100, 1000), (200, 200)),
+    ),
+    "integrated_gradients": (("integrated_gradients",), ((20, 200), (50, 500))),
+    "all nine methods": (NINE, ((20, 200), (50, 500))),
 }
-HANDED_OVER = 50  # images that captum gets at once: its batches hold no fewer
 
 # Maps images `[B, C, H, W]` and classes `[B]` to attributions.
 Explain = Callable[..., Tensor]
@@ -85,10 +92,10 @@ def our_side(question: str, model: PreparedModel) -> Side:
     return Side(question, OURS, run)
 
 
-def captum_side(question: str, classifier: Classifier, batch_size: int) -> Side:
-    """Return captum's side at one batch size."""
-    run = partial(captum_scores, QUESTIONS[question][0], classifier, batch_size)
-    side = Side(question, f"captum, {batch_size} images at once", lambda *_: {})
+def captum_side(question: str, classifier: Classifier, sizes: tuple[int, int]) -> Side:
+    """Return captum's side at one pair of sizes: images handed over, and perturbed ones at once."""
+    run = partial(captum_scores, QUESTIONS[question][0], classifier, sizes)
+    side = Side(question, f"captum, {sizes[0]} images, {sizes[1]} at once", lambda *_: {})
     side.run = partial(run, side)
     return side
 
@@ -96,21 +103,21 @@ def captum_side(question: str, classifier: Classifier, batch_size: int) -> Side:
 def captum_scores(
     methods: Sequence[str],
     classifier: Classifier,
-    batch_size: int,
+    sizes: tuple[int, int],
     side: Side,
     keys: range,
     images: Tensor,
     classes: Tensor,
 ) -> dict[str, Tensor]:
-    """Score method by method, in parts as large as captum's batches allow."""
+    """Score method by method, in parts of the images."""
     columns: dict[str, list[list[Tensor]]] = {}
-    for start in range(0, len(images), HANDED_OVER):
-        rows = slice(start, start + HANDED_OVER)
+    for start in range(0, len(images), sizes[0]):
+        rows = slice(start, start + sizes[0])
         squares = Draws(SQUARES.perturbed(images[rows], keys[rows]))
         points = Draws(POINTS.perturbed(images[rows], keys[rows]))
         scored = [
             _captum_scores_of(
-                method, classifier, batch_size, side, (images[rows], classes[rows], squares, points)
+                method, classifier, sizes[1], side, (images[rows], classes[rows], squares, points)
             )
             for method in methods
         ]
@@ -162,21 +169,28 @@ def explanations(forward: Callable[..., Tensor]) -> dict[str, Explain]:
     gradient = partial(Saliency(forward).attribute, abs=False)
     gradient_x_input = InputXGradient(forward).attribute
     integrated = partial(
-        IntegratedGradients(forward).attribute, n_steps=SETTINGS.num_steps, internal_batch_size=PATH_BATCH
+        IntegratedGradients(forward).attribute, n_steps=SETTINGS.num_steps, internal_batch_size=PASS
     )
-    occlusion = partial(
-        Occlusion(forward).attribute,
-        sliding_window_shapes=(1, 4, 4),
-        strides=(1, 2, 2),
-        perturbations_per_eval=NUM_WINDOWS,
-    )
-    smooth = partial(
-        NoiseTunnel(Saliency(forward)).attribute,
-        nt_samples=SETTINGS.num_samples,
-        nt_samples_batch_size=4,
-        stdevs=SETTINGS.noise,
-        abs=False,
-    )
+
+    def occlusion(images: Tensor, **rest: Any) -> Tensor:
+        return Occlusion(forward).attribute(
+            images,
+            sliding_window_shapes=(1, 4, 4),
+            strides=(1, 2, 2),
+            perturbations_per_eval=max(1, PASS // len(images)),
+            **rest,
+        )
+
+    def smooth(images: Tensor, **rest: Any) -> Tensor:
+        return NoiseTunnel(Saliency(forward)).attribute(
+            images,
+            nt_samples=SETTINGS.num_samples,
+            nt_samples_batch_size=max(1, PASS // len(images)),
+            stdevs=SETTINGS.noise,
+            abs=False,
+            **rest,
+        )
+
     return {
         "gradient": gradient,
         "abs_gradient_x_input": lambda images, **rest: gradient(images, **rest).abs() * images,
@@ -274,7 +288,7 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=1000, help="for gradient_x_input")
     parser.add_argument("--images-of-integrated", type=int, default=200, help="for integrated_gradients")
-    parser.add_argument("--images-of-all", type=int, default=200, help="for all nine methods")
+    parser.add_argument("--images-of-all", type=int, default=200, help="for the nine methods")
     parser.add_argument("--chunk", type=int, default=200, help="images a turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -288,7 +302,7 @@ def main() -> None:
     for (question, (_, batches)), count in zip(QUESTIONS.items(), counts, strict=True):
         part = slice(8 if options.quick else count)
         asked = [our_side(question, model)]
-        asked += [captum_side(question, load_classifier(MODEL), size) for size in batches]
+        asked += [captum_side(question, load_classifier(MODEL), sizes) for sizes in batches]
         take_turns(asked, images[part], labels[part], options.chunk)
         sides += asked
     publish(options, rows(sides), findings(sides))
