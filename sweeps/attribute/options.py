@@ -93,7 +93,7 @@ def notes_on_methods(methods: Sequence[str], make_model: Callable[[], PreparedMo
     if not checks:
         return ()
     model = make_model()
-    return tuple(note for check in checks for note in check(model))
+    return tuple(dict.fromkeys(note for check in checks for note in check(model)))
 
 
 def definitions_of_methods(methods: Sequence[str], settings: AttributionSettings) -> dict[str, str]:
