@@ -9,10 +9,10 @@ last bits and, after a hundred steps, in more. Here the network sees one number 
 padded with copies of the last one. An image's results then do not depend on its neighbours, on any processor.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +68,7 @@ class PreparedModel:
         self.classifier, self.execution, self._size = classifier, execution, BatchSize(batch_size)
         self._lending = Lending()
         self._tried: dict[int, bool] = {}  # by the side of square images, whether the network takes them
+        self._found: dict[Hashable, Any] = {}  # what was found out about the network's structure
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +86,15 @@ class PreparedModel:
         """Return this model in float32, whatever its precision is."""
         model = PreparedModel(self.classifier, replace(self.execution, precision="float32"), self.batch_size)
         model._tried, model._lending, model._size = self._tried, self._lending, self._size
+        model._found = self._found
         return model
+
+    def once(self, key: Hashable, find: Callable[[], Result]) -> Result:
+        """Return what `find` finds out about the network, found out once. It may not depend on the weights."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: Result = self._found[key]
+        return found
 
     @contextmanager
     def lent(self, by: str) -> Iterator["PreparedModel"]:

@@ -46,7 +46,7 @@ def weighted_gradients(subject: Subject, point_of: PointOf, weights: Sequence[fl
     total = torch.zeros_like(subject.images)
 
     def run(rows: range) -> Tensor:
-        pieces = list(_pieces(rows, count))
+        pieces = list(pieces_of(rows, count))
         points = torch.cat([point_of(copy, part) for copy, part in pieces])
         classes = torch.cat([subject.classes[part] for _, part in pieces])
         _, (found,) = subject.model.gradients(points, [objective(subject.target, classes)])
@@ -60,7 +60,7 @@ def weighted_gradients(subject: Subject, point_of: PointOf, weights: Sequence[fl
     return total
 
 
-def _pieces(rows: range, count: int) -> Iterator[tuple[int, slice]]:
+def pieces_of(rows: range, count: int) -> Iterator[tuple[int, slice]]:
     """Split rows of copies × images into pairs (copy, slice of its images)."""
     start = rows.start
     while start < rows.stop:

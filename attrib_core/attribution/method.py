@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
 from attrib_core.attribution.subject import Explained, Subject
-from attrib_core.prepared import PreparedModel
 
 
 def _no_settings(_settings: AttributionSettings) -> str:
@@ -24,7 +24,7 @@ class Method:
     not in which direction. `settings` are the fields of `AttributionSettings` that a reference may give, `changes`
     those that this one gives; `given` are all settings of a reference, typed. `check`, if there is one, looks at a
     model before work starts and returns notes for the user; it raises ValueError for a model that the method
-    cannot explain.
+    cannot explain. One of ours takes settings of a reference by keyword, too.
     """
 
     values: Callable[[Subject], Tensor]
@@ -36,8 +36,9 @@ class Method:
     is_given: bool = False  # its values were computed elsewhere, at these images alone
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised
+    num_path_steps: Callable[[Subject], Tensor] | None = None  # [B], of those that follow a path
     targets: tuple[Target, ...] = TARGETS
-    check: Callable[[PreparedModel], tuple[str, ...]] | None = None
+    check: Callable[..., tuple[str, ...]] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,12 +63,20 @@ class Method:
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Method":
         """Return the method under some settings of its own, whatever those of the subject are."""
-        gap = self.completeness_gap
         return replace(
             self,
             values=lambda subject: self.values(subject.with_settings(changes)),
             describe=lambda settings: self.describe(replace(settings, **changes)),
-            completeness_gap=None if gap is None else lambda subject: gap(subject.with_settings(changes)),
+            is_signed=self.is_signed and not changes.get("relu", False),
+            completeness_gap=_under(self.completeness_gap, changes),
+            num_path_steps=_under(self.num_path_steps, changes),
+            check=None if self.check is None else partial(self.check, **changes),
             changes=changes,
             given=changes,
         )
+
+
+def _under(
+    compute: Callable[[Subject], Tensor] | None, changes: Mapping[str, Any]
+) -> Callable[[Subject], Tensor] | None:
+    return None if compute is None else lambda subject: compute(subject.with_settings(changes))

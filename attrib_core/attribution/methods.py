@@ -7,6 +7,12 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from attrib_core.attribution.adapters.user_functions import user_method
+from attrib_core.attribution.grad_cam import (
+    check_grad_cam,
+    check_guided_grad_cam,
+    grad_cam,
+    guided_grad_cam,
+)
 from attrib_core.attribution.gradients import (
     abs_gradient_x_input,
     gradient,
@@ -18,8 +24,8 @@ from attrib_core.attribution.integrated import integrated_gradients
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
 from attrib_core.attribution.scores import Scored, check_boxes_given, padded_boxes, scores_named
-from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
-from attrib_core.attribution.smooth import smooth_grad
+from attrib_core.attribution.settings import AUTO, TARGETS, AttributionSettings, Target
+from attrib_core.attribution.smooth import SAMPLES, SMOOTH, describe_samples, smooth_grad, smooth_method
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
 from attrib_core.classifiers import Classifier
 from attrib_core.classifiers.checks import check_classes
@@ -38,14 +44,17 @@ def _describe_occlusion(settings: AttributionSettings) -> str:
 
 
 def _describe_integrated(settings: AttributionSettings) -> str:
+    if settings.num_steps == AUTO:
+        return f"steps until a gap of {settings.tolerance:g} from {settings.baseline}"
     return f"{settings.num_steps} steps from {settings.baseline}"
 
 
-def _describe_smooth(settings: AttributionSettings) -> str:
-    return f"{settings.num_samples} samples, noise {settings.noise:g}"
+def _describe_cam(settings: AttributionSettings) -> str:
+    layer = "the last layer that knows places" if settings.layer is None else f"layer {settings.layer}"
+    return f"{layer}, {settings.upsample}{', positive part' if settings.relu else ''}"
 
 
-WINDOW, PATH, SAMPLES = ("window_size", "stride"), ("num_steps", "baseline"), ("num_samples", "noise")
+WINDOW, PATH = ("window_size", "stride"), ("num_steps", "tolerance", "baseline")
 
 METHODS: dict[str, Method] = {
     "gradient": Method(gradient, "target", of_inputs=False),
@@ -63,12 +72,29 @@ METHODS: dict[str, Method] = {
         _describe_integrated,
         settings=PATH,
         completeness_gap=lambda subject: subject.once(integrated_gradients).completeness_gap,
+        num_path_steps=lambda subject: subject.once(integrated_gradients).num_steps,
     ),
-    "smooth_grad": Method(smooth_grad, None, _describe_smooth, settings=SAMPLES, of_inputs=False),
+    "smooth_grad": Method(smooth_grad, None, describe_samples, settings=SAMPLES, of_inputs=False),
+    "grad_cam": Method(
+        grad_cam,
+        None,
+        _describe_cam,
+        of_inputs=False,
+        settings=("layer", "relu", "upsample"),
+        check=check_grad_cam,
+    ),
+    "guided_grad_cam": Method(
+        guided_grad_cam,
+        None,
+        _describe_cam,
+        of_inputs=False,
+        settings=("layer", "upsample"),
+        check=check_guided_grad_cam,
+    ),
 }
 # Modules with a function `find_method(field, reference)` for all `name:PART`, imported when one is asked for.
 FAMILIES = {"captum": "attrib_core.attribution.adapters.captum"}
-ACCEPTED = f"{', '.join(METHODS)}, captum:NAME and FILE.py:FUNCTION"
+ACCEPTED = f"{', '.join(METHODS)}, {SMOOTH}:METHOD, captum:NAME and FILE.py:FUNCTION"
 
 
 @kept_with_code
@@ -84,6 +110,8 @@ def method_named(text: str) -> Method:
 def _find_method(field: str, reference: Reference) -> Method:
     if reference.target in METHODS:
         return _with_settings(field, reference, METHODS[reference.target])
+    if reference.name == SMOOTH:
+        return smooth_method(field, reference, _find_method)
     if reference.name in FAMILIES:
         if not is_installed(reference.name):
             raise ValueError(
@@ -114,6 +142,7 @@ class Attributions:
     explained: Tensor  # [B] int64, the class whose logit or loss is explained
     values: dict[str, Tensor]  # [B, C, H, W] by method
     completeness_gaps: dict[str, Tensor]  # [B] by method, of those that promise a sum
+    num_path_steps: dict[str, Tensor]  # [B] int64 by method, of those that follow a path
     is_constant: Tensor  # [B, M], whether all pixels of a map are equal
     scores: dict[str, Tensor]  # [B, M] by column, methods in the order of `values`; NaN where not defined
     batch_size: int  # of the model, after any halving
@@ -132,6 +161,7 @@ class Attributions:
             self.is_constant,
             *self.values.values(),
             *self.completeness_gaps.values(),
+            *self.num_path_steps.values(),
             *self.scores.values(),
         ]
         prediction, confidence, explained, is_constant, *rest = host_copies([*tensors, *others])
@@ -144,6 +174,7 @@ class Attributions:
             is_constant=is_constant,
             values={name: next(found) for name in self.values},
             completeness_gaps={name: next(found) for name in self.completeness_gaps},
+            num_path_steps={name: next(found) for name in self.num_path_steps},
             scores={column: next(found) for column in self.scores},
         )
         return on_cpu, list(found)
@@ -256,6 +287,11 @@ def _attributions(subject: Subject, methods: Mapping[str, Method], request: Requ
             name: method.completeness_gap(subject)
             for name, method in methods.items()
             if method.completeness_gap is not None
+        },
+        num_path_steps={
+            name: method.num_path_steps(subject)
+            for name, method in methods.items()
+            if method.num_path_steps is not None
         },
         scores={name: numbers for each in columns for name, numbers in each.items()},
         batch_size=subject.model.batch_size,

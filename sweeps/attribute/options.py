@@ -27,7 +27,16 @@ class AttributionOptions(SweepOptions):
     baseline: Literal["black", "blurred", "uniform"] = Field(
         "black", description="Where integrated gradients start."
     )
-    num_steps: int = Field(50, description="Points on the path of integrated gradients.")
+    num_steps: int | Literal["auto"] = Field(
+        50,
+        description="Points on the path of integrated gradients; `auto` doubles them until the sum is right.",
+    )
+    tolerance: float = Field(
+        0.01, description="Where `auto` stops: the sum's error, as a share of the change that it explains."
+    )
+    upsample: Literal["bilinear", "nearest", "bicubic"] = Field(
+        "bilinear", description="How grad_cam brings its map to the image's size."
+    )
     num_samples: int = Field(25, description="Noisy copies of smooth_grad.")
     noise: float = Field(0.15, description="Their standard deviation, in pixel units of [0, 1].")
 
@@ -38,6 +47,8 @@ class AttributionOptions(SweepOptions):
             stride=self.stride,
             baseline=self.baseline,
             num_steps=self.num_steps,
+            tolerance=self.tolerance,
+            upsample=self.upsample,
             num_samples=self.num_samples,
             noise=self.noise,
             seed=self.seed,
@@ -82,7 +93,7 @@ def notes_on_methods(methods: Sequence[str], make_model: Callable[[], PreparedMo
     if not checks:
         return ()
     model = make_model()
-    return tuple(note for check in checks for note in check(model))
+    return tuple(dict.fromkeys(note for check in checks for note in check(model)))
 
 
 def definitions_of_methods(methods: Sequence[str], settings: AttributionSettings) -> dict[str, str]:

@@ -117,4 +117,5 @@ def test_every_method_is_held_against_an_oracle() -> None:
         *PEERED,
         *("abs_gradient_x_input", "loss_gradient", "loss_gradient_x_input"),  # closed forms
         *("occlusion_gradient_x_input", "smooth_grad"),  # their definitions
+        *("grad_cam", "guided_grad_cam"),  # test_grad_cam.py
     }
