@@ -20,6 +20,8 @@ BENCHMARKS = (
     "analysis_scale",
     "report_size",
     "attribution_against_captum",
+    "attribution_scores_against_captum",
+    "road_against_quantus",
     "tape_cost",
     "replay_scaling",
     "pool_against_bare_loop",

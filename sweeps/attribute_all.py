@@ -22,6 +22,7 @@ from attrib_core.classifiers import build_classifier, canonical_name
 from attrib_core.classifiers.loading import UNTRAINED
 from attrib_core.datasets import Dataset
 from attrib_core.prepared import PreparedModel, prepare
+from sweeps.attribute.boxes import definitions_of_boxes
 from sweeps.attribute.columns import BYTES_A_VALUE, MOST_BYTES
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
 from sweeps.attribute.options import (
@@ -32,7 +33,7 @@ from sweeps.attribute.options import (
     notes_on_methods,
     parse_methods,
 )
-from sweeps.attribute.scores import DirectoryScores, definitions_of_scores, parse_scores
+from sweeps.attribute.scores import DirectoryScores, check_scores, definitions_of_scores, parse_scores
 from sweeps.attribute.training_maps import ACCEPTED, TRAINING_METHODS, AttributeInputs, TrainingMaps
 from sweeps.cli import output_field, run_command
 from sweeps.images.actor import ActorSettings
@@ -118,6 +119,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
         scores=scores,
     )
     check_methods(own, settings.attribution, inputs.image_shape)
+    check_scores(scores.named, inputs.image_shape)
     notes = notes_on_methods(own, partial(_tried_model, inputs))
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
@@ -146,6 +148,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
             **definitions_of_methods(own, settings.attribution),
             **inputs.definitions,
             **definitions_of_scores(scores.named),
+            **definitions_of_boxes(dataset, scores.named),
         },
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),

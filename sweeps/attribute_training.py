@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attrib_core.attribution import METHODS, SCORES, Target, check_target
+from attrib_core.attribution import METHODS, SCORES, Target, check_target, scores_named
+from attrib_core.attribution.scores import check_boxes_given
 from attrib_core.classifiers import canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import load_dataset
@@ -116,6 +117,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
     for method in by_state:
         check_target(method, options.target)
     scores = parse_scores(options.scores)
+    check_boxes_given(scores_named(scores), has_boxes=False)
     inputs = read_inputs(options)
     smallest = min(len(data.panel) for data in inputs.data.values())
     panel = parse_integers("panel", options.panel, limit=smallest)

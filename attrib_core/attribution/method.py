@@ -32,6 +32,7 @@ class Method:
     describe: Callable[[AttributionSettings], str] = _no_settings
     is_signed: bool = True
     of_inputs: bool = True
+    draws_by_batch: bool = False  # its random numbers follow from a batch's first key, not each image's
     is_given: bool = False  # its values were computed elsewhere, at these images alone
     settings: tuple[str, ...] = ()
     completeness_gap: Callable[[Subject], Tensor] | None = None  # [B], where the sum of values is promised

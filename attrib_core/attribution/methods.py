@@ -17,7 +17,7 @@ from attrib_core.attribution.gradients import (
 from attrib_core.attribution.integrated import integrated_gradients
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.occlusion import occlusion, occlusion_gradient_x_input
-from attrib_core.attribution.scores import Scored, scores_named
+from attrib_core.attribution.scores import Scored, check_boxes_given, padded_boxes, scores_named
 from attrib_core.attribution.settings import TARGETS, AttributionSettings, Target
 from attrib_core.attribution.smooth import smooth_grad
 from attrib_core.attribution.subject import Subject, clean_pass, explained_classes
@@ -160,22 +160,33 @@ def attribute(
     scores: Sequence[str] = (),
     settings: AttributionSettings | None = None,
     keys: Sequence[int] = (),
+    boxes: Sequence[Tensor] | None = None,
 ) -> Attributions:
     """Attribute a classifier's answers for images `[B, C, H, W]` in [0, 1].
 
     Methods are references: `occlusion:window_size=8`, `captum:DeepLift`, `FILE.py:FUNCTION`. Explained is, for
     `target` "predicted", the logit of the clean image's predicted class; for "label" that of the label; for "loss"
     the label's cross-entropy. `scores` are references of `SCORES`, such as `road`: their numbers follow, by image
-    and method. An image's random numbers belong to its key, by default its position. Weights and
+    and method. `boxes` `[n, 4]` of each image, for `pointing_game`, are left, top, right and bottom in pixels. An
+    image's random numbers belong to its key, by default its position. Weights and
     the global random state are left alone. Raises ValueError for images, labels, methods or outputs that cannot
     be.
     """
     _check_request(methods, target)
-    scores_named(scores)
+    named = scores_named(scores)
+    check_boxes_given(named, has_boxes=boxes is not None)
     keys = tuple(keys) or tuple(range(len(images)))
     model = prepared(model, images)
     _check_batch(model.classifier, images, labels, keys)
-    request = Request(target=target, scores=tuple(scores), settings=settings, keys=keys)
+    for score in named.values():
+        score.check_images(*images.shape[-2:])
+    request = Request(
+        target=target,
+        scores=tuple(scores),
+        settings=settings,
+        keys=keys,
+        boxes=None if boxes is None else padded_boxes(boxes, images.shape),
+    )
     found = attributions(model, images, labels, methods, request)
     on_host, _ = found.on_host()
     return on_host
@@ -196,6 +207,7 @@ class Request:
     settings: AttributionSettings | None = None
     explained: Tensor | None = None
     given: Mapping[str, Method] = field(default_factory=dict)
+    boxes: Tensor | None = None  # [B, n, 4], left, top, right, bottom in pixels; rows of NaN are none
 
 
 def attributions(
@@ -231,6 +243,7 @@ def _attributions(subject: Subject, methods: Mapping[str, Method], request: Requ
         methods=methods,
         values=values,
         classes=prediction if request.explained is None else request.explained,
+        boxes=None if request.boxes is None else subject.model.execution.to_device(request.boxes),
     )
     columns = [score(scored) for score in scores_named(request.scores).values()]
     return Attributions(

@@ -72,7 +72,7 @@ def _differences(subject: Subject, rows: Tensor, columns: Tensor, window: tuple[
 
 def _touched(images: Tensor, size: int, stride: int) -> Tensor:
     """Return which windows cover a pixel that is not black, `[B, G · G']`."""
-    brightest = F.max_pool2d(images.amax(1, keepdim=True), size, stride, ceil_mode=True)
+    brightest = F.max_pool2d(images.abs().amax(1, keepdim=True), size, stride, ceil_mode=True)
     return brightest.flatten(1) > 0
 
 

@@ -2,6 +2,7 @@
 
 # Imported because they register data sets.
 from attrib_core.datasets import fashion_mnist, flowers, image_folder, imagenet, parquet  # noqa: F401
+from attrib_core.datasets.boxes import Boxes, BoxesFormat
 from attrib_core.datasets.dataset import Dataset, subset
 from attrib_core.datasets.label_files import read_label_file
 from attrib_core.datasets.label_matching import LabelMatch, LabelOrder, labels_for, match_labels
@@ -10,6 +11,8 @@ from attrib_core.datasets.unreadable import UnreadableImagesError
 from attrib_core.datasets.view import View
 
 __all__ = [
+    "Boxes",
+    "BoxesFormat",
     "Dataset",
     "LabelMatch",
     "LabelOrder",

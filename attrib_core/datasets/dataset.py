@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from attrib_core.datasets.boxes import Boxes
 from attrib_core.datasets.unreadable import DamagedImageError, UnreadableImagesError
 from attrib_core.datasets.view import View
 
@@ -41,6 +42,7 @@ class Dataset:
     unreadable: Mapping[int, str] = field(default_factory=dict)
     num_turned: int = 0  # images that are turned as their EXIF orientation says
     definition: str | None = None  # which code of a user's made it, in words that change with the code
+    boxes: Boxes | None = None  # around what the images show, where the data set says so
     notes: tuple[str, ...] = ()  # what a user should know of how the files were read, in a line each
     digest: str = field(init=False)  # SHA-256 over class names, keys, labels and images, as hexadecimal
 
@@ -137,6 +139,7 @@ def subset(dataset: Dataset, class_names: Iterable[str]) -> Dataset:
         source=SelectedImages(dataset.source, rows),
         unreadable=selected(dataset.unreadable, rows),
         definition=dataset.definition,
+        boxes=None if dataset.boxes is None else dataset.boxes.selected(rows),
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from attrib_core.datasets.boxes import checked
 from attrib_core.datasets.dataset import Dataset, ImageSource, first
 from attrib_core.datasets.registry import Request
 from attrib_core.datasets.unreadable import DamagedImageError, UnreadableImagesError
@@ -34,6 +35,7 @@ DAMAGED = (
     zlib.error,
     Image.DecompressionBombError,
 )
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 UPRIGHT = 1  # the EXIF orientation of an image that needs no turning
 NUM_READERS = 16  # more than cores: a disk or a store serves several at once
 CHUNK = 256  # images in memory at a time while digests are computed
@@ -50,6 +52,7 @@ class Inspection:
     digests: NDArray[np.uint8]  # [N, 32], SHA-256 of each image's bytes; zero where they cannot be read
     unreadable: dict[int, str] = field(default_factory=dict)  # reasons by index
     num_turned: int = 0
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))  # [N, 2], upright
 
 
 class EncodedImages(ImageSource):
@@ -84,7 +87,8 @@ class EncodedImages(ImageSource):
 
     def inspect(self, num_images: int) -> Inspection:
         """Read all images and their headers."""
-        found = Inspection(np.zeros((num_images, 32), np.uint8))
+        sizes = np.zeros((num_images, 2), np.int64)
+        found = Inspection(np.zeros((num_images, 32), np.uint8), sizes=sizes)
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for start in range(0, num_images, CHUNK):
                 chunk = range(start, min(start + CHUNK, num_images))
@@ -97,7 +101,9 @@ class EncodedImages(ImageSource):
                     if isinstance(header, str):
                         found.unreadable[index] = header
                     else:
-                        found.num_turned += self.turns_images and header != UPRIGHT
+                        orientation, size = header
+                        found.num_turned += self.turns_images and orientation != UPRIGHT
+                        sizes[index] = size[::-1] if orientation in SIDEWAYS else size
         return found
 
     def _decode(self, content: Content, view: View) -> NDArray[np.uint8] | str:
@@ -110,13 +116,17 @@ class EncodedImages(ImageSource):
         except DAMAGED as error:
             return _reason(error)
 
-    def _header(self, content: Content) -> int | str:
-        """Return the image's orientation, or why it cannot be used as far as the header tells."""
+    def _header(self, content: Content) -> tuple[int, tuple[int, int]] | str:
+        """Return the image's orientation and its stored width and height, or why it cannot be used.
+
+        Only the header is looked at.
+        """
         if isinstance(content, DamagedImageError):
             return content.reason
         try:
             with self.open(content) as image:
-                return _orientation(image, content) if self.turns_images else UPRIGHT
+                orientation = _orientation(image, content) if self.turns_images else UPRIGHT
+                return orientation, image.size
         except DAMAGED as error:
             return _reason(error)
 
@@ -130,8 +140,12 @@ def encoded_dataset(
     keys: tuple[str, ...],
     source: EncodedImages,
     notes: tuple[str, ...] = (),
+    boxes: Sequence[NDArray[np.float64]] | None = None,
+    places: Sequence[str] = (),
 ) -> Dataset:
     """Return a data set of encoded images, after reading each of them and checking its header.
+
+    `boxes` are corners `[n, 4]` by image, and `places` say where each comes from.
 
     Raises ValueError naming the first one without the header of an image, if the request takes no such images,
     or if more than half of them are of that kind.
@@ -149,6 +163,7 @@ def encoded_dataset(
         unreadable=found.unreadable,
         num_turned=found.num_turned,
         notes=notes,
+        boxes=None if boxes is None else checked(boxes, found.sizes, places, request.boxes_column or "boxes"),
     )
 
 

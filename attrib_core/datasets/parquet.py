@@ -18,6 +18,7 @@ from attrib_core.datasets.parquet_shards import (
     column_notes,
     joined_labels,
     read_shard,
+    row_names,
     same_columns,
 )
 from attrib_core.datasets.registry import Request, register
@@ -62,6 +63,8 @@ def parquet(request: Request) -> Dataset:
         keys=keys_of([path for shard in shards for path in shard.paths]),
         source=_source(_absolute(request.location, base), shards, image_column),
         notes=column_notes(shards),
+        boxes=None if request.boxes_column is None else [each for shard in shards for each in shard.boxes],
+        places=[place for shard in shards for place in row_names(shard.path, len(shard.labels))],
     )
     if len(by_split) == 1:
         return dataset

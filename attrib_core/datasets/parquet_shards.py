@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from attrib_core.datasets.boxes import find_boxes_column, read_boxes
 from attrib_core.datasets.parquet_columns import (
     Features,
     ImageColumn,
@@ -35,6 +36,7 @@ class Shard:
     labels: NDArray[np.int64]  # [N]; of text the positions in `class_names`
     paths: tuple[str | None, ...]  # [N]
     class_names: tuple[str, ...]  # empty if the file does not say
+    boxes: tuple[NDArray[np.float64], ...] = ()  # [n, 4] by row, if they were asked for
 
 
 def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
@@ -45,7 +47,9 @@ def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
             features = read_features(schema.metadata or {})
             image = find_image_column(schema, features, request.image_column)
             label = find_label_column(schema, features, request.label_column)
-            table = file.read(columns=[label.name, *([f"{image.name}.path"] if image.has_paths else [])])
+            boxes = [] if request.boxes_column is None else [find_boxes_column(schema, request.boxes_column)]
+            paths_column = [f"{image.name}.path"] if image.has_paths else []
+            table = file.read(columns=[label.name, *paths_column, *boxes])
     except (*FAILURES, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     paths = pc.struct_field(table[image.name], "path").to_pylist() if image.has_paths else [None] * len(table)
@@ -58,7 +62,18 @@ def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
         labels=labels,
         paths=tuple(paths),
         class_names=class_names,
+        boxes=_boxes(request, path, table[boxes[0]]) if boxes else (),
     )
+
+
+def _boxes(request: Request, path: str, column: Any) -> tuple[NDArray[np.float64], ...]:
+    name = request.boxes_column or ""
+    return tuple(read_boxes(name, column.to_pylist(), request.boxes_format, row_names(path, len(column))))
+
+
+def row_names(path: str, count: int) -> list[str]:
+    """Return how messages name the rows of a file."""
+    return [f"{path}: row {row}" for row in range(count)]
 
 
 def read_labels(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from attrib_core.datasets.boxes import BoxesFormat, check_format
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.references import Reference, parse_reference
 from attrib_core.user_code import is_code
@@ -17,7 +18,8 @@ from attrib_core.user_code import is_code
 class Request:
     """What a user asked for: the full `name`, and `location`, the part after its colon.
 
-    `image_column` and `label_column` are of tables and of items that are dicts; None finds them.
+    `image_column` and `label_column` are of tables and of items that are dicts; None finds them. `boxes_column`
+    is of Parquet files; None is no boxes.
     `refuse_unreadable` is false where the caller takes a data set in which some images cannot be used. `log` is
     told of what takes long.
     """
@@ -28,6 +30,8 @@ class Request:
     root: Path | None
     image_column: str | None = None
     label_column: str | None = None
+    boxes_column: str | None = None
+    boxes_format: BoxesFormat = "xyxy"
     refuse_unreadable: bool = True
     log: Callable[[str], None] = lambda line: None
 
@@ -73,6 +77,8 @@ def load_dataset(
     root: str | Path | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    boxes_column: str | None = None,
+    boxes_format: BoxesFormat = "xyxy",
     refuse_unreadable: bool = True,
     log: Callable[[str], None] = lambda line: None,
 ) -> Dataset:
@@ -82,12 +88,20 @@ def load_dataset(
     returns a `Dataset` or a map-style one: `FILE.py:FUNCTION`, `package.module:FUNCTION`; with settings after it,
     such as `:download=true`.
     `root` is where its files are, for those that have no location in their name. `image_column` and
-    `label_column` name the columns in which images and labels cannot be found without doubt. Raises
+    `label_column` name the columns in which images and labels cannot be found without doubt. `boxes_column` names
+    that of the boxes of Parquet files, if `Dataset.boxes` is wanted: lists of four numbers in pixels of the stored
+    image, corners or, by `boxes_format`, a corner and a size; `objects.bbox` is the field of a struct. Raises
     ValueError for an unknown name or split, and for files that are missing or damaged; with `refuse_unreadable`
     false, `Dataset.unreadable` names the images that cannot be used, unless they are more than half. `log` is
     told how long reading takes where it takes long.
     """
     prefix, separator, location = name.partition(":")
+    check_format(boxes_format)
+    if boxes_column is not None and prefix != "parquet":
+        raise ValueError(
+            f"boxes_column={boxes_column!r}: accepted with parquet:URL; a function of yours returns a Dataset "
+            "with `boxes`"
+        )
     request = Request(
         name=name,
         location=location,
@@ -95,6 +109,8 @@ def load_dataset(
         root=None if root is None else Path(root).expanduser(),
         image_column=image_column,
         label_column=label_column,
+        boxes_column=boxes_column,
+        boxes_format=boxes_format,
         refuse_unreadable=refuse_unreadable,
         log=log,
     )

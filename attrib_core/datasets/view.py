@@ -84,6 +84,19 @@ class View:
         longer = int(side * max(size) / min(size))  # rounds as torchvision does
         return (side, longer) if width <= height else (longer, side)
 
+    def boxes(self, corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+        """Return boxes `[n, 4]`, left, top, right and bottom, of an image of that size in pixels of its view.
+
+        They are cut to the view; those outside it are left out.
+        """
+        if size != (self.image_size, self.image_size):
+            resized = self.resized(size)
+            scale = np.array([after / before for after, before in zip(resized, size, strict=True)])
+            margins = np.array([self._margin(side - self.image_size) for side in resized])
+            corners = corners * np.tile(scale, 2) - np.tile(margins, 2)
+        cut = np.clip(corners, 0, self.image_size)
+        return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
+
     def enlarges(self, size: tuple[int, int]) -> bool:
         """Return True if an image of that size has fewer pixels on a side than it is resized to."""
         if size == (self.image_size, self.image_size):

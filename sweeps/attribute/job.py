@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attrib_core.attribution import AttributionSettings, Method, Request, Target, attributions
+from sweeps.attribute.boxes import boxes_of
 from sweeps.attribute.rows import (
     AttributeAxes,
     AttributedBatch,
@@ -93,6 +94,7 @@ class AttributeJob:
             settings=self.settings.attribution,
             explained=self._explained(axes.checkpoint, images),
             given=self._given(tuple(indices), images),
+            boxes=boxes_of(self.inputs, indices, axes.scores),
         )
         labels = self._actor.labels(indices, model.device)
         found = attributions(model, images, labels, axes.methods, request)

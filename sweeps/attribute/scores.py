@@ -18,6 +18,8 @@ from sweeps.side_table import SideTable
 NONE = "none"
 SETTING = "scores"
 FOLDER, AXIS = "scores", "score"
+# What `all` means: boxes are there only where a user names them.
+WITHOUT_BOXES = tuple(name for name, score in SCORES.items() if not score.needs_boxes)
 DEFAULT = ("deletion", "insertion")
 _OF_RESULTS = AXIS_KINDS["attribute"]
 # The maps of an image are computed once for all scores that a command adds.
@@ -29,9 +31,18 @@ def parse_scores(text: str) -> tuple[str, ...]:
 
     Raises ValueError for a name or a setting that is not there, and for two scores that fill one column.
     """
-    scores = () if text == NONE else parse_references("scores", text, tuple(SCORES))
+    scores = () if text == NONE else parse_references("scores", text, WITHOUT_BOXES)
     scores_named(scores)
     return scores
+
+
+def check_scores(scores: Sequence[str], image_shape: Sequence[int]) -> None:
+    """Raise ValueError for a score whose settings do not fit images `[C, H, W]`."""
+    for name in scores:
+        try:
+            score_named(name).check_images(*image_shape[1:])
+        except ValueError as error:
+            raise ValueError(f"scores={name!r}: {error}") from None
 
 
 def definitions_of_scores(scores: Sequence[str]) -> dict[str, str]:

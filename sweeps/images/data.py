@@ -31,6 +31,8 @@ def load_images(options: ImageOptions) -> Dataset:
         root=options.data_root,
         image_column=options.image_column,
         label_column=options.label_column,
+        boxes_column=options.boxes_column,
+        boxes_format=options.boxes_format,
         refuse_unreadable=False,
         log=print_line,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attrib_core.datasets import LabelOrder
+from attrib_core.datasets import BoxesFormat, LabelOrder
 from sweeps.images.labels import LabelChoice
 from sweeps.model_options import ModelOptions
 from sweeps.ranges import parse_integers
@@ -33,6 +33,14 @@ class ImageOptions(ModelOptions):
     )
     label_column: str | None = Field(
         None, description="Column or key of the labels, where it cannot be found without doubt."
+    )
+    boxes_column: str | None = Field(
+        None,
+        description="Column of boxes in Parquet files, for pointing_game; `objects.bbox` is a field of one.",
+    )
+    boxes_format: BoxesFormat = Field(
+        "xyxy",
+        description="Numbers of a box: two corners, or a corner, width and height (`xywh`), in pixels.",
     )
     images: str = Field("all", description="Images by index: `0-999` or `all`.")
     labels: Path | None = Field(

@@ -36,25 +36,33 @@ class Entry:
 
     call: Callable[..., Any]
     is_signed: Callable[[Settings], bool] = lambda _settings: True
+    of_inputs: Callable[[Settings], bool] = lambda settings: settings.get("multiply_by_inputs", True)
     explains_loss: bool = True
     hooks: bool = False  # changes gradients within the network: what it cannot do is found by trying
     needs_relu: bool = False
     doubles_batch: bool = False  # shows the network its images and their baselines in one batch
 
 
+def _never(_settings: Settings) -> bool:
+    return False
+
+
 ENTRIES: dict[str, Entry] = {
-    "Saliency": Entry(call=calls.saliency, is_signed=lambda settings: not settings.get("abs", True)),
+    "Saliency": Entry(
+        call=calls.saliency, is_signed=lambda settings: not settings.get("abs", True), of_inputs=_never
+    ),
     "InputXGradient": Entry(call=calls.input_x_gradient),
     "IntegratedGradients": Entry(call=calls.integrated_gradients),
     "DeepLift": Entry(call=calls.deep_lift, explains_loss=False, hooks=True, doubles_batch=True),
-    "GuidedBackprop": Entry(call=calls.guided_backprop, hooks=True, needs_relu=True),
-    "Deconvolution": Entry(call=calls.deconvolution, hooks=True, needs_relu=True),
+    "GuidedBackprop": Entry(call=calls.guided_backprop, hooks=True, needs_relu=True, of_inputs=_never),
+    "Deconvolution": Entry(call=calls.deconvolution, hooks=True, needs_relu=True, of_inputs=_never),
     "LayerGradCam": Entry(
         call=calls.layer_grad_cam,
         is_signed=lambda settings: not settings.get("relu_attributions", False),
+        of_inputs=_never,
         hooks=True,
     ),
-    "GuidedGradCam": Entry(call=calls.guided_grad_cam, hooks=True, needs_relu=True),
+    "GuidedGradCam": Entry(call=calls.guided_grad_cam, hooks=True, needs_relu=True, of_inputs=_never),
     "Occlusion": Entry(call=calls.occlusion),
     "FeatureAblation": Entry(call=calls.feature_ablation),
     "KernelShap": Entry(call=calls.kernel_shap),
@@ -76,6 +84,8 @@ def find_method(field: str, reference: Reference) -> Method:
         captum.values,
         describe=lambda _settings: f"captum {version('captum')}",
         is_signed=entry.is_signed(settings),
+        of_inputs=entry.of_inputs(settings),
+        draws_by_batch=True,
         targets=TARGETS if entry.explains_loss else ("predicted", "label"),
         check=captum.check,
         given=settings,

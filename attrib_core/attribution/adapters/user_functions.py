@@ -20,7 +20,8 @@ def user_method(field: str, reference: Reference) -> Method:
     It gets a module that maps images `[N, C, H, W]` in [0, 1] to logits `[N, K]`, a copy of the images, and the
     classes `[N]` whose logits are explained. It returns values `[N, C, H, W]`, or `[N, 1, H, W]` for all
     channels alike. A function whose values say how much a pixel matters, and not in which direction, has an
-    attribute `is_signed = False`. Raises ValueError for what is no such function.
+    attribute `is_signed = False`. One whose values are changes a unit of pixel, as those of a gradient, and not
+    shares of the logit's change, has `of_inputs = False`. Raises ValueError for what is no such function.
     """
     found = find_target(field, reference)
     function = UserFunction(found.value, f"{field}={str(reference)!r}", CONTRACT)
@@ -36,6 +37,8 @@ def user_method(field: str, reference: Reference) -> Method:
         lambda subject: run_foreign(subject, str(canonical(reference)), compute),
         describe=lambda _settings: found.definition,
         is_signed=bool(getattr(found.value, "is_signed", True)),
+        of_inputs=bool(getattr(found.value, "of_inputs", True)),
+        draws_by_batch=True,
         targets=("predicted", "label"),
         given=settings,
     )

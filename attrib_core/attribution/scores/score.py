@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attrib_core.attribution.method import Method
 from attrib_core.attribution.subject import Subject
+from attrib_core.host_copies import host_copies
 
 Result = TypeVar("Result")
 
@@ -22,6 +23,7 @@ class Scored:
     methods: Mapping[str, Method]
     values: Mapping[str, Tensor]  # [B, C, H, W] by method, on the model's device
     classes: Tensor  # [B], whose probability deletion, insertion and road follow
+    boxes: Tensor | None = None  # [B, n, 4], left, top, right, bottom in pixels; rows of NaN are none
     found: dict[Any, Any] = field(default_factory=dict, repr=False)  # by function
 
     def once(self, compute: Callable[["Scored"], Result]) -> Result:
@@ -45,6 +47,14 @@ class Scored:
         return self.subject.target == "loss" and self.methods[name].is_signed
 
 
+def check_finite(scored: Scored) -> None:
+    """Raise ValueError that names a method whose values are NaN or infinite; the host waits for it."""
+    [is_finite] = host_copies([torch.stack([values.isfinite().all() for values in scored.values.values()])])
+    for name, good in zip(scored.values, is_finite.tolist(), strict=True):
+        if not good:
+            raise ValueError(f"attribution: that of {name} holds NaN or infinite values")
+
+
 # Numbers [B, M] by column; NaN where one is not defined.
 Columns = Mapping[str, Tensor]
 
@@ -53,12 +63,14 @@ Columns = Mapping[str, Tensor]
 class Score:
     """A score of attributions: the columns that it fills, and how.
 
-    `settings` is None, or a frozen dataclass with the defaults of what a reference may set.
+    `settings` is None, or a frozen dataclass with the defaults of what a reference may set. One that `needs_boxes`
+    is for images with boxes.
     """
 
     columns: tuple[str, ...]
     compute: Callable[[Scored, Any], Columns]
     settings: Any = None
+    needs_boxes: bool = False
 
     def __call__(self, scored: Scored) -> Columns:
         """Return numbers `[B, M]` by column, NaN where one is not defined."""
@@ -68,6 +80,12 @@ class Score:
     def names(self) -> tuple[str, ...]:
         """The settings that a reference may give."""
         return () if self.settings is None else tuple(each.name for each in fields(self.settings))
+
+    def check_images(self, height: int, width: int) -> None:
+        """Raise ValueError where the settings do not fit images of `height` × `width`."""
+        check = getattr(self.settings, "check_images", None)
+        if check is not None:
+            check(height, width)
 
     def describe(self) -> str:
         """Return in words which settings shape the numbers; empty if none do."""

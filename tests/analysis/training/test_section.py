@@ -148,9 +148,14 @@ def table_of(
         ],
     }
     columns = {
-        name: pa.array(held[name] if name in held else [each[name] for each in rows], schema.field(name).type)
-        for name in schema.names
-        if name != "attribution"
+        field.name: pa.array(
+            held[field.name]
+            if field.name in held
+            else [each.get(field.name) if field.nullable else each[field.name] for each in rows],
+            field.type,
+        )
+        for field in schema
+        if field.name != "attribution"
     }
     flat = np.concatenate([*halves, np.empty(0, np.float16)])
     columns["attribution"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), SIDE * SIDE)
