@@ -4,7 +4,8 @@ The rule. By each measure the share of the likeness that is kept is (s - c) / (1
 the trained map, and c that by chance, the larger of two: with the trained map of another image, and with the
 re-drawn network's map in random order over its pixels that are not 0. By a measure a map has changed if the 95 %
 interval of the share lies below 1/2, and stays alike if it lies above. A measure with c above 0.9 cannot tell.
-At the checkpoint with the most layers re-drawn a method
+A method fails if re-drawing some layers leaves its maps as they are: by every telling measure more than 95 %
+of the likeness is kept. Otherwise the checkpoint with the most layers re-drawn decides. There a method
 
 - passes if its maps have changed by every measure that can tell,
 - fails if they stay alike by every one,
@@ -34,6 +35,8 @@ Facts = dict[str, Any]
 
 # The share of the likeness beyond chance that divides changed maps from those that stay alike.
 KEPT = 0.5
+# Maps that keep more than that are those of the trained network.
+UNTOUCHED = 0.95
 # By chance as alike as that: the measure cannot tell.
 MOST_BY_CHANCE = 0.9
 
@@ -93,6 +96,10 @@ def _verdict(method: str, rows: pd.DataFrame) -> Verdict:
     by = {name: rows[rows["checkpoint"] == name].set_index("measure") for name in checkpoints}
     deepest = by[checkpoints[-1]]
     states, when = set(deepest["state"]) - {BLIND}, f"when {redrawn_words(checkpoints[-1])}"
+    if ignored := [name for name, found in by.items() if _is_untouched(found)]:
+        shown = _extreme(by[ignored[-1]], "least", ALIKE)
+        reason = f"its maps do not change when {redrawn_words(ignored[-1])} ({shown})"
+        return Verdict(method=method, verdict=FAILS, reason=reason)
     if states == {CHANGED}:
         first = _first_changed(by)
         reason = f"changes when {redrawn_words(first)} ({_extreme(by[first], 'most', CHANGED)})"
@@ -109,6 +116,11 @@ def _verdict(method: str, rows: pd.DataFrame) -> Verdict:
     if not states:
         reason = f"no measure can tell {when}: maps are constant, or as alike by chance"
     return Verdict(method=method, verdict=UNDECIDED, reason=reason)
+
+
+def _is_untouched(rows: pd.DataFrame) -> bool:
+    telling = rows[rows["state"] != BLIND]
+    return len(telling) > 0 and bool((telling["kept_low"] > UNTOUCHED).all())
 
 
 def _first_changed(by: dict[str, pd.DataFrame]) -> str:
