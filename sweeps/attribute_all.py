@@ -30,8 +30,8 @@ from sweeps.attribute.options import (
     AttributionOptions,
     check_methods,
     definitions_of_methods,
-    notes_on_methods,
     parse_methods,
+    tried_methods,
 )
 from sweeps.attribute.scores import DirectoryScores, check_scores, definitions_of_scores, parse_scores
 from sweeps.attribute.training_maps import ACCEPTED, TRAINING_METHODS, AttributeInputs, TrainingMaps
@@ -50,7 +50,7 @@ from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 
 KINDS = AXIS_KINDS["attribute"]
-LOSS = "loss"
+LOSS, ALL = "loss", "all"
 # Images a shard: up to minutes of work on one CPU thread, for small images and for large ones.
 SMALL_SHARD, LARGE_SHARD = 500, 32
 
@@ -94,7 +94,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     training = None if options.training is None else TrainingMaps.read(options.training)
     methods = _methods(options.methods, training)
     own = tuple(name for name in methods if name not in TRAINING_METHODS)
-    products = _products(methods, parse_names("target", options.target, TARGETS))
+    targets = parse_names("target", options.target, TARGETS)
+    _products(methods, targets)
     run = RunDirectory(options.output)
     named = None if options.scores is None else parse_scores(options.scores)
     scores = DirectoryScores.of(run.read_sweep(), named)
@@ -120,7 +121,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     )
     check_methods(own, settings.attribution, inputs.image_shape)
     check_scores(scores.named, inputs.image_shape)
-    notes = notes_on_methods(own, partial(_tried_model, inputs))
+    own, notes = tried_methods(own, [partial(_tried_model, inputs)], are_all=options.methods == ALL)
+    products = _products((*own, *(name for name in methods if name in TRAINING_METHODS)), targets)
     shard_size = SMALL_SHARD if inputs.is_small else LARGE_SHARD
     _check_memory(min(options.shard_size or shard_size, len(images)), products, inputs)
     on_gpu = shard_size_on_gpu(inputs.image_size, settings.actor.batch_size)
@@ -165,7 +167,7 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
 
 def _methods(text: str, training: TrainingMaps | None) -> tuple[str, ...]:
     """Return the methods. Raises ValueError for one that needs a training where none is given."""
-    known = (*METHODS, *TRAINING_METHODS) if training is not None or text != "all" else tuple(METHODS)
+    known = (*METHODS, *TRAINING_METHODS) if training is not None or text != ALL else tuple(METHODS)
     methods = parse_methods(text, known)
     needing = [name for name in methods if name in TRAINING_METHODS]
     if needing and training is None:
@@ -175,7 +177,7 @@ def _methods(text: str, training: TrainingMaps | None) -> tuple[str, ...]:
 
 def _images(text: str, dataset: Dataset, training: TrainingMaps | None) -> tuple[int, ...]:
     """Return the images by index; of a training, all are those that it followed."""
-    if text == "all" and training is not None:
+    if text == ALL and training is not None:
         return tuple(training.images)
     return parse_integers("images", text, limit=len(dataset))
 

@@ -11,7 +11,7 @@ several actors at once, and for methods that are asked for later.
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -37,8 +37,8 @@ from sweeps.attribute.options import (
     AttributionOptions,
     check_methods,
     definitions_of_methods,
-    notes_on_methods,
     parse_methods,
+    tried_methods,
 )
 from sweeps.attribute.scores import SETTING, definitions_of_scores, parse_scores
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
@@ -135,6 +135,9 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         threads=options.threads_per_worker or 1,
     )
     check_methods(by_state, settings.follow.attribution, inputs.image_shape())
+    by_state, notes = tried_methods(by_state, _models(settings, inputs), are_all=options.methods == "all")
+    methods = tuple(name for name in methods if name in (*by_state, *SUMMED_METHODS))
+    settings = replace(settings, follow=replace(settings.follow, methods=methods))
     bytes_per_segment = _bytes_per_segment(options, inputs, len(methods), len(panel))
     refuse_other_tapes(RunDirectory(options.output), inputs)
     return Sweep(
@@ -158,7 +161,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
         shard_size=1,
         factory=partial(SegmentJob, settings),
         shared=inputs,
-        notes=(*model_notes(inputs), *_notes(settings, inputs)),
+        notes=(*model_notes(inputs), *notes),
         bytes_per_cell=bytes_per_segment,
         warm_up=partial(_seconds_per_segment, settings, inputs, panel),
         prepare=partial(record_tapes, settings, inputs),
@@ -222,12 +225,10 @@ def _products(inputs: TrainingInputs, methods: tuple[str, ...], panel: tuple[int
     )
 
 
-def _notes(settings: SegmentJobSettings, inputs: TrainingInputs) -> tuple[str, ...]:
-    """Return what users should know of the methods on the networks, before these are trained."""
-    methods = settings.follow.methods_by_state
+def _models(settings: SegmentJobSettings, inputs: TrainingInputs) -> list[Callable[[], PreparedModel]]:
+    """Return how each network is made, untrained, for methods that look at it before it is trained."""
     by_model = {trial.model: trial for trial in inputs.trials.values()}
-    models = [partial(_tried_model, settings, inputs, trial) for trial in by_model.values()]
-    return tuple(dict.fromkeys(note for model in models for note in notes_on_methods(methods, model)))
+    return [partial(_tried_model, settings, inputs, trial) for trial in by_model.values()]
 
 
 def _tried_model(settings: SegmentJobSettings, inputs: TrainingInputs, trial: Trial) -> PreparedModel:

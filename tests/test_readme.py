@@ -43,6 +43,7 @@ PAGES = {
         "benchmarks/README.md",
         "cluster/README.md",
         "docs/gpu.md",
+        "docs/attribution.md",
         "docs/robustness.md",
         "docs/sweeps.md",
         "docs/your-own.md",

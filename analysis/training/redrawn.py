@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.attribution.attributions import STATIC, attribution_portions, attribution_rows, load_images
+from analysis.attribution.checkpoints import num_redrawn
 from analysis.intervals import mean_interval
 from analysis.run import AnyRun, open_sweep
 from analysis.training.similarity import MEASURES, similarities
@@ -47,6 +48,6 @@ def _over_images(measured: pd.DataFrame) -> pd.DataFrame:
         mean, low, high, count = mean_interval(group[list(MEASURES)].to_numpy())
         table += [(checkpoint, *row) for row in zip(MEASURES, mean, low, high, count, strict=True)]
     found = pd.DataFrame(table, columns=["checkpoint", "measure", "mean", "low", "high", "count"])
-    layers = found["checkpoint"].str.removeprefix(REDRAWN).replace("all", "1000000").astype(int)
-    order = layers.sort_values(kind="stable").index
-    return found.loc[order].reset_index(drop=True)
+    return found.sort_values(
+        "checkpoint", key=lambda names: names.map(num_redrawn), kind="stable"
+    ).reset_index(drop=True)

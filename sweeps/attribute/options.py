@@ -84,16 +84,27 @@ def check_methods(methods: Sequence[str], settings: AttributionSettings, image_s
             raise ValueError(f"methods={name!r}: {error}") from None
 
 
-def notes_on_methods(methods: Sequence[str], make_model: Callable[[], PreparedModel]) -> tuple[str, ...]:
-    """Return what users should know of methods on a model, which is made only if a method looks at it.
+def tried_methods(
+    methods: Sequence[str], models: Sequence[Callable[[], PreparedModel]], *, are_all: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the methods, and notes on them for users. The models are made only if a method looks at them.
 
-    Raises ValueError for a model that one of them cannot explain.
+    Where the methods `are_all` that there are, one that cannot explain a model is left out, with a note. Otherwise
+    it raises ValueError.
     """
-    checks = [check for name in methods if (check := method_named(name).check) is not None]
-    if not checks:
-        return ()
-    model = make_model()
-    return tuple(dict.fromkeys(note for check in checks for note in check(model)))
+    checks = {name: check for name in methods if (check := method_named(name).check) is not None}
+    made = [make() for make in models] if checks else []
+    left_out: set[str] = set()
+    notes: dict[str, None] = {}
+    for name, check in checks.items():
+        try:
+            notes |= dict.fromkeys(note for model in made for note in check(model))
+        except ValueError as error:
+            if not are_all:
+                raise
+            left_out.add(name)
+            notes[f"{name} is left out: {str(error).partition(': ')[2]}"] = None
+    return tuple(name for name in methods if name not in left_out), tuple(notes)
 
 
 def definitions_of_methods(methods: Sequence[str], settings: AttributionSettings) -> dict[str, str]:

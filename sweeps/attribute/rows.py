@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +89,8 @@ def method_columns(found: Attributions) -> dict[str, pa.Array]:
     methods = list(found.values)
     return {
         **attribution_columns(torch.stack([found.values[method] for method in methods], 1).flatten(0, 1)),
-        "completeness_gap": _gaps(found, methods),
+        "completeness_gap": _of_some(found.completeness_gaps, found, np.float32),
+        "num_path_steps": _of_some(found.num_path_steps, found, np.int32),
         "constant_map": pa.array(found.is_constant.flatten().numpy()),
         **score_columns(found),
     }
@@ -120,7 +122,6 @@ def result_table(
         "batch_size": attributed.batch_size,
         **{name: np.repeat(values, count) for name, values in per_image.items()},
         "method": np.array(axes.methods * len(axes.indices), dtype=object),
-        "num_path_steps": pa.nulls(len(axes.indices) * count, pa.int32()),
         **missing_scores(attributed.batches[0].columns, len(axes.indices) * count),
         **joined_columns(attributed),
         **name_columns("image", [key for key in keys for _ in range(count)], image_file),
@@ -148,10 +149,11 @@ def image_table(attributed: AttributedShard) -> pa.Table:
     return columns_table(columns, attribute_images(), len(stored))
 
 
-def _gaps(found: Attributions, methods: list[str]) -> pa.Array:
-    """Return the completeness gap in the rows of methods that promise a sum, null in all others."""
-    gaps = np.zeros((len(found.prediction), len(methods)), dtype=np.float32)
-    for method, gap in found.completeness_gaps.items():
-        gaps[:, methods.index(method)] = gap.numpy()
-    is_null = np.tile([method not in found.completeness_gaps for method in methods], len(gaps))
-    return pa.array(gaps.ravel(), mask=is_null)
+def _of_some(numbers: Mapping[str, Tensor], found: Attributions, kind: type[np.number[Any]]) -> pa.Array:
+    """Return numbers `[B]` of some methods in the rows of all, null in the others'."""
+    methods = list(found.values)
+    table = np.zeros((len(found.prediction), len(methods)), dtype=kind)
+    for method, values in numbers.items():
+        table[:, methods.index(method)] = values.numpy()
+    is_null = np.tile([method not in numbers for method in methods], len(table))
+    return pa.array(table.ravel(), mask=is_null)

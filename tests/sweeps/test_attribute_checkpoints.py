@@ -11,7 +11,7 @@ import torch
 
 from analysis.attribution.attributions import attribution_rows, attributions
 from analysis.load import results
-from attrib_core.attribution import Request, attribute
+from attrib_core.attribution import METHODS, Request, attribute
 from attrib_core.attribution import attributions as attributions_on_device
 from attrib_core.classifiers import build_classifier, load_classifier, read_checkpoint
 from attrib_core.classifiers.randomized import Randomization
@@ -130,6 +130,27 @@ def test_a_command_that_names_no_scores_means_those_of_the_directory(attribute_a
     run = attribute_all(images=f"0-{NUM_IMAGES}")
     assert len(rows(run)) == 2 * (NUM_IMAGES + 1)
     assert rows(run)[["deletion_score", "insertion_score"]].notna().all(axis=None)
+
+
+def test_all_methods_are_those_that_the_network_can_have(attribute_all, tmp_path, capsys) -> None:
+    file = tmp_path / "flat.py"
+    file.write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    )
+    described = {"model": f"{file}:make", "image-size": "28", "mean": "0", "std": "1"}
+    frame = rows(attribute_all(methods="all", images="0-1", **described))
+    assert set(METHODS) - set(frame["method"]) == {"grad_cam", "guided_grad_cam"}
+    assert "grad_cam is left out: flat.py:make has no layer" in capsys.readouterr().err
+
+
+def test_steps_on_the_path_are_stored(attribute_all) -> None:
+    methods = "gradient,integrated_gradients:num_steps=8,integrated_gradients:num_steps=auto:tolerance=0.2"
+    frame = rows(attribute_all(methods=methods)).set_index("method")["num_path_steps"]
+    assert frame["gradient"].isna().all()
+    assert (frame["integrated_gradients:num_steps=8"] == 8).all()
+    auto = frame[methods.rpartition(",")[2]]
+    assert auto.isin([16, 32, 64, 128, 256, 512, 1024]).all()
+    assert auto.nunique() > 1
 
 
 def test_no_scores_at_all(attribute_all) -> None:
