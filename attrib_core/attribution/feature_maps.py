@@ -49,12 +49,28 @@ class _Seen:
     """What the layers of a network gave in a pass, in the order in which they finished."""
 
     image_size: Size
+    num_images: int
     outputs: list[tuple[str, Any]] = field(default_factory=list)
     maps: list[tuple[FeatureMap, Tensor]] = field(default_factory=list)
     norms: list[tuple[FeatureMap, Tensor]] = field(default_factory=list)  # of tokens
     patches: Size | None = None  # of the convolution that cut the image into tokens
     inside_tokens: int = 0  # how many of the running layers took tokens
     known: set[tuple[int, int]] = field(default_factory=set)
+
+    def map_of(self, name: str, output: object) -> FeatureMap | None:
+        """Return how a layer's output has places; None if it has none."""
+        if not isinstance(output, Tensor) or not output.is_floating_point() or len(output) != self.num_images:
+            return None
+        shape = tuple(output.shape)
+        if len(shape) == 4:
+            is_last = _is_alike(shape[1:3], self.image_size) and not _is_alike(shape[2:4], self.image_size)
+            size = shape[1:3] if is_last else shape[2:4]
+            return FeatureMap(name, (size[0], size[1]), channels_last=is_last)
+        if len(shape) == 3 and shape[1] > 1:
+            side, patches = math.isqrt(shape[1]), self.patches
+            size = patches if patches is not None and math.prod(patches) <= shape[1] else (side, side)
+            return FeatureMap(name, size, num_own_tokens=shape[1] - math.prod(size))
+        return None
 
     def enter(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.inside_tokens += _takes_tokens(inputs)
@@ -67,7 +83,7 @@ class _Seen:
         if version in self.known:
             return
         self.known.add(version)
-        found = feature_map(name, output, self.image_size, self.patches)
+        found = self.map_of(name, output)
         if found is None or math.prod(found.size) == 1:
             return
         if found.num_own_tokens is None and not self.inside_tokens:
@@ -106,22 +122,6 @@ def find_feature_map(where: str, model: PreparedModel, layer: str | None, size: 
     return seen.maps[-1][0]
 
 
-def feature_map(name: str, output: object, image_size: Size, patches: Size | None) -> FeatureMap | None:
-    """Return how a layer's output has places; None if it has none."""
-    if not isinstance(output, Tensor) or not output.is_floating_point():
-        return None
-    shape = tuple(output.shape)
-    if len(shape) == 4 and shape[0] == 1:
-        is_last = _is_alike(shape[1:3], image_size) and not _is_alike(shape[2:4], image_size)
-        size = shape[1:3] if is_last else shape[2:4]
-        return FeatureMap(name, (size[0], size[1]), channels_last=is_last)
-    if len(shape) == 3 and shape[0] == 1 and shape[1] > 1:
-        side = math.isqrt(shape[1])
-        size = patches if patches is not None and math.prod(patches) <= shape[1] else (side, side)
-        return FeatureMap(name, size, num_own_tokens=shape[1] - math.prod(size))
-    return None
-
-
 def _is_alike(size: Sequence[int], image_size: Size) -> bool:
     """Return whether a map has the image's form, up to a pixel that striding leaves over."""
     return abs(size[0] * image_size[1] - size[1] * image_size[0]) < max(image_size)
@@ -133,17 +133,12 @@ def _takes_tokens(inputs: tuple[Any, ...]) -> bool:
 
 @gradients_enabled()
 def _seen(model: PreparedModel, size: Size) -> tuple[_Seen, Tensor]:
-    """Return what layers give for one image of noise, which is enough, and its logits `[1, K]`."""
+    """Return what layers give for a pass of one image of noise, and its logits `[1, K]`."""
     noise = torch.rand(1, model.classifier.channels, *size, generator=torch.Generator().manual_seed(0))
-    image, seen = model.images(noise).requires_grad_(), _Seen(size)
+    image, seen = model.images(noise).requires_grad_(), _Seen(size, model.batch_size)
     # An activation in place would leave its own output under the name of the layer before it.
-    with (
-        rewired(model.classifier),
-        _watched(model.classifier.network, seen),
-        model.execution.numerics(),
-        model.execution.autocast(),
-    ):
-        return seen, model.classifier(image)
+    with rewired(model.classifier), _watched(model.classifier.network, seen):
+        return seen, model(image)
 
 
 @contextmanager
@@ -177,7 +172,7 @@ def _named(where: str, seen: _Seen, layer: str) -> FeatureMap:
     outputs = [output for name, output in seen.outputs if name == layer]
     if not outputs:
         raise ValueError(f"{where}: {LAYER}={layer} takes no part in a pass; accepted is a layer that does")
-    found = feature_map(layer, outputs[-1], seen.image_size, seen.patches)
+    found = seen.map_of(layer, outputs[-1])
     if found is None or math.prod(found.size) == 1:
         output = outputs[-1]
         shape = ["N", *output.shape[1:]] if isinstance(output, Tensor) else type(output).__name__

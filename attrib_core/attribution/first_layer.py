@@ -73,21 +73,20 @@ def first_layer(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | Non
 @torch.no_grad()
 def _found(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | None:
     noise = torch.rand(2, model.classifier.channels, *size, generator=torch.Generator().manual_seed(0))
-    images = model.images(noise)
-    small = PreparedModel(model.classifier, model.execution, batch_size=2)
+    images = model.images(whole_pass(noise[: model.batch_size], model.batch_size))
     with model.execution.numerics():
-        modules, logits = _leading_modules(small, images)
+        modules, logits = _leading_modules(model, images)
         if modules is None:
             return None
         pool = modules[-1] if isinstance(modules[-1], SlicedMaxPool2d) else None
         affine = tuple(modules if pool is None else modules[:-1])
-        layer = FirstLayer(small, affine, pool)
+        layer = FirstLayer(model, affine, pool)
         output = layer(images)
         between = layer(0.25 * images + 0.75 * images.flip(0))
         is_affine = torch.allclose(between, 0.25 * output + 0.75 * output.flip(0), rtol=1e-4, atol=1e-4)
         given = output if pool is None else pool(output)
         is_all = torch.equal(layer.rest(given, torch.zeros_like(images)), logits)
-    return FirstLayer(model, affine, pool) if is_affine and is_all else None
+    return layer if is_affine and is_all else None
 
 
 def _leading_modules(model: PreparedModel, images: Tensor) -> tuple[list[nn.Module] | None, Tensor]:

@@ -21,7 +21,7 @@ from sweeps.attribute.rows import (
     score_columns,
 )
 from sweeps.attribute.score_rows import score_table
-from sweeps.attribute.scores import FOLDER, DirectoryScores
+from sweeps.attribute.scores import FIRST_SCORES, FOLDER, DirectoryScores
 from sweeps.attribute.training_maps import AttributeInputs
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
@@ -35,7 +35,7 @@ class AttributeJobSettings:
 
     actor: ActorSettings
     attribution: AttributionSettings
-    scores: DirectoryScores
+    scores: DirectoryScores = FIRST_SCORES
 
 
 class AttributeJob:
@@ -44,6 +44,7 @@ class AttributeJob:
     def __init__(self, settings: AttributeJobSettings, inputs: AttributeInputs) -> None:
         self.settings, self.inputs = settings, inputs
         self._actor = ImageActor(settings.actor, inputs)
+        self._actor.model()  # what does not fit a device fails before any shard
 
     def compute(self, shard: Shard) -> AttributedShard:
         """Attribute every image by every method of the shard; methods share what they have in common."""

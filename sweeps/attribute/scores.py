@@ -90,3 +90,6 @@ class DirectoryScores:
     def of_shard(self, shard: Shard) -> tuple[str, ...]:
         """Return the scores that a shard's maps get."""
         return shard.values(AXIS, str) if AXIS in shard.axes else self.columns
+
+
+FIRST_SCORES = DirectoryScores(columns=DEFAULT, added=(), named=DEFAULT)

@@ -16,6 +16,7 @@ from attrib_core.generation.modification import ModificationSettings
 from sweeps.attack.job import AttackJob, AttackJobSettings
 from sweeps.attack.victims import AttackInputs
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
+from sweeps.attribute.training_maps import AttributeInputs
 from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs
 from sweeps.modify.job import ModifyJob, ModifyJobSettings
@@ -70,9 +71,14 @@ def test_attributions_wait_a_few_times_for_all_methods(
     gpu: Counts, tmp_path, noise_inputs: ImageInputs
 ) -> None:
     settings = AttributionSettings(num_steps=2, num_samples=2, window_size=14, stride=14)
-    job = AttributeJob(AttributeJobSettings(actor=actor_of(tmp_path, 44), attribution=settings), noise_inputs)
+    job = AttributeJob(
+        AttributeJobSettings(actor=actor_of(tmp_path, 44), attribution=settings),
+        AttributeInputs.of(noise_inputs, None),
+    )
+    shard = shard_of(FEW, method=tuple(ATTRIBUTIONS), target="predicted", checkpoint="trained")
+    job.compute(shard)  # which layers can be treated by themselves is found out once a model
     gpu.clear()
-    job.compute(shard_of(FEW, method=tuple(ATTRIBUTIONS), target="predicted"))
+    job.compute(shard)
     # For logits, which are checked, windows to cover, steps that change an image, and the result.
     assert gpu.num_waits <= 4, gpu.report()
 

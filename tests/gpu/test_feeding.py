@@ -16,6 +16,7 @@ from attrib_core.classifiers.fashion_networks import CLASS_NAMES
 from attrib_core.datasets import Dataset
 from attrib_core.datasets.encoded_images import Content, EncodedImages
 from sweeps.attribute.job import AttributeJob, AttributeJobSettings
+from sweeps.attribute.training_maps import AttributeInputs
 from sweeps.images.actor import ActorSettings
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.labels import LabelChoice
@@ -63,8 +64,10 @@ def attributions(inputs: ImageInputs, folder: Path, device: str) -> dict[tuple[i
     actor = ActorSettings(
         output=str(folder), precision="float32", save_images=frozenset(), batch_size=BATCH, device=device
     )
-    job = AttributeJob(AttributeJobSettings(actor=actor, attribution=AttributionSettings()), inputs)
-    axes = {"target": "predicted", "method": ("gradient_x_input",)}
+    job = AttributeJob(
+        AttributeJobSettings(actor=actor, attribution=AttributionSettings()), AttributeInputs.of(inputs, None)
+    )
+    axes = {"target": "predicted", "checkpoint": "trained", "method": ("gradient_x_input",)}
     shards = [
         Shard(f"from{start}", axes, tuple((index,) for index in range(start, start + 8)))
         for start in range(0, COUNT, 8)

@@ -214,7 +214,7 @@ def test_a_baseline_that_is_none_ends_with_status_2(tmp_path, capsys) -> None:
 
 
 def test_shards_that_no_actor_could_hold(tmp_path, capsys) -> None:
-    """2,000 photographs of 224 × 224 × 3 under nine methods."""
+    """2,000 photographs of 224 × 224 × 3 under eleven methods."""
     folder = tmp_path / "photos" / "n01440764"
     folder.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(folder / "0.png")
@@ -224,8 +224,8 @@ def test_shards_that_no_actor_could_hold(tmp_path, capsys) -> None:
     asked = [*options, "--methods", "all", "--target", "loss", "--output", str(tmp_path / "run")]
     assert attribute_all.main([*asked, "--shard-size", "4000"]) == 2
     said = capsys.readouterr().err
-    assert "shard_size=2000: its attributions are 5.4 GB" in said
-    assert "accepted are up to 738 images, or fewer methods" in said
+    assert "shard_size=2000: its attributions are 6.6 GB" in said
+    assert "accepted are up to 603 images, or fewer methods" in said
     assert not (tmp_path / "run").exists()
 
 
