@@ -10,6 +10,7 @@ import pytest
 from analysis.attribution.attributions import attribution_rows
 from analysis.training.curves import training_curve
 from analysis.training.recapitulation import main, recapitulation, recapitulation_figure
+from analysis.training.redrawn import redrawn_similarity
 from analysis.training.similarity import MEASURES, similarities
 
 MakeRun = Callable[..., Path]
@@ -127,3 +128,52 @@ def test_command_line_draws_a_figure_a_trial(
         main([str(run), "--output", str(tmp_path), "--method", "occlusion"])
     with pytest.raises(ValueError, match="kind 'attribute': accepted: 'attribute_training'"):
         main([str(make_attribute_run()), "--output", str(tmp_path)])
+
+
+def redrawn_run(make_attribute_run: MakeRun, pixels: Pixels, **fields: object) -> Path:
+    """Maps of the trained network, and those with layers re-drawn: noise with one, the images with two and all."""
+
+    def redrawn(checkpoint: str, method: str, index: int, shape: tuple[int, int, int]) -> np.ndarray:
+        noise = np.random.default_rng([7, index]).normal(size=shape)
+        return noise if checkpoint == "randomized:1" else np.moveaxis(pixels(index, shape), -1, 0) / 255
+
+    checkpoints = ("randomized:all", "trained", "randomized:2", "randomized:1", "untrained")
+    content = {
+        "checkpoints": checkpoints,
+        "methods": ("loss_gradient",),
+        "shape": (3, 8, 8),
+        "images": (0, 1, 5),
+    }
+    return make_attribute_run(**(content | {"redrawn_values": redrawn} | fields))
+
+
+def test_redrawn_weights_stand_beside_the_curve(
+    run_of_images: MakeRun, make_attribute_run: MakeRun, pixels: Pixels
+) -> None:
+    training = run_of_images()
+    found = redrawn_similarity(training, redrawn_run(make_attribute_run, pixels))
+    assert found["checkpoint"].unique().tolist() == ["randomized:1", "randomized:2", "randomized:all"]
+    cosines = found[found["measure"] == "cosine"].set_index("checkpoint")["mean"]
+    assert cosines["randomized:2"] == cosines["randomized:all"] == pytest.approx(1, abs=1e-3)
+    assert 0.4 < cosines["randomized:1"] < 0.9
+    assert (found["count"] == 3).all()
+    table, curve = recapitulation(training), training_curve(attribution_rows(training))
+    plain, beside = (
+        recapitulation_figure(table, curve, title="", redrawn=redrawn) for redrawn in (None, found)
+    )
+    assert len(beside.axes[0].lines) == len(plain.axes[0].lines) + len(MEASURES)
+    assert any("its last layer re-drawn" in text.get_text() for text in beside.texts)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"checkpoints": ("trained",)}, "has no re-drawn weights: give --checkpoints randomized:1"),
+        ({"images": (0, 3)}, "has image 3, which the training did not follow"),
+    ],
+)
+def test_a_run_that_cannot_stand_beside_is_refused(
+    fields, message, run_of_images: MakeRun, make_attribute_run: MakeRun, pixels: Pixels
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        redrawn_similarity(run_of_images(), redrawn_run(make_attribute_run, pixels, **fields))
