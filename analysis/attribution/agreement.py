@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from analysis.attribution.attributions import (
     STATIC,
-    attribution_rows,
     attribution_values,
-    method_names,
+    named_rows,
 )
 from analysis.attribution.checkpoints import one_checkpoint
 from analysis.attribution.choice import method_order
@@ -83,8 +82,8 @@ def agreement(
     the only one, unless it is named. Raises ValueError for fewer than two methods and for a sample below 2.
     """
     run = open_sweep(run, STATIC)
-    rows = one_checkpoint(attribution_rows(run, methods=methods, images=images), checkpoint)
-    rows = sampled(rows.assign(method=method_names(rows)), sample, seed)
+    rows = one_checkpoint(named_rows(run, methods=methods, images=images), checkpoint)
+    rows = sampled(rows, sample, seed)
     names = sorted(rows["method"].unique())
     if len(names) < 2:
         raise ValueError(f"method of the rows is {names[0]!r} alone: agreement is between two or more")

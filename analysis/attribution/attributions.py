@@ -65,14 +65,38 @@ def attribution_rows(
     checkpoints are returned: `one_checkpoint` takes those of one. Raises ValueError for another sweep's run, one
     without results, and a value that no row has.
     """
-    run = open_sweep(run, STATIC, TRAINING)
-    if run.kind == STATIC and (steps is not None or trials is not None):
-        raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
     chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
-    rows = _all_rows(run.directory)
+    return _chosen_rows(run, chosen)[0].reset_index(drop=True)
+
+
+def named_rows(
+    run: AnyRun,
+    *,
+    methods: Sequence[str] | None = None,
+    images: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    trials: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return the rows of `attribution_rows`, their `method` with its target where it has several in the run.
+
+    All rows of the run decide that. So a method has one name, whichever checkpoints and images are looked at.
+    """
+    chosen = {"trial": trials, "step": steps, "method": methods, "image_index": images}
+    rows, every = _chosen_rows(run, chosen)
+    return rows.assign(method=method_names(every)[rows.index]).reset_index(drop=True)
+
+
+def _chosen_rows(
+    run: AnyRun, chosen: Mapping[str, Sequence[object] | None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of these values by column, and all rows of the run, which have the same index."""
+    run = open_sweep(run, STATIC, TRAINING)
+    if run.kind == STATIC and (chosen["step"] is not None or chosen["trial"] is not None):
+        raise ValueError(f"{run} is of sweep {STATIC!r}: only {TRAINING!r} has steps and trials")
+    every = rows = _all_rows(run.directory)
     for column, values in chosen.items():
         rows = rows if values is None else _select(rows, column, values)
-    return rows.reset_index(drop=True)
+    return rows, every
 
 
 def evidence_rows(run: AnyRun) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from analysis.attribution.attributions import INTEGRATED, VARIANCE, attribution_rows, method_names
+from analysis.attribution.attributions import INTEGRATED, VARIANCE, named_rows
 from analysis.attribution.checkpoints import one_checkpoint
 from analysis.html.choices import asked_for, in_order
 from analysis.run import AnyRun, opened
@@ -44,9 +44,7 @@ def choose(run: AnyRun, choice: Choice) -> pd.DataFrame:
     if choice.num_images < 1:
         raise ValueError(f"num_images is {choice.num_images}: give 1 or more")
     steps = None if choice.step is None else [choice.step]
-    rows = attribution_rows(
-        run, methods=choice.methods, images=choice.images, trials=choice.trials, steps=steps
-    )
+    rows = named_rows(run, methods=choice.methods, images=choice.images, trials=choice.trials, steps=steps)
     rows = _of_checkpoints(rows, choice)
     if "trial" in rows and choice.step is None:
         rows = _at_last_step(rows)
@@ -55,7 +53,7 @@ def choose(run: AnyRun, choice: Choice) -> pd.DataFrame:
         stored = rows[rows["image_key"].notna()] if rows["image_key"].notna().any() else rows
         first = np.sort(stored["image_index"].unique())[: choice.num_images]
         rows = rows[rows["image_index"].isin(first)]
-    return rows.assign(method=method_names(rows))
+    return rows
 
 
 def method_order(run: AnyRun, names: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.attribution.attributions import STATIC, attribution_rows, attribution_values, method_names
+from analysis.attribution.attributions import STATIC, attribution_values, named_rows
 from analysis.attribution.checkpoints import TRAINED
 from analysis.attribution.colors import channel_sum
 from analysis.attribution.image_portions import image_portions, sampled
@@ -41,18 +41,20 @@ def similarities(
     Columns: `method` (with its target where it has several), `checkpoint`, `image_index`, those of `MEASURES`,
     and the same with the prefix `shuffled_`: of the trained map with the other one in random order. Rows whose
     checkpoint is `another image` compare trained maps of two images, each image in one pair. NaN: undefined, as
-    one of the maps is constant. Maps that explain another class than the trained network's are left out. `sample`
-    images are drawn by `seed`. Raises ValueError for a run without maps of `trained` and of another checkpoint.
+    one of the maps is constant. Maps that explain another class than the trained network's are left out, and
+    methods without a trained map. `sample` images are drawn by `seed`. Raises ValueError for a run without maps of `trained` and of another checkpoint.
     """
     run = open_sweep(run, STATIC)
-    rows = attribution_rows(run, methods=methods, images=images)
+    rows = named_rows(run, methods=methods, images=images)
     checkpoints = sorted(rows["checkpoint"].unique())
     if TRAINED not in checkpoints or len(checkpoints) < 2:
         raise ValueError(
             f"checkpoint of the rows is {', '.join(checkpoints)}: give a run with trained and others, such as "
             "attribute_all.py --checkpoints trained,untrained,randomized:1"
         )
-    rows = sampled(rows.assign(method=method_names(rows)), sample, seed)
+    # As the run grows, a method or a target may have maps of other networks alone.
+    rows = rows[rows["method"].isin(rows.loc[rows["checkpoint"] == TRAINED, "method"])]
+    rows = sampled(rows, sample, seed)
     parts = []
     # Two images are compared with each other, so portions are even: results do not depend on their size.
     for portion in image_portions(run, rows, _PORTION_VALUES, multiple=2):

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.attribution.attributions import STATIC, attribution_rows
+from analysis.attribution.attributions import STATIC, named_rows
 from analysis.attribution.checkpoints import TRAINED, one_checkpoint
 from analysis.attribution.choice import method_order
 from analysis.attribution.measures import MEASURES, Measure, measures_of
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--compare", metavar="A,B", help="two methods, image by image: one more table")
     options = parser.parse_args(arguments)
     run = open_sweep(options.run, STATIC)
-    rows = attribution_rows(run, methods=options.methods.split(",") if options.methods else None)
+    rows = named_rows(run, methods=options.methods.split(",") if options.methods else None)
     shown = one_checkpoint(rows, options.checkpoint)
     scores, gaps, steps = attribution_scores(rows), completeness_gaps(rows), path_steps(rows)
     tables = {"attribution-scores": scores, "completeness-gaps": gaps, "path-steps": steps}

@@ -8,11 +8,10 @@ from markupsafe import Markup
 
 from analysis.attribution.agreement import agreement, agreement_html
 from analysis.attribution.attributions import (
-    attribution_rows,
     attribution_shape,
     attribution_values,
     load_images,
-    method_names,
+    named_rows,
 )
 from analysis.attribution.checkpoints import (
     checkpoint_order,
@@ -46,10 +45,10 @@ def section(run: Run, site: Site) -> Section:
     title = f"Attributions: {run.name}"
     if run.status.num_rows == 0:
         return Section(id=run.id, title=title, html=site.render("no_rows.html", run=run))
-    every = attribution_rows(run)
+    every = named_rows(run)
     checkpoint = shown_checkpoint(run, every)
     rows = one_checkpoint(every, checkpoint)
-    methods = method_order(run, method_names(rows).unique())
+    methods = method_order(run, rows["method"].unique())
     scores, gaps, steps = attribution_scores(every), completeness_gaps(every), path_steps(every)
     similarity = _similarity(run, every)
     grid = _grid(run, checkpoint)
@@ -95,11 +94,11 @@ def _similarity(run: Run, rows: pd.DataFrame) -> pd.DataFrame | None:
     """Return how alike the maps of some images are to the trained network's; None without re-drawn networks."""
     depths = rows["checkpoint"].astype(str).map(num_redrawn)
     trained, redrawn = rows[depths == 0], rows[depths > 0]
-    # As a run grows, some images have maps of one network alone.
-    both = trained[trained["image_index"].isin(redrawn["image_index"])]
+    # As a run grows, some images and methods have maps of one network alone.
+    both = trained.merge(redrawn[["method", "image_index"]].drop_duplicates())
     if both.empty:
         return None
-    maps_per_image = rows["checkpoint"].nunique() * method_names(rows).nunique()
+    maps_per_image = rows["checkpoint"].nunique() * rows["method"].nunique()
     values_per_image = maps_per_image * math.prod(attribution_shape(run, rows)[1:])
     most = max(2, min(NUM_COMPARED, NUM_COMPARED_VALUES // values_per_image))
     return similarity_table(similarities(run, images=_images_of_few_files(both, most)))
@@ -149,7 +148,7 @@ def _grid_by_checkpoint(run: Run) -> Grid:
 def _agreement(run: Run, rows: pd.DataFrame, checkpoint: str) -> pd.DataFrame | None:
     """Return the agreement between the methods over some images, None if these have a single method."""
     images = _images_of_few_files(rows, NUM_COMPARED)
-    if method_names(rows[rows["image_index"].isin(images)]).nunique() < 2:
+    if rows.loc[rows["image_index"].isin(images), "method"].nunique() < 2:
         return None
     return agreement(run, checkpoint=checkpoint, images=images)
 

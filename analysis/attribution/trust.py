@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.attribution.attributions import STATIC, attribution_rows
+from analysis.attribution.attributions import STATIC, named_rows
 from analysis.attribution.checkpoints import TRAINED, one_checkpoint
 from analysis.attribution.choice import method_order
 from analysis.attribution.measures import MEASURES, measures_of
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     run = open_sweep(options.run, STATIC)
     names = options.methods.split(",") if options.methods else None
-    rows = attribution_rows(run, methods=names)
+    rows = named_rows(run, methods=names)
     checkpoints, similarity = set(map(str, rows["checkpoint"].unique())), None
     if TRAINED in checkpoints and len(checkpoints) > 1:
         similarity = similarity_table(
