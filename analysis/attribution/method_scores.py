@@ -14,12 +14,16 @@ AREAS = ("deletion_score", "insertion_score")
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A method's score with its 95 % interval; `low` and `high` are NaN for a single image, all without any."""
+    """A method's score over `count` images with its 95 % interval.
+
+    `low` and `high` are NaN for a single image, and all three for none.
+    """
 
     measure: Measure
     value: float
     low: float
     high: float
+    count: int
     is_best: bool
 
     @property
@@ -37,7 +41,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodScores:
-    """A method's scores by measure, the quantiles of its gap and of its steps, if it has any, and its images.
+    """A method's scores by measure, and the quantiles of its gap and of its steps, if it has any.
 
     `missing` images have no number in some score, `constant` of them because their map is constant.
     """
@@ -45,10 +49,14 @@ class MethodScores:
     method: str
     by_measure: Mapping[str, Score]
     gap: Mapping[float, float]
-    count: int
     missing: int = 0
     constant: int = 0
     steps: Mapping[float, float]
+
+    @property
+    def count(self) -> int:
+        """The images of the score that has most of them."""
+        return max((score.count for score in self.by_measure.values()), default=0)
 
     @property
     def areas(self) -> list[Score]:
@@ -59,6 +67,20 @@ class MethodScores:
     def others(self) -> list[Score]:
         """All other scores."""
         return [score for name, score in self.by_measure.items() if name not in AREAS]
+
+    @property
+    def in_short(self) -> list[Score]:
+        """The scores that a table that must be narrow has."""
+        return [score for score in self.by_measure.values() if score.measure.in_short]
+
+    def images(self, scores: Sequence[Score] | None = None) -> str:
+        """Return how many images these scores are of, such as `1 to 5` where they differ; all scores if None.
+
+        A score of no image does not count: it stands as a dash.
+        """
+        counted = [score.count for score in (self.by_measure.values() if scores is None else scores)]
+        fewest, most = min(filter(None, counted), default=0), max(counted, default=0)
+        return f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
 def scores_by_method(
@@ -91,13 +113,13 @@ def scores_by_method(
                     measure: Score(
                         measure=MEASURES[measure],
                         **row[["value", "low", "high"]].astype(float),
+                        count=int(row["count"]),
                         is_best=_is_best(row["value"], best[measure], measure, len(methods)),
                     )
                     for measure, row in rows.items()
                 },
                 gap=_by_quantile(gaps, method, "gap"),
                 steps={} if steps is None else _by_quantile(steps, method, "steps"),
-                count=max((int(row["count"]) for row in rows.values()), default=0),
                 missing=max((int(row["missing"]) for row in rows.values()), default=0),
                 constant=max((int(row["constant"]) for row in rows.values()), default=0),
             )

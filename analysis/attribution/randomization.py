@@ -38,11 +38,12 @@ def similarities(
 ) -> pd.DataFrame:
     """Return how alike the map of each checkpoint is to the trained network's, of the same image and method.
 
-    Columns: `method` (with its target where it has several), `checkpoint`, `image_index`, those of `MEASURES`,
-    and the same with the prefix `shuffled_`: of the trained map with the other one in random order. Rows whose
+    Columns: `method` (with its target where it has several), `checkpoint`, `image_index`, those of `MEASURES`, and
+    the same with the prefix `shuffled_`: of the trained map with the other one in random order. Rows whose
     checkpoint is `another image` compare trained maps of two images, each image in one pair. NaN: undefined, as
     one of the maps is constant. Maps that explain another class than the trained network's are left out, and
-    methods without a trained map. `sample` images are drawn by `seed`. Raises ValueError for a run without maps of `trained` and of another checkpoint.
+    methods without a trained map. `sample` images are drawn by `seed`. Raises ValueError for a run without maps of
+    `trained` and of another checkpoint.
     """
     run = open_sweep(run, STATIC)
     rows = named_rows(run, methods=methods, images=images)

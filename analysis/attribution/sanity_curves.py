@@ -77,8 +77,9 @@ def sanity_figure(
 ) -> Figure:
     """Return the figure of a table of `similarity_table`: a panel per method, a line per measure."""
     curves = method_curves(table, methods)
-    num_down = -(-len(curves) // NUM_ACROSS)
-    num_across = min(NUM_ACROSS, len(curves))
+    # Without any curve the figure has a panel that is not shown.
+    num_down = max(1, -(-len(curves) // NUM_ACROSS))
+    num_across = max(1, min(NUM_ACROSS, len(curves)))
     figure = blank_chart(3.4 * num_across + 0.4, 2.5 * num_down + 1.1, title=title, notes=notes)
     grid = figure.subplots(num_down, num_across, squeeze=False)
     look = styles(list(MEASURES))

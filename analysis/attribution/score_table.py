@@ -67,8 +67,9 @@ def paired_scores(rows: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
     `difference` is the statistic of the first method's score minus the second's, image by image: a mean or a
     median, with its 95 % interval. `first_better` is the share of images on which the first is better, ties left
-    out, with Wilson's interval `better_low` to `better_high`; `ties` and `count` images. Raises ValueError for a
-    method that the rows do not have.
+    out, with Wilson's interval `better_low` to `better_high`; `ties` and `count` images. Checkpoints without an
+    image of both methods are left out. Raises ValueError for a method that the rows do not have, and for two that
+    never explain the same target of the same image.
     """
     rows = with_shares(rows)
     known = sorted(rows["method"].unique())
@@ -79,11 +80,25 @@ def paired_scores(rows: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     for checkpoint, group in rows.groupby("checkpoint", observed=True):
         one, other = (group[group["method"] == name] for name in (first, second))
         pairs = one.merge(other, on=["image_index", "target"], suffixes=("", "_other"))
+        if pairs.empty:
+            continue
         for measure in measures_of(rows):
             differences = (pairs[measure].astype(float) - pairs[f"{measure}_other"].astype(float)).dropna()
             facts = _paired_facts(differences, measure)
             table.append({"checkpoint": str(checkpoint), "measure": measure, **facts})
+    if not table and measures_of(rows):
+        raise ValueError(
+            f"method {first!r} has no image and target in common with {second!r}: {_comparable(rows, first)}"
+        )
     return pd.DataFrame(table)
+
+
+def _comparable(rows: pd.DataFrame, method: str) -> str:
+    """Return in words which methods explain what this one does."""
+    keys = ["checkpoint", "image_index", "target"]
+    both = rows[rows["method"] == method][keys].merge(rows[[*keys, "method"]], on=keys)
+    others = sorted(set(both["method"]) - {method})
+    return f"compare it with {', '.join(others)}" if others else "no other method of the rows has"
 
 
 def refuse_missing(rows: pd.DataFrame) -> None:

@@ -34,9 +34,10 @@ def trust_table(
 ) -> pd.DataFrame:
     """Return a row per method: every score of `attribution_scores` with its interval, and the sanity check.
 
-    Columns: `method`, `count`, `missing`, `constant`; for each score its name, with `_low` and `_high` its 95 %
-    interval; `sanity` and `sanity_reason`. `scores` are of one checkpoint, `similarity` is a table of
-    `similarity_table`, None without one. Rows are in the order of `methods`, of the scores unless given.
+    Columns: `method`; `count`, `missing`, `constant`, the most of any score; for each score its name, with `_low`
+    and `_high` its 95 % interval and with `_count` its images; `sanity` and `sanity_reason`. `scores` are of one
+    checkpoint, `similarity` is a table of `similarity_table`, None without one. Rows are in the order of
+    `methods`, of the scores unless given.
     """
     rows, judged = scores_by_method(scores, _NO_GAPS, methods), _judged(similarity)
     table = []
@@ -45,6 +46,7 @@ def trust_table(
         facts |= {"missing": row.missing, "constant": row.constant}
         for name, score in row.by_measure.items():
             facts |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+            facts[f"{name}_count"] = score.count
         verdict = judged.get(row.method, _unjudged(row.method))
         table.append(facts | {"sanity": verdict.verdict, "sanity_reason": verdict.reason})
     return pd.DataFrame(table)
@@ -53,7 +55,10 @@ def trust_table(
 def summary(
     scores: pd.DataFrame, similarity: pd.DataFrame | None, methods: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return the main columns of the table as texts, with an asterisk at the best method by each score."""
+    """Return the main columns of the table as texts, with an asterisk at the best method by each score.
+
+    Without any score these are the method and the sanity check.
+    """
     rows, judged = scores_by_method(scores, _NO_GAPS, methods), _judged(similarity)
     return pd.DataFrame(
         [
@@ -61,10 +66,9 @@ def summary(
                 "Method": row.method,
                 **{
                     score.measure.heading: score.text + ("*" if score.is_best else "")
-                    for score in row.by_measure.values()
-                    if score.measure.in_short
+                    for score in row.in_short
                 },
-                "Images": f"{row.count:,}",
+                **({"Images": row.images(row.in_short)} if row.by_measure else {}),
                 "Sanity check": judged.get(row.method, _unjudged(row.method)).text,
             }
             for row in rows
@@ -123,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         similarity = similarity_table(
             similarities(run, methods=names, sample=options.sample, seed=options.seed)
         )
-    scores = attribution_scores(one_checkpoint(rows))
-    methods = method_order(run, scores["method"].unique())
+    shown = one_checkpoint(rows)
+    scores, methods = attribution_scores(shown), method_order(run, shown["method"].unique())
     print(text_table(summary(scores, similarity, methods), options.format))
     for path in save_table(trust_table(scores, similarity, methods), options.output, "trust"):
         print(terminal_text(str(path)), file=sys.stdout if options.format == "text" else sys.stderr)

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attribution.attributions import attribution_rows
+from analysis.attribution.attributions import attribution_rows, named_rows
+from analysis.attribution.choice import Choice, choose
 from analysis.attribution.method_scores import scores_by_method
+from analysis.attribution.randomization import similarities
 from analysis.attribution.score_table import (
     attribution_scores,
     completeness_gaps,
@@ -127,12 +129,87 @@ def test_two_methods_are_compared_image_by_image(run: Path) -> None:
         paired_scores(attribution_rows(run), "gradient", "lime")
 
 
+def test_methods_of_different_targets_are_not_compared(make_attribute_run: MakeRun) -> None:
+    rows = named_rows(make_attribute_run(targets=("predicted", "label")))
+    with pytest.raises(ValueError, match=r"gradient \(label\)': compare it with occlusion \(predicted\)$"):
+        paired_scores(rows, "gradient (predicted)", "gradient (label)")
+    rows = rows[rows["method"].str.startswith("gradient")]
+    with pytest.raises(ValueError, match=r"in common with .*: no other method of the rows has"):
+        paired_scores(rows, "gradient (predicted)", "gradient (label)")
+
+
+def test_a_checkpoint_without_both_methods_has_no_pairs(make_attribute_run: MakeRun) -> None:
+    make_attribute_run(checkpoints=("untrained",), methods=("gradient",))
+    pairs = paired_scores(attribution_rows(make_attribute_run()), "gradient", "occlusion")
+    assert set(pairs["checkpoint"]) == {"trained"}
+
+
+@pytest.fixture
+def run_of_more_targets(make_attribute_run: MakeRun) -> Path:
+    """A run whose re-drawn networks were asked for one more target than the trained one."""
+    make_attribute_run(checkpoints=("untrained",), targets=("predicted", "label"))
+    return make_attribute_run()
+
+
+def test_a_method_has_one_name_whichever_checkpoints_are_taken(run_of_more_targets: Path) -> None:
+    names = {"gradient (predicted)", "occlusion (predicted)"}
+    assert set(choose(run_of_more_targets, Choice())["method"]) == names
+    assert set(named_rows(run_of_more_targets, images=[2], methods=["gradient"])["method"]) == {
+        "gradient (predicted)",
+        "gradient (label)",
+    }
+    # The class of the label has no map of the trained network to be like.
+    assert set(similarities(run_of_more_targets)["method"]) == names
+
+
+def test_targets_may_differ_by_checkpoint(
+    run_of_more_targets: Path, tmp_path: Path, section_page: Callable[..., Any]
+) -> None:
+    main([str(run_of_more_targets), "--output", str(tmp_path / "out")])
+    table = pd.read_csv(tmp_path / "out" / "trust.csv")
+    assert table["method"].tolist() == ["gradient (predicted)", "occlusion (predicted)"]
+    assert "not measured" not in set(table["sanity"])
+    assert "not measured" not in section_page(run_of_more_targets).text
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "verdict"), [(("trained",), "not measured"), (("trained", "untrained"), "passes")]
+)
+def test_without_scores_the_verdicts_stand_alone(
+    make_attribute_run: MakeRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    section_page: Callable[..., Any],
+    checkpoints: tuple[str, ...],
+    verdict: str,
+) -> None:
+    run = make_attribute_run(checkpoints=checkpoints, scores=lambda method, index: (None, None))
+    main([str(run), "--output", str(tmp_path / "out"), "--format", "csv"])
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "Method,Sanity check"
+    assert [line.split(":")[0].split(",")[0] for line in lines] == ["gradient", "occlusion"]
+    assert all(verdict in line for line in lines)
+    assert ("Sanity check" in section_page(run).text) == (len(checkpoints) > 1)
+
+
+def test_images_are_counted_from_the_fewest_to_the_most(
+    make_attribute_run: MakeRun, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = make_attribute_run(
+        others=lambda checkpoint, method, index: {"road": 0.5 if method == "gradient" or index == 0 else None}
+    )
+    main([str(run), "--output", str(tmp_path / "out"), "--format", "csv"])
+    counts = [line.split(",")[4] for line in capsys.readouterr().out.splitlines()[:3]]
+    assert counts == ["Images", "6", "1 to 6"]
+
+
 def test_the_table_of_trust_has_scores_and_the_sanity_check(run: Path) -> None:
     rows = attribution_rows(run)
     scores = attribution_scores(rows[rows["checkpoint"] == "trained"])
     found = trust_table(scores, None, METHODS).set_index("method")
     assert found["deletion_score"].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert found.loc["occlusion", ["count", "missing", "constant"]].tolist() == [6, 1, 1]
+    assert found.loc["occlusion", ["deletion_score_count", "infidelity_count"]].tolist() == [5, 6]
     assert set(found["sanity"]) == {"not measured"}
 
 
