@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "completeness gap: median, the middle half (thick) and the middle 90 % (thin) of the images"
         )
     title = f"{describe(shown)}: attribution scores" + (f" of {checkpoint}" if checkpoint != TRAINED else "")
-    methods = method_order(run, scores["method"].unique())
+    methods = method_order(run, shown["method"].unique())
     figure = score_figure(scores, gaps, title=title, methods=methods, notes=notes)
     for path in save_pages([("attribution-scores", figure)], options.output):
         print(path)
