@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,16 @@ def later_axes(directory: RunDirectory) -> Mapping[str, str]:
     record = directory.read_sweep() or {}
     kinds = axis_kinds(record)
     recorded = {} if kinds is None else kinds.later
-    return recorded or LATER_AXES.get(str(record.get("sweep")), {})
+    return recorded or _before_axes(record)
+
+
+def _before_axes(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the axes of a run directory that is older than `later` in sweep.json."""
+    axes = LATER_AXES.get(str(record.get("sweep")), {})
+    commands = [each.get("command", ()) for each in record.get("invocations", ())]
+    if any("--weights=untrained" in words or "--weights untrained" in " ".join(words) for words in commands):
+        return dict.fromkeys(axes, "untrained")
+    return axes
 
 
 def _chosen(tables: Sequence[pa.Table], columns: Sequence[str] | None, directory: RunDirectory) -> pa.Table:

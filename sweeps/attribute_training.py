@@ -40,7 +40,7 @@ from sweeps.attribute.options import (
     parse_methods,
     tried_methods,
 )
-from sweeps.attribute.scores import SETTING, definitions_of_scores, parse_scores
+from sweeps.attribute.scores import definitions_of_scores, parse_scores
 from sweeps.attribute.training.grid import TrainingData, TrainingInputs, Trial, grid
 from sweeps.attribute.training.models import model_definitions, model_notes
 from sweeps.attribute.training.panel import follow
@@ -154,7 +154,7 @@ def training_sweep(options: AttributeTrainingOptions) -> Sweep:
             "panel_split": options.panel_split,
             "precision": options.precision,
             "seed": options.seed,
-            **({SETTING: list(scores)} if scores else {}),
+            **({"scores": list(scores)} if scores else {}),
         },
         definitions=_definitions(inputs, methods, settings.follow),
         provenance={"trials": list(inputs.trials), "class_names": _class_names(inputs)},

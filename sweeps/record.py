@@ -8,6 +8,7 @@ batch_size                of the last command that gave one; others use it, sinc
 blocks                    the growth history: axes (integers as ranges) and shard size of each addition
 beside                    kinds of axes and blocks of each table beside results/: see `side_table.py`
 invocations               versions, commit, command of each start (the last hundred)
+rows_without              later axes that the first rows are too old to have as columns
 devices                   kinds of devices that have computed rows: name, driver, libraries, precision
 """
 
@@ -51,6 +52,8 @@ def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Re
             "blocks": [],
             "invocations": [],
         }
+    else:
+        existing = existing | rows_without(existing, request.kinds)
     refuse_differences(existing, request)
     plan = plan_of(existing, request.kinds)
     for product in request.requested:
@@ -65,6 +68,25 @@ def merge(existing: Record | None, request: SweepRequest, shard_size: int) -> Re
             "blocks": write_blocks(plan),
         }
     )
+
+
+def rows_without(existing: Record, kinds: AxisKinds) -> Record:
+    """Return what a record says of axes that its first rows lack; nothing if they have always had them."""
+    if "later" in existing.get("axis_kinds", {}) or not kinds.later:
+        return {}
+    return {"rows_without": sorted(kinds.later)}
+
+
+def refuse_other_values(existing: Record, request: SweepRequest) -> None:
+    """Raise ValueError for values of a later axis that rows without its column would be taken for."""
+    for axis in existing.get("rows_without", ()):
+        implied = request.kinds.later.get(axis)
+        other = [value for product in request.requested for value in product[axis] if value != implied]
+        if other:
+            raise ValueError(
+                f"{axis}: rows of the directory are older than this column, and are all of {implied!r}; "
+                f"{other[0]!r} beside them would be mistaken for it: choose another --output"
+            )
 
 
 def refuse_differences(existing: Record, request: SweepRequest) -> None:
@@ -85,6 +107,7 @@ def refuse_differences(existing: Record, request: SweepRequest) -> None:
             f"axis_kinds: the directory was made with {existing['axis_kinds']}, this version has "
             f"{request.kinds.as_record()}; choose another --output"
         )
+    refuse_other_values(existing, request)
     recorded = existing["settings"]
     for name in {**recorded, **request.settings}:
         old, new = recorded.get(name), request.settings.get(name)

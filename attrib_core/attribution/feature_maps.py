@@ -53,6 +53,7 @@ class _Seen:
     outputs: list[tuple[str, Any]] = field(default_factory=list)
     maps: list[tuple[FeatureMap, Tensor]] = field(default_factory=list)
     norms: list[tuple[FeatureMap, Tensor]] = field(default_factory=list)  # of tokens
+    features: Tensor | None = None  # that the last linear layer was given
     patches: Size | None = None  # of the convolution that cut the image into tokens
     inside_tokens: int = 0  # how many of the running layers took tokens
     known: set[tuple[int, int]] = field(default_factory=set)
@@ -78,6 +79,8 @@ class _Seen:
     def leave(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.inside_tokens -= _takes_tokens(inputs)
         self.outputs.append((name, output))
+        if isinstance(module, nn.Linear):
+            self.features = inputs[0]
         # A container, or dropout, gives what another layer has given; an activation in place gives something new.
         version = (id(output), getattr(output, "_version", 0))
         if version in self.known:
@@ -158,7 +161,11 @@ def _watched(network: nn.Module, seen: _Seen) -> Iterator[None]:
 def _last_norm(where: str, seen: _Seen, logits: Tensor) -> FeatureMap:
     """Return the last norm of tokens whose patches have a gradient."""
     outputs = [output for _, output in seen.norms]
-    gradients = torch.autograd.grad(logits.max(), outputs, allow_unused=True) if logits.requires_grad else ()
+    number = logits.max()
+    if seen.features is not None:  # a head that is not trained yet may be zero, and let no gradient through
+        noise = torch.randn(seen.features.shape, generator=torch.Generator().manual_seed(0))
+        number = number + (seen.features * noise.to(seen.features)).sum()
+    gradients = torch.autograd.grad(number, outputs, allow_unused=True) if number.requires_grad else ()
     for (found, _), gradient in zip(reversed(seen.norms), reversed(gradients), strict=False):
         if gradient is not None and bool(found.by_place(gradient).any()):
             return found

@@ -5,8 +5,9 @@ point. Gradients at its output may be added up over the points before one backwa
 window that is hidden changes a part of what it gives, and the rest is known from the image.
 
 This holds if the convolution sees the normalised image itself, runs once, and everything else in the network
-depends on the image through it alone. It is found out by trying: a network that gets another image but this
-layer's output must give the same logits, bit for bit.
+depends on the image through it alone. It is found out by trying: where the layer's output is given, autograd must
+find no other way from the image to the logits, whatever the weights are, and another image must give the same
+logits, bit for bit.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attrib_core.execution import is_device_failure, is_out_of_memory
 from attrib_core.pooling import SlicedMaxPool2d
 from attrib_core.prepared import PreparedModel
 
@@ -31,6 +33,16 @@ class FirstLayer:
     model: PreparedModel
     affine: tuple[nn.Module, ...]
     pool: SlicedMaxPool2d | None
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All modules, in the order in which they run."""
+        return [*self.affine, *([] if self.pool is None else [self.pool])]
+
+    @property
+    def has_hooks(self) -> bool:
+        """True if somebody looks at, or changes, what a module gives: then each must run as it is called."""
+        return any(each._forward_hooks or each._forward_pre_hooks for each in self.modules)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return what the affine part gives for a whole pass of images `[N, C, H, W]`; gradients flow through."""
@@ -48,7 +60,7 @@ class FirstLayer:
     @contextmanager
     def _giving(self, output: Tensor) -> Iterator[None]:
         """Let the last module of this layer give `output`, and the others do nothing."""
-        modules = [*self.affine, *([] if self.pool is None else [self.pool])]
+        modules = self.modules
         try:
             for module in modules:
                 module.forward = lambda given: given
@@ -67,11 +79,22 @@ def first_layer(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | Non
     is_exact = execution.precision in ("float32", "tf32")
     if not is_exact or execution.compile or not execution.channels_last:
         return None
-    return model.once((first_layer, size), lambda: _found(model, size))
+    # A model in another precision has the same network, but passes of its own.
+    layer = model.once((first_layer, size, execution.precision), lambda: _found(model, size))
+    return None if layer is None or layer.has_hooks else layer
+
+
+def _found(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | None:
+    try:
+        return _tried(model, size)
+    except Exception as error:  # a network may raise anything where a layer gives what it never gave
+        if is_device_failure(error) or is_out_of_memory(error):
+            raise
+        return None
 
 
 @torch.no_grad()
-def _found(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | None:
+def _tried(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | None:
     noise = torch.rand(2, model.classifier.channels, *size, generator=torch.Generator().manual_seed(0))
     images = model.images(whole_pass(noise[: model.batch_size], model.batch_size))
     with model.execution.numerics():
@@ -85,8 +108,19 @@ def _found(model: PreparedModel, size: tuple[int, int]) -> FirstLayer | None:
         between = layer(0.25 * images + 0.75 * images.flip(0))
         is_affine = torch.allclose(between, 0.25 * output + 0.75 * output.flip(0), rtol=1e-4, atol=1e-4)
         given = output if pool is None else pool(output)
-        is_all = torch.equal(layer.rest(given, torch.zeros_like(images)), logits)
-    return layer if is_affine and is_all else None
+        is_all = torch.equal(layer.rest(given.clone(), torch.zeros_like(images)), logits)
+    return layer if is_affine and is_all and _is_only_way(layer, given, images) else None
+
+
+@torch.enable_grad()
+def _is_only_way(layer: FirstLayer, given: Tensor, images: Tensor) -> bool:
+    """Return True if no gradient, be it zero, flows to the images beside the layer's output."""
+    points, like = given.detach().requires_grad_(), images.detach().clone().requires_grad_()
+    logits = layer.rest(points.clone(), like)
+    if not logits.requires_grad:
+        return False
+    _, beside = torch.autograd.grad(logits.sum(), (points, like), allow_unused=True)
+    return beside is None
 
 
 def _leading_modules(model: PreparedModel, images: Tensor) -> tuple[list[nn.Module] | None, Tensor]:

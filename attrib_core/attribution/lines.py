@@ -18,7 +18,8 @@ def line_gradients(
 
     `start` and `way` are `[B, C, H, W]`. Each image's sum runs in the order of the nodes. Where the network has a
     first layer of its own, it runs once at both ends of the line, and once backward; otherwise as
-    `weighted_gradients`. The two differ by rounding.
+    `weighted_gradients`. The two differ by rounding; where it switches a ReLU or a pool that stands at a tie, by
+    up to some percent of an image's largest value.
     """
     height, width = subject.images.shape[-2:]
     layer = first_layer(subject.model, (height, width))
@@ -60,7 +61,10 @@ def _of_layer(
         with model.execution.numerics():
             with torch.enable_grad():
                 points.requires_grad_()
-                logits = layer.rest(points, subject.images[:1].expand(len(points), -1, -1, -1))[: len(rows)]
+                # A copy: the network may write to what it is given, and activations often do.
+                logits = layer.rest(points.clone(), subject.images[:1].expand(len(points), -1, -1, -1))[
+                    : len(rows)
+                ]
                 number = averaged([objective(subject.target, classes)(logits)]).sum()
             (gradient,) = torch.autograd.grad(number, points)
         line.add(gradient, [(weights[copy], part) for copy, part in pieces])

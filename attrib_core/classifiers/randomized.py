@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from attrib_core.classifiers.checkpoint import Checkpoint, state_digest
 from attrib_core.classifiers.classifier import Classifier
@@ -91,7 +92,8 @@ def _order(classifier: Classifier) -> list[str]:
     A module that runs as a part of its parent stands where the parent does.
     """
     network, reached = classifier.network, dict[str, None]()
-    owners = [name for name, _ in network.named_modules() if _own_tensors(network, name)]
+    names = [name for name, _ in network.named_modules() if "parametrizations" not in name.split(".")]
+    owners = [name for name in names if _own_tensors(network, name)]
     size = classifier.image_size
     with _recording(network, reached), torch.inference_mode():
         classifier(torch.full((1, classifier.channels, size, size), 0.5))
@@ -124,14 +126,21 @@ def _recording(network: nn.Module, reached: dict[str, None]) -> Iterator[None]:
 
 
 def _own_tensors(network: nn.Module, name: str) -> list[str]:
-    """Return the names, in the state dict, of the tensors that a module has besides those of its parts."""
+    """Return the names, in the state dict, of the tensors that a module has besides those of its parts.
+
+    What a parametrization such as weight_norm computes a weight from is the module's own.
+    """
     module = network.get_submodule(name)
     own = [*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))]
-    transient = module._non_persistent_buffers_set
-    return [f"{name}.{each}" if name else each for each in own if each not in transient]
+    own = [each for each in own if each not in module._non_persistent_buffers_set]
+    if is_parametrized(module):
+        own += [f"parametrizations.{each}" for each in module.parametrizations.state_dict()]  # type: ignore[union-attr]  # a ModuleDict
+    return [f"{name}.{each}" if name else each for each in own]
 
 
 def _is_layer(module: nn.Module) -> bool:
+    if is_parametrized(module):
+        return True
     return any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
 
 

@@ -28,6 +28,9 @@ from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.images.checkpoints import TRAINED, is_derived
 from sweeps.plan import Shard
 
+# That `--plan` tries all methods and scores on: some take a second an image.
+NUM_TRIED_IMAGES = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeJobSettings:
@@ -81,7 +84,7 @@ class AttributeJob:
             indices=(),
         )
         work = partial(self._attributed_batch, axes)
-        return self._actor.seconds_per_image(self._actor.model(checkpoint), work)
+        return self._actor.seconds_per_image(self._actor.model(checkpoint), work, NUM_TRIED_IMAGES)
 
     def _attributed_batch(self, axes: AttributeAxes, indices: Sequence[int]) -> AttributedBatch:
         model = self._actor.model(axes.checkpoint)

@@ -16,7 +16,7 @@ from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds
 from sweeps.side_table import SideTable
 
 NONE = "none"
-SETTING = "scores"
+SETTING = "first_scores"
 FOLDER, AXIS = "scores", "score"
 # What `all` means: boxes are there only where a user names them.
 WITHOUT_BOXES = tuple(name for name, score in SCORES.items() if not score.needs_boxes)
@@ -73,7 +73,12 @@ class DirectoryScores:
         blocks = record.get("beside", {}).get(FOLDER, {}).get("blocks", [])
         before = [name for block in blocks for name in block["axes"][AXIS]]
         added = tuple(dict.fromkeys(name for name in (*before, *(named or ())) if name not in columns))
-        scores_named((*columns, *added))
+        try:
+            scores_named((*columns, *added))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}, or choose another --output: the run directory has the other"
+            ) from None
         return cls(columns=columns, added=added, named=(*columns, *added) if named is None else tuple(named))
 
     @property

@@ -18,6 +18,7 @@ from sweeps.images.failures import image_failures
 from sweeps.images.inputs import ImageInputs, floats
 from sweeps.store import ImageFailure, RunDirectory
 
+NUM_WARM_UP_IMAGES = 4
 Result = TypeVar("Result")
 
 
@@ -126,10 +127,12 @@ class ImageActor:
         """Return the failures of a shard's images as its commit records them."""
         return image_failures(self.inputs.dataset, reasons)
 
-    def seconds_per_image(self, model: PreparedModel, work: Callable[[Sequence[int]], object]) -> float:
-        """Measure the seconds that an image takes, from one batch after another one to warm up."""
-        indices = self.inputs.spread(model.batch_size)
-        work(indices)
+    def seconds_per_image(
+        self, model: PreparedModel, work: Callable[[Sequence[int]], object], num_images: int | None = None
+    ) -> float:
+        """Measure the seconds that an image takes, from one batch, or fewer images, after some to warm up."""
+        indices = self.inputs.spread(min(num_images or model.batch_size, model.batch_size))
+        work(indices if num_images is None else indices[:NUM_WARM_UP_IMAGES])
         start = time.perf_counter()
         work(indices)
         return (time.perf_counter() - start) / len(indices)

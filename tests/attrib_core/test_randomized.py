@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from attrib_core.classifiers import Checkpoint, Classifier, Description, build_classifier, read_checkpoint
 from attrib_core.classifiers.randomized import Randomization, layers_from_output
@@ -60,6 +61,16 @@ def test_the_last_layers_are_the_architecture_s_own_and_the_others_trained(
         source = untrained if name in new else trained
         assert np.array_equal(array, source.state[name])
     assert drawn.digest not in (trained.digest, untrained.digest)
+
+
+@pytest.mark.parametrize("normed", [weight_norm, spectral_norm])
+def test_what_a_weight_is_computed_from_belongs_to_its_layer(normed) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), normed(nn.Linear(72, 3)))
+    head, first = layers_from_output(Classifier.wrap(network, image_size=8, channels=1))
+    assert first == ("0.weight", "0.bias")
+    assert all(name.startswith("2.") for name in head)
+    assert "2.bias" in head
+    assert set(head) | set(first) == set(network.state_dict())
 
 
 def test_with_all_layers_redrawn_it_is_the_untrained_network(randomization: Randomization) -> None:

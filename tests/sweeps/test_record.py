@@ -47,6 +47,29 @@ def test_a_record_of_an_earlier_version_gains_them_and_keeps_its_shards():
     assert [shard.id for shard in plan_of(grown, KINDS).shards()][: len(shards)] == shards
 
 
+def test_a_later_axis_may_have_other_values_only_where_all_rows_have_its_column():
+    kinds = AxisKinds(group=("target", "net"), cells=("image_index",), later={"net": "a"})
+    before = merge(None, Modification(), 2)  # as a release without the axis wrote it
+
+    @dataclass(frozen=True)
+    class Later(Modification):
+        nets: tuple[str, ...] = ("a",)
+
+        @property
+        def requested(self) -> tuple[Axes, ...]:
+            return ({"target": (3,), "net": self.nets, "image_index": self.images},)
+
+    grown = merge(before, Later(kinds=kinds, images=(0, 1, 2, 3)), 2)
+    ids = [shard.id for shard in plan_of(before, KINDS).shards()]
+    assert [shard.id for shard in plan_of(grown, kinds).shards()][: len(ids)] == ids
+    assert grown["blocks"][0] == before["blocks"][0]
+    for record in (before, grown):
+        with pytest.raises(ValueError, match="net: rows of the directory are older than this column"):
+            merge(record, Later(kinds=kinds, nets=("a", "b")), 2)
+    new = merge(None, Later(kinds=kinds), 2)
+    assert "b" in merge(new, Later(kinds=kinds, nets=("a", "b")), 2)["blocks"][1]["axes"]["net"]
+
+
 def test_a_sweep_with_other_kinds_is_refused():
     record = merge(None, Modification(), 2)
     other = AxisKinds(group=("target",), cells=("image_index",), whole=("epsilon",))

@@ -96,7 +96,8 @@ class Equations:
             if self._looks(step) and not active.any():
                 break
             energy = self._dot(residual, correction)
-            self._by_problem(direction).mul_((energy / before)[:, None])
+            # One whose residual is 0 has no direction, and no number that could be divided by.
+            self._by_problem(direction).mul_(torch.where(active, energy / before, 0)[:, None])
             direction.add_(correction)
             before = energy
             self.means(direction, image)

@@ -44,7 +44,8 @@ class Scored:
         return torch.stack([_is_constant(values.sum(1)) for values in self.values.values()], 1)
 
     def _falls(self, name: str) -> bool:
-        return self.subject.target == "loss" and self.methods[name].is_signed
+        method = self.methods[name]
+        return method.is_signed and (self.subject.target == "loss" or method.explains_loss)
 
 
 def check_finite(scored: Scored) -> None:

@@ -98,6 +98,12 @@ class Twice(nn.Module):
         if self.way == "clamped":
             return self.rest(pixels.clamp(0.2, 0.8))
         logits = self.rest(pixels)
+        if self.way == "closed gate":  # which training may open
+            return logits + torch.zeros(()) * pixels.mean((1, 2, 3))[:, None]
+        if self.way == "bright spot":  # which images of noise do not have
+            return logits + F.relu(F.avg_pool2d(pixels, 8) - 2).sum((1, 2, 3))[:, None]
+        if self.way == "before the pool":  # of another shape if the layer gives what it is given
+            return logits + self.rest[1](self.rest[0](pixels)).mean((2, 3))[:, :3] * 0 + self.rest[0].bias[:3]
         if self.way == "detached":
             return logits + pixels.detach().mean((1, 2, 3))[:, None]
         if self.way == "shared":
@@ -105,9 +111,71 @@ class Twice(nn.Module):
         return logits * pixels.mean((1, 2, 3))[:, None]
 
 
-@pytest.mark.parametrize("way", ["clamped", "detached", "shared", "multiplied"])
+@pytest.mark.parametrize(
+    "way", ["clamped", "detached", "shared", "multiplied", "closed gate", "bright spot", "before the pool"]
+)
 def test_what_flows_past_the_layer_takes_the_general_way(way, wrap) -> None:
     assert first_layer(wrap(Twice(way)), (SIDE, SIDE)) is None
+
+
+class Added(nn.Module):
+    """Its first convolution gives what two layers take, as in networks of pre-activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = (
+            nn.Conv2d(CHANNELS, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.Linear(4, 3),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        found = self.conv(pixels)
+        return self.head((found + F.relu(self.norm(found))).mean((2, 3)))
+
+
+def test_a_network_that_fails_on_trial_takes_the_general_way(wrap) -> None:
+    assert first_layer(wrap(Added()), (SIDE, SIDE)) is None
+
+
+def test_whoever_hooks_a_layer_is_heard(wrap) -> None:
+    model, labels = wrap(stack()), torch.arange(COUNT) % 3
+    assert first_layer(model, (SIDE, SIDE)) is not None
+    mask = torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None, None]
+    handle = model.classifier.network[0].register_forward_hook(lambda _module, _given, output: output * mask)
+    assert first_layer(model, (SIDE, SIDE)) is None
+    ablated = stack()
+    ablated[0].weight.data *= mask[:, None]
+    ablated[0].bias.data *= mask[:, 0, 0]
+    found, expected = (attribute(each, images(), labels, METHODS) for each in (model, wrap(ablated)))
+    handle.remove()
+    for method, values in expected.values.items():
+        torch.testing.assert_close(found.values[method], values, rtol=0, atol=1e-5)
+
+
+class InPlace(nn.Module):
+    """A network that writes to what its first layer gives, as activations of many published ones do."""
+
+    def __init__(self, *, pool: bool) -> None:
+        super().__init__()
+        self.first, self.rest = nn.Sequential(*stack(pool=pool)[: 2 if pool else 1]), stack(pool=pool)[-2:]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        found = self.first(pixels)
+        found += 0.1
+        return self.rest(torch.relu_(found))
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_a_network_may_write_to_what_the_layer_gives(pool, wrap, monkeypatch) -> None:
+    model, labels = wrap(InPlace(pool=pool)), torch.arange(COUNT) % 3
+    assert first_layer(model, (SIDE, SIDE)) is not None
+    found = attribute(model, images(), labels, METHODS)
+    monkeypatch.setattr(lines, "first_layer", lambda *_: None)
+    monkeypatch.setattr(occlusions.HiddenWindows, "of", lambda *_: None)
+    expected = attribute(model, images(), labels, METHODS)
+    for method, values in expected.values.items():
+        torch.testing.assert_close(found.values[method], values, rtol=0, atol=1e-5)
 
 
 def test_weights_that_change_are_seen(wrap) -> None:

@@ -107,6 +107,17 @@ def test_the_layer_is_found_and_its_map_is_pytorch_grad_cams(case) -> None:
     assert check_grad_cam(model, layer=found.name) == ()
 
 
+def test_the_layer_is_found_before_the_head_is_trained() -> None:
+    """A transformer's head may begin with zeros, through which no gradient flows."""
+    classifier = wrapped("class token")
+    before = find_feature_map("here", prepare(classifier, device="cpu", batch_size=4), None, (32, 32))
+    with torch.no_grad():
+        for parameter in classifier.network.head.parameters():
+            parameter.zero_()
+    model = prepare(classifier, device="cpu", batch_size=4)
+    assert find_feature_map("here", model, None, (32, 32)) == before
+
+
 def assert_close(found: Tensor, expected: Tensor, scale: Tensor | None = None) -> None:
     largest = (expected if scale is None else scale).abs().max().item()
     assert largest > 0

@@ -78,6 +78,16 @@ def test_neighbours_change_no_bit_of_an_imputation() -> None:
     assert torch.equal(imputed(images[some], missing[some]), together[some])
 
 
+def test_a_hole_in_one_grey_is_filled_beside_images_that_take_longer() -> None:
+    images = torch.cat([torch.zeros(1, 1, 28, 28), torch.full((1, 1, 28, 28), 0.4), drawn(2, 1, 28, 28)])
+    missing = torch.zeros(4, 28, 28, dtype=torch.bool)
+    missing[:, 4:20, 4:20] = True
+    together = imputed(images, missing)
+    torch.testing.assert_close(together[:2], images[:2], rtol=0, atol=1e-6)
+    for row in range(4):
+        assert torch.equal(imputed(images[row : row + 1], missing[row : row + 1])[0], together[row])
+
+
 def test_a_plane_is_imputed_exactly_inside() -> None:
     rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(15.0), indexing="ij")
     image = (0.03 * rows + 0.02 * columns)[None, None]

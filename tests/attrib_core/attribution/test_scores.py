@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attrib_core.attribution import deletion_and_insertion
+from attrib_core.attribution import attribute, deletion_and_insertion
 from attrib_core.attribution.baselines import blurred
 
 
@@ -97,3 +97,17 @@ def test_a_blurred_image_keeps_its_brightness_where_it_is_even(small_images) -> 
     assert found.min() >= 0
     assert found.max() <= 1
     assert found.std() < small_images[0].std()
+
+
+def test_a_method_of_the_loss_ranks_first_what_lowers_it(fashion, images) -> None:
+    """Also where the target is a logit: a loss that falls speaks for the class."""
+    methods, scores = ["loss_gradient", "abs_gradient_x_input"], ["deletion", "insertion"]
+    of_logits, of_loss = (
+        attribute(fashion, *images, methods, target=target, scores=scores) for target in ("label", "loss")
+    )
+    deletion, _ = deletion_and_insertion(
+        fashion, images[0], -of_logits.values["loss_gradient"], of_logits.prediction
+    )
+    found = of_logits.scores["deletion_score"][:, 0]
+    torch.testing.assert_close(found, deletion, rtol=0, atol=1e-6)
+    assert torch.equal(found, of_loss.scores["deletion_score"][:, 0])
