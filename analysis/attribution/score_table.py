@@ -112,7 +112,8 @@ def statistic(values: Sequence[float] | pd.Series, kind: str) -> tuple[float, fl
     """Return a mean, median or rate of values without missing ones, and the bounds of its 95 % interval."""
     array = np.asarray(values, dtype=float)
     if kind == "median":
-        middle, low, high = quantile_interval(array, 0.5)
+        _, low, high = quantile_interval(array, 0.5)
+        middle = float(np.median(array)) if len(array) else np.nan  # of an even number the mean of the middle two
         return (middle, low, high) if len(array) > 1 else (middle, np.nan, np.nan)
     if kind == "rate" and len(array):
         low, high = wilson_interval(array.sum(), len(array))
