@@ -113,7 +113,9 @@ def statistic(values: Sequence[float] | pd.Series, kind: str) -> tuple[float, fl
     array = np.asarray(values, dtype=float)
     if kind == "median":
         _, low, high = quantile_interval(array, 0.5)
-        middle = float(np.median(array)) if len(array) else np.nan  # of an even number the mean of the middle two
+        middle = (
+            float(np.median(array)) if len(array) else np.nan
+        )  # of an even number the mean of the middle two
         return (middle, low, high) if len(array) > 1 else (middle, np.nan, np.nan)
     if kind == "rate" and len(array):
         low, high = wilson_interval(array.sum(), len(array))
