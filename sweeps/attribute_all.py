@@ -95,7 +95,8 @@ def attribute_sweep(options: AttributeOptions) -> Sweep:
     methods = _methods(options.methods, training)
     own = tuple(name for name in methods if name not in TRAINING_METHODS)
     targets = parse_names("target", options.target, TARGETS)
-    _products(methods, targets)
+    for method, target in product(own, targets):
+        check_target(method, target)
     run = RunDirectory(options.output)
     named = None if options.scores is None else parse_scores(options.scores)
     scores = DirectoryScores.of(run.read_sweep(), named)
@@ -187,16 +188,10 @@ def _explains_loss(method: str) -> bool:
 
 
 def _products(methods: Sequence[str], targets: Sequence[str]) -> tuple[Axes, ...]:
-    """Return targets x methods. Methods of the loss explain it whatever the targets are.
-
-    Raises ValueError for a method that cannot explain one of the targets.
-    """
+    """Return targets x methods. Methods of the loss explain it whatever the targets are."""
     others = tuple(method for method in methods if not _explains_loss(method))
     of_loss = tuple(method for method in methods if _explains_loss(method) or LOSS in targets)
     of_logits = tuple(target for target in targets if target != LOSS)
-    for method, target in product(methods, targets):
-        if method not in TRAINING_METHODS:
-            check_target(method, target)
     products: tuple[Axes, ...] = (
         {"target": of_logits, "method": others},
         {"target": (LOSS,), "method": of_loss},

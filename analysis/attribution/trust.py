@@ -17,9 +17,9 @@ from analysis.attribution.checkpoints import TRAINED, one_checkpoint
 from analysis.attribution.choice import method_order
 from analysis.attribution.measures import MEASURES, measures_of
 from analysis.attribution.method_scores import scores_by_method
-from analysis.attribution.randomization import similarities
+from analysis.attribution.sanity import sanity_table
 from analysis.attribution.score_table import attribution_scores
-from analysis.attribution.verdicts import BADGES, NOT_MEASURED, Verdict, similarity_table, verdicts
+from analysis.attribution.verdicts import BADGES, NOT_MEASURED, Verdict, verdicts
 from analysis.command_line import exit_status, figure_parser, save_table
 from analysis.html.site import Site
 from analysis.run import open_sweep
@@ -124,9 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = named_rows(run, methods=names)
     checkpoints, similarity = set(map(str, rows["checkpoint"].unique())), None
     if TRAINED in checkpoints and len(checkpoints) > 1:
-        similarity = similarity_table(
-            similarities(run, methods=names, sample=options.sample, seed=options.seed)
-        )
+        similarity = sanity_table(run, names, options.sample, options.seed)
     shown = one_checkpoint(rows)
     scores, methods = attribution_scores(shown), method_order(run, shown["method"].unique())
     print(text_table(summary(scores, similarity, methods), options.format))

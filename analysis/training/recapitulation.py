@@ -25,6 +25,7 @@ from analysis.attribution.attributions import (
     attribution_values,
     load_images,
 )
+from analysis.attribution.checkpoints import redrawn_words
 from analysis.command_line import exit_status, figure_parser, save_pages, save_table
 from analysis.drawing.charts import blank_chart, draw_legend, style_axes, styles
 from analysis.drawing.labels import file_stem
@@ -33,7 +34,7 @@ from analysis.html.step_curves import Chart, chart
 from analysis.intervals import mean_interval
 from analysis.run import AnyRun, open_run, open_sweep
 from analysis.training.curves import draw_training, training_curve
-from analysis.training.redrawn import REDRAWN, redrawn_similarity
+from analysis.training.redrawn import redrawn_similarity
 from analysis.training.similarity import MEASURES, similarities
 
 METHOD = "loss_gradient"
@@ -125,10 +126,7 @@ def recapitulation_figure(
     if redrawn is not None:
         checkpoint = redrawn["checkpoint"].iloc[0]
         redrawn = redrawn[redrawn["checkpoint"] == checkpoint]
-        layers = checkpoint.removeprefix(REDRAWN)
-        notes[-1] += (
-            f"; dotted: the trained one, its last {'layer' if layers == '1' else f'{layers} layers'} re-drawn"
-        )
+        notes[-1] += f"; dotted: the trained one where {redrawn_words(checkpoint)}"
     figure = blank_chart(8.5, 6.2, title=title, notes=notes)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.5))
     for measure, look in styles(list(MEASURES), markers=False).items():

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.attribution.attributions import STATIC, attribution_portions, attribution_rows, load_images
-from analysis.attribution.checkpoints import num_redrawn
+from analysis.attribution.checkpoints import UNTRAINED, num_redrawn
 from analysis.intervals import mean_interval
 from analysis.run import AnyRun, open_sweep
 from analysis.training.similarity import MEASURES, similarities
-
-REDRAWN = "randomized:"
 
 
 def redrawn_similarity(training: AnyRun, run: AnyRun, *, method: str = "loss_gradient") -> pd.DataFrame:
@@ -24,9 +22,11 @@ def redrawn_similarity(training: AnyRun, run: AnyRun, *, method: str = "loss_gra
     """
     run = open_sweep(run, STATIC)
     rows = attribution_rows(run, methods=[method])
-    rows = rows[rows["checkpoint"].astype(str).str.startswith(REDRAWN)]
+    rows = rows[rows["checkpoint"].astype(str).map(_is_redrawn)]
     if rows.empty:
-        raise ValueError(f"{run} has no re-drawn weights: give --checkpoints {REDRAWN}1 to attribute_all.py")
+        raise ValueError(
+            f"{run} has no re-drawn weights: give --checkpoints randomized:1 to attribute_all.py"
+        )
     panel = attribution_rows(training)
     panel = panel[panel["image_key"].notna()].drop_duplicates("image_index").set_index("image_index")
     if missing := sorted(set(rows["image_index"]) - set(panel.index)):
@@ -40,6 +40,10 @@ def redrawn_similarity(training: AnyRun, run: AnyRun, *, method: str = "loss_gra
         measured = similarities(np.abs(values), keys, images)
         parts.append(measured.assign(checkpoint=portion["checkpoint"].astype(str).to_numpy()))
     return _over_images(pd.concat(parts))
+
+
+def _is_redrawn(checkpoint: str) -> bool:
+    return checkpoint != UNTRAINED and bool(num_redrawn(checkpoint))
 
 
 def _over_images(measured: pd.DataFrame) -> pd.DataFrame:

@@ -104,7 +104,6 @@ class Equations:
             length = torch.where(active, energy / self._dot(direction, image), 0)[:, None]
             self._by_problem(solution).addcmul_(self._by_problem(direction), length)
             self._by_problem(residual).addcmul_(self._by_problem(image), length, value=-1)
-        self.steps = step
         return solution.add_(correction)
 
     def _looks(self, step: int) -> bool:

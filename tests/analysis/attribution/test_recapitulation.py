@@ -162,7 +162,8 @@ def test_redrawn_weights_stand_beside_the_curve(
         recapitulation_figure(table, curve, title="", redrawn=redrawn) for redrawn in (None, found)
     )
     assert len(beside.axes[0].lines) == len(plain.axes[0].lines) + len(MEASURES)
-    assert any("its last layer re-drawn" in text.get_text() for text in beside.texts)
+    said = "dotted: the trained one where the last layer is re-drawn"
+    assert any(said in text.get_text() for text in beside.texts)
 
 
 @pytest.mark.parametrize(
