@@ -149,7 +149,7 @@ def ascend(
     """Optimise the images of one pass, as `generate_batch` says, for any aim.
 
     Returns, on the CPU, the images `[B, C, H, W]` in [0, 1], the share of their values that was clipped `[B]`, and
-    by step `[B, T]` all that the aim keeps, with the losses in the second place.
+    by step `[B, T]` all that the aim keeps.
     """
     num_images, image_size = size
     network = model.classifier.network
