@@ -17,9 +17,9 @@ def lucent_images(
 ) -> Tensor:
     """Return one image per channel of a layer `[B, 3, H, W]` in [0, 1], by lucent's defaults, all in one batch.
 
-    The channels of the last layer are the classes. Its `param.image` (Fourier, decorrelated colour), standard transforms and Adam with 0.05. Each image has
-    an objective of its own; the transforms are one draw a step for the whole batch, as lucent has them. The
-    classifier normalises by itself, hence no `preprocess`.
+    The channels of the last layer are the classes. Its `param.image` (Fourier, decorrelated colour), standard
+    transforms and Adam with 0.05. Each image has an objective of its own; the transforms are one draw a step for
+    the whole batch, as lucent has them. The classifier normalises by itself, hence no `preprocess`.
     """
     size = classifier.image_size
     objective = objectives.Objective.sum(

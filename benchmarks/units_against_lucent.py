@@ -1,8 +1,8 @@
 """How many channels of a layer can be looked at in a minute? Images of units against torch-lucent.
 
-lucent at its defaults; the same classifier, layer, channels and threads for all. All take turns at a few channels at
-a time, since the pace of a shared machine drifts. Each side works at the batch size that is fastest for it, measured
-first. Speed alone could be had by stopping early, so all pictures are measured by the same code: the channel's mean
+lucent at its defaults; the same classifier, layer, channels and threads for all. All take turns at a few channels,
+since the pace of a shared machine drifts. lucent works at the batch size that is fastest for it, measured first.
+Speed alone could be had by stopping early, so all pictures are measured by the same code: the channel's mean
 activation in the 8-bit picture at the model's size, in float32. Seconds are those of making images.
 """
 
