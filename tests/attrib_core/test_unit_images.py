@@ -20,7 +20,14 @@ from attrib_core.generation import (
 )
 from attrib_core.generation.ascent import START
 from attrib_core.generation.diversity import diversity_losses, gram_similarity
-from attrib_core.generation.objectives import L1Norm, Logit, Objective, TotalVariation
+from attrib_core.generation.objectives import (
+    CrossEntropy,
+    L1Norm,
+    Logit,
+    MeanVariation,
+    Objective,
+    TotalVariation,
+)
 from attrib_core.generation.unit_evaluation import evaluate_units
 from attrib_core.generation.unit_images import gives_the_same
 from attrib_core.prepared import prepare
@@ -177,11 +184,21 @@ def test_members_are_less_alike_than_images_of_several_seeds(classifiers) -> Non
 
 
 def test_units_keep_the_terms_of_the_image_and_the_part_that_raises_the_logit() -> None:
-    assert RECIPES["default"].objective.of_units() == Logit()
+    assert (0.5 * Logit() + 0.5 * CrossEntropy()).of_units() == 0.5 * Logit() + 0.5 * Logit()
     kept = RECIPES["softmax_loss"].objective.of_units()
     assert kept == RECIPES["plain"].objective.of_units() == Logit() + 0.001 * L1Norm()
     assert str(kept) == "Logit + 0.001 · L1Norm"
     assert (2.0 * TotalVariation()).of_units() == 2.0 * TotalVariation()
+
+
+def test_a_term_that_was_weighed_against_logits_follows_the_activation() -> None:
+    images, activations = torch.rand(2, 3, 8, 8, generator=generator(3)), torch.tensor([[0.06], [-3.0]])
+    weighed = (Logit() + 0.7 * MeanVariation()).of_units()
+    found = weighed(activations.requires_grad_(), torch.zeros(2, dtype=torch.int64), images)
+    variation = MeanVariation()(activations, activations, images)
+    torch.testing.assert_close(found, -activations[:, 0] + 0.7 * torch.tensor([0.002, 0.1]) * variation)
+    (gradient,) = torch.autograd.grad(found.sum(), activations)
+    assert torch.equal(gradient, -torch.ones(2, 1))
 
 
 @pytest.mark.parametrize("name", RECIPES)
