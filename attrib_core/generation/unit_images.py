@@ -79,10 +79,12 @@ def batch_size_for(batch_size: int, num_members: int) -> int:
 def gives_the_same(plain: PreparedModel, folded: PreparedModel, layer: Layer, image_size: int) -> bool:
     """Return True if the layer gives the same in a network with folded batch norms, rounding aside.
 
-    A convolution gives there what its batch norm gave.
+    A convolution gives there what its batch norm gave, and a layer within a batch norm is no longer there.
     """
     if plain.classifier is folded.classifier:
         return True
+    if layer.name not in dict(folded.classifier.network.named_modules()):
+        return False
     side = plain.view_size(image_size)
     noise = torch.rand(1, plain.classifier.channels, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
@@ -150,6 +151,21 @@ def test_a_convolution_is_looked_at_before_its_batch_norm(classifiers, layer, sa
     )
     assert plain.classifier is not folded.classifier
     assert gives_the_same(plain, folded, find_layer("units", plain, layer, SIZE), SIZE) == same
+
+
+def test_a_layer_within_a_batch_norm_is_looked_at_where_it_is() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = (
+            nn.Conv2d(3, 4, 3),
+            BatchNormAct2d(4),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4, 2),
+        )
+        classifier = Classifier.wrap(nn.Sequential(*layers), image_size=SIZE)
+    found = generate_units(classifier, "1.act:0", recipe="plain:num_steps=2")
+    assert found["1.act"].activation_by_step.shape == (1, 2)
 
 
 def lucid_diversity(output: Tensor) -> Tensor:
