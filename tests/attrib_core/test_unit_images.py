@@ -95,6 +95,15 @@ def test_an_evaluation_is_of_the_stored_pixels(classifiers) -> None:
     assert torch.equal(found.top1, classifiers["colours"](images.float() / 255).argmax(1))
 
 
+def test_directions_are_dot_products_with_the_means_of_channels(classifiers) -> None:
+    """The direction of one channel alone makes its image, apart from the random numbers of its name."""
+    directions = {"mix": torch.tensor([[1.0, 0.0], [3.0, -2.0]])}
+    found = generate_units(classifiers["colours"], "0:mix", recipe="plain:num_steps=1", directions=directions)
+    start = torch.rand(3, SIZE, SIZE, generator=generator(0, "0", "mix:1", 0, 0, START)) / 25 + 0.5
+    red, green, blue = start.mean((1, 2))
+    torch.testing.assert_close(found["0"].activation_by_step[1, 0], 3 * red - 2 * (blue - green))
+
+
 def task_of(classifier: Classifier, layer: str, **changes) -> tuple:
     model = prepare(classifier, device="cpu", batch_size=8)
     settings = {
@@ -242,6 +251,14 @@ class Own(Objective):
         ({"num_members": 0}, "num_members=0: accepted are whole numbers from 1"),
         ({"image_size": 4}, "image_size=4: accepted are whole numbers from 8"),
         ({"units": 3}, "units: a int; accepted is text"),
+        (
+            {"units": "0:mine", "directions": {"mine": torch.ones(3)}},
+            r"mine has directions of 3 numbers, layer '0' gives \[N, C=2, 16, 16\]; accepted are directions",
+        ),
+        (
+            {"units": "0:mine", "directions": {"mine": torch.ones(2, 2, dtype=torch.int64)}},
+            r"directions\['mine'\] is int64 \[2, 2\]; accepted are floats",
+        ),
     ],
 )
 def test_a_mistake_in_a_call_is_named(classifiers, arguments, message) -> None:
