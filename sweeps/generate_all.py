@@ -172,18 +172,13 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
         precision=options.precision,
         repeatable=options.repeatable,
     )
+    members = tuple(range(options.diversity))
     return Sweep(
         name="units",
         kinds=UNIT_KINDS,
         requested=tuple(
-            {
-                "recipe": tuple(recipes),
-                "layer": (layer,),
-                "seed": seeds,
-                "unit": tuple(map(str, units)),
-                "member": tuple(range(options.diversity)),
-            }
-            for layer, units in inputs.units.names.items()
+            {"recipe": tuple(recipes), "layer": (layer,), "seed": seeds, "unit": units, "member": members}
+            for layer, units in inputs.products()
         ),
         settings={
             **model.settings(),
