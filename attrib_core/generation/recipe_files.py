@@ -50,9 +50,14 @@ def read_settings(text: str, source: str) -> PyramidSettings:
 
 def settings_digest(settings: PyramidSettings) -> str:
     """Return eight hexadecimal digits that identify the settings."""
+    identity = json.dumps(identity_of_settings(settings), sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def identity_of_settings(settings: PyramidSettings) -> dict[str, float]:
+    """Return the settings by field, without later fields that have the value that older files mean."""
     values = dataclasses.asdict(settings)
-    known = {name: value for name, value in values.items() if LATER_FIELDS.get(name) != value}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
+    return {name: value for name, value in values.items() if LATER_FIELDS.get(name) != value}
 
 
 def recipe_digest(recipe: Recipe) -> str:
