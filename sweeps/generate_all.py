@@ -32,14 +32,16 @@ from sweeps.generate.recipe_sources import definitions_of_recipes, read_recipes
 from sweeps.model_options import ModelOptions, model_definitions
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
-from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 from sweeps.units.job import UnitInputs, UnitJob, UnitSettings, recipe_notes, try_units
 from sweeps.units.layer_list import layer_table
 
 SHARD_SIZE = 16
-KINDS, UNIT_KINDS = AXIS_KINDS["generate"], AXIS_KINDS["units"]
+KINDS = AXIS_KINDS["generate"]
+# The members of a cell are made together, so that a shard has all of them.
+UNIT_KINDS = AxisKinds(group=("recipe", "layer"), cells=("seed", "unit"), whole=("member",))
 
 
 class GenerateOptions(ModelOptions):
