@@ -4,7 +4,9 @@ import re
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
+import torchvision
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -233,6 +235,31 @@ def test_every_recipe_makes_finite_images_of_units(classifiers, name) -> None:
     for images in (each.images for each in found.values()):
         assert images.shape == (1, 3, SIZE, SIZE)
         assert images.isfinite().all()
+
+
+def swin() -> nn.Module:
+    return torchvision.models.SwinTransformer(
+        patch_size=[4, 4], embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=[4, 4], num_classes=5
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "units"),
+    [
+        (lambda: timm.create_model("test_vit3", num_classes=5, img_size=32), "blocks.0:0,blocks.0:1:center"),
+        (lambda: timm.create_model("test_resnet", num_classes=5), "layer2:0:center,fc:1"),
+        (swin, "features.1.0:0,features.1.0:7:center,head:4"),
+    ],
+    ids=["tokens", "maps", "channels last"],
+)
+def test_units_of_any_kind_of_network_rise_in_views_of_any_size(make, units) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier.wrap(make(), image_size=32)
+    for found in generate_units(classifier, units, recipe="fast:num_steps=16").values():
+        assert found.images.isfinite().all()
+        by_step = found.activation_by_step
+        assert (by_step[:, -4:].mean(1) > by_step[:, :2].mean(1)).all()
 
 
 class Own(Objective):
