@@ -5,8 +5,8 @@ What matters most if an image must convince people, and networks that did not ma
 a ReLU's kink instead of ending there, which brings shapes; total variation, which takes away every ripple that the
 network does not need; views that differ between steps and images and show most of the image; more weight on the
 coarse levels of the pyramid, and first steps that see a small image; gradients that flow through a network's
-shortcuts more than through its residual branches; and some cross-entropy beside the logit, which says what the image
-is not of.
+shortcuts more than through its residual branches; and some cross-entropy beside the logit, which says what the
+image is not of.
 """
 
 from dataclasses import dataclass
