@@ -18,11 +18,20 @@ DIGEST_LENGTH = 8
 
 # What files mean that were written before these fields existed. Where a field has this value the digest leaves it
 # out, so that the recipes of such files keep their names.
-LATER_FIELDS = {"cross_entropy": 0.0, "total_variation": 0.0, "rectifier_width": 0.0}
+LATER_FIELDS = {
+    "cross_entropy": 0.0,
+    "total_variation": 0.0,
+    "rectifier_width": 0.0,
+    "sketch_share": 0.0,
+    "sketch_size": 5 / 14,
+}
 
 # With 0, these would give a ratio of 0, an empty crop or a view without pixels.
-_ABOVE_ZERO = ("coarse_weight", "fine_weight", "coarse_size", "fine_size", "smallest_crop", "largest_crop")
-_AT_MOST_ONE = ("coarse_share", "cross_entropy")
+_ABOVE_ZERO = (
+    *("coarse_weight", "fine_weight", "sketch_size", "coarse_size", "fine_size"),
+    *("smallest_crop", "largest_crop"),
+)
+_AT_MOST_ONE = ("sketch_share", "coarse_share", "cross_entropy")
 _BELOW_ONE = ("momentum",)
 
 

@@ -51,6 +51,8 @@ RANGES = {
     "cross_entropy": Range(0.0, 1.0),
     "total_variation": Range(0.05, 5.0, "log"),
     "rectifier_width": Range(0.1, 4.0, "log"),
+    "sketch_share": Range(0.0, 0.6),
+    "sketch_size": Range(0.25, 0.5),
 }
 
 # Nearly all points of a space of ten dimensions are worse than a base that was searched for: a sample keeps

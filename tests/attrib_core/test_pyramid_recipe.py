@@ -15,19 +15,28 @@ def test_default_keeps_to_its_budget_of_steps() -> None:
 
 def test_coarse_steps_come_first_and_the_step_size_falls_without_a_jump() -> None:
     recipe = pyramid_recipe(
-        PyramidSettings(num_steps=100, coarse_share=0.6, step_size=0.1, final_step_size=0.02)
+        PyramidSettings(
+            num_steps=100, sketch_share=0.25, coarse_share=0.6, step_size=0.1, final_step_size=0.02
+        )
     )
-    coarse, fine = recipe.stages
-    assert (coarse.num_steps, fine.num_steps) == (60, 40)
-    assert coarse.resolution < fine.resolution == 1.0
-    assert coarse.step_size(0.0) == pytest.approx(0.1)
+    sketch, coarse, fine = recipe.stages
+    assert (sketch.num_steps, coarse.num_steps, fine.num_steps) == (25, 35, 40)
+    assert sketch.resolution < coarse.resolution < fine.resolution == 1.0
+    assert sketch.step_size(0.0) == pytest.approx(0.1)
+    assert sketch.step_size(1.0) == pytest.approx(coarse.step_size(0.0))
     assert coarse.step_size(1.0) == pytest.approx(fine.step_size(0.0))
     assert fine.step_size(1.0) == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_recipe_may_have_one_stage_alone(share: float) -> None:
-    assert len(pyramid_recipe(PyramidSettings(coarse_share=share)).stages) == 1
+    settings = PyramidSettings(sketch_share=0.0, coarse_share=share)
+    assert len(pyramid_recipe(settings).stages) == 1
+
+
+def test_a_sketch_is_no_longer_than_the_coarse_steps() -> None:
+    settings = PyramidSettings(num_steps=10, sketch_share=0.8, coarse_share=0.5)
+    assert [stage.num_steps for stage in pyramid_recipe(settings).stages] == [5, 5]
 
 
 def test_level_weights_fall_geometrically() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from attrib_core.generation import RECIPES, PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe_files import (
+    LATER_FIELDS,
     custom_recipe,
     read_settings,
     recipe_digest,
@@ -91,7 +92,7 @@ residual_gradient: 0.5
 
 def test_files_of_earlier_versions_keep_their_meaning_and_their_name() -> None:
     settings = read_settings(OLD_TEXT, "old.yaml")
-    assert (settings.cross_entropy, settings.total_variation, settings.rectifier_width) == (0, 0, 0)
+    assert {name: getattr(settings, name) for name in LATER_FIELDS} == LATER_FIELDS
     # As the version before these fields computed them.
     assert settings_digest(settings) == "b9c32215"
     assert recipe_digest(pyramid_recipe(settings)) == "9a415e9cc8d92923"
@@ -99,7 +100,7 @@ def test_files_of_earlier_versions_keep_their_meaning_and_their_name() -> None:
     assert {name: recipe_digest(RECIPES[name]) for name in unchanged} == unchanged
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "total_variation", "rectifier_width"])
+@pytest.mark.parametrize("name", ["cross_entropy", "total_variation", "rectifier_width", "sketch_share"])
 def test_each_later_field_changes_both_digests(name: str) -> None:
     settings = read_settings(OLD_TEXT, "old.yaml")
     changed = dataclasses.replace(settings, **{name: 0.25})
