@@ -199,7 +199,7 @@ def test_similarity_is_that_of_lucid_by_group_and_its_mean_over_the_other_member
 
 
 def test_members_are_less_alike_than_images_of_several_seeds(classifiers) -> None:
-    classifier, recipe = classifiers["centred"], "fast:num_steps=32"
+    classifier, recipe = classifiers["centred"], "lucid:num_steps=32"
     members = generate_units(classifier, "0:0", recipe=recipe, num_members=4)["0"]
     seeds = generate_units(classifier, "0:0", seeds=range(4), recipe=recipe)["0"]
     alike = [
@@ -207,7 +207,7 @@ def test_members_are_less_alike_than_images_of_several_seeds(classifiers) -> Non
         for each in (members, seeds)
     ]
     assert alike[0] < 0.5 < 0.9 < alike[1]
-    assert (members.activation_by_step[:, -1] > 0.2).all()
+    assert (members.activation_by_step[:, -1] > 0).all()
 
 
 def test_units_keep_the_terms_of_the_image_and_the_part_that_raises_the_logit() -> None:
@@ -256,7 +256,7 @@ def test_units_of_any_kind_of_network_rise_in_views_of_any_size(make, units) -> 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         classifier = Classifier.wrap(make(), image_size=32)
-    for found in generate_units(classifier, units, recipe="fast:num_steps=16").values():
+    for found in generate_units(classifier, units, recipe="lucid:num_steps=24").values():
         assert found.images.isfinite().all()
         by_step = found.activation_by_step
         assert (by_step[:, -4:].mean(1) > by_step[:, :2].mean(1)).all()
