@@ -200,7 +200,7 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
         shard_size_on_gpu=max(1, shard_size_on_gpu(image_size, settings.batch_size) // options.diversity),
         factory=partial(UnitJob, settings),
         shared=inputs,
-        bytes_per_cell=2 * classifier.channels * image_size * image_size // 3,
+        bytes_per_cell=2 * options.diversity * classifier.channels * image_size * image_size // 3,
         notes=(*checkpoint.notes, *recipe_notes(recipes)),
         check=partial(try_units, settings, inputs),
         warm_up=partial(_seconds_per_unit, settings, inputs),
