@@ -256,7 +256,7 @@ def test_units_of_any_kind_of_network_rise_in_views_of_any_size(make, units) -> 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         classifier = Classifier.wrap(make(), image_size=32)
-    for found in generate_units(classifier, units, recipe="lucid:num_steps=24").values():
+    for found in generate_units(classifier, units, recipe="lucid:num_steps=10").values():
         assert found.images.isfinite().all()
         by_step = found.activation_by_step
         assert (by_step[:, -4:].mean(1) > by_step[:, :2].mean(1)).all()
