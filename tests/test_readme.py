@@ -26,6 +26,8 @@ from sweeps.schemas import (
     training_images,
     training_results,
     tune_results,
+    unit_images,
+    unit_results,
 )
 from sweeps.train_classifier import TrainOptions
 from sweeps.tune_recipe import TuneOptions
@@ -196,6 +198,7 @@ GENERATED = columns_of_the_table("column of a generated image")
         ("column of an attribution along training", training_results((1, 28, 28)), set()),
         ("column of a modified image", modify_results(), set()),
         ("column of a recipe search", tune_results(["judge"]), GENERATED),
+        ("column of an image of a unit", unit_results(), set()),
     ],
 )
 def test_the_column_tables_name_the_schemas_columns(header, schema, above) -> None:
@@ -210,6 +213,7 @@ def test_the_column_tables_name_the_schemas_columns(header, schema, above) -> No
     [
         ("column of images/ of an attack", attack_images()),
         ("column of images/ of a generation", generate_images(10)),
+        ("column of images/ of a unit", unit_images()),
         ("column of images/ of an attribution", attribute_images()),
         ("column of images/ of a training", training_images()),
         ("column of images/ of a modification", modify_images()),
