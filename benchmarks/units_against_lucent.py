@@ -38,6 +38,12 @@ BATCH_SIZES = {"cpu": (4, 8, 12), "cuda": (8, 16, 32, 64, 128, 256)}
 MODEL, LUCENT = "efficientnet_lite0", "lucent"
 SPEED_TARGET, ACTIVATION_TARGET = 5.0, 1.0
 WARM_UP_STEPS = 4
+# Views near the image itself, at its full size, and equal weights of all scales: less robust, more active.
+CLOSE = (
+    "fast:num_steps=48:coarse_share=0.25:coarse_size=0.5:fine_size=1:sketch_share=0:step_size=0.2:final_step_size=0.02"
+    ":smallest_crop=0.95:largest_crop=1.05:rotation=5:aspect=0.02:color=0:brightness=0:contrast=0"
+    ":coarse_weight=1:fine_weight=1:total_variation=0:residual_gradient=1"
+)
 
 
 @dataclass(eq=False)
@@ -156,7 +162,7 @@ def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--layer", default="blocks.4.1")
     parser.add_argument("--channels", default="0-15")
-    parser.add_argument("--recipes", default="default,fast,fast:num_steps=32")
+    parser.add_argument("--recipes", default=f"default,fast,{CLOSE}")
     parser.add_argument("--num-steps", type=int, help="of our sides; by default each recipe's own")
     parser.add_argument("--lucent-num-steps", type=int, default=128, help="lucent's own default is 512")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every side")
