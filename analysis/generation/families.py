@@ -65,7 +65,7 @@ def family_notes(rows: pd.DataFrame) -> list[str]:
 
 def _note(family: str, judges: list[str]) -> str:
     return (
-        f"{', '.join(judges)}: of the architecture family of the model that made the images, {family}. Networks of "
-        "one family share weaknesses: another family would probably recognise fewer of these images. --judges adds "
-        "one, such as timm:resnet50."
+        f"{', '.join(judges)}: of the architecture family of the model that made the images, {family}. Networks "
+        "of one family share weaknesses: another family would probably recognise fewer of these images. "
+        "--judges adds one, such as timm:resnet50."
     )

@@ -59,17 +59,16 @@ def test_different_families_or_unknown_ones(one: str, other: str) -> None:
 
 
 def frame(model: str, *judges: str) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"model": [model], "class_index": [0], "top1": [0]} | {f"judge_top1.{j}": [0] for j in judges}
-    )
+    columns = ["class_index", "top1", *(f"judge_top1.{judge}" for judge in judges)]
+    return pd.DataFrame({"model": [model], **dict.fromkeys(columns, [0])})
 
 
 def test_judges_of_the_same_family_are_named_once() -> None:
     [note] = family_notes(
         frame("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "timm:resnet50")
     )
-    assert note.startswith("efficientnet_lite1 and efficientnet_lite2 are of the same architecture family")
-    assert "EfficientNet." in note
+    assert note.startswith("efficientnet_lite1, efficientnet_lite2: of the architecture family of the model")
+    assert "images, EfficientNet." in note
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_the_report_and_the_command_say_it(
 ) -> None:
     run = make_run(judges=("lite0:weights=other", "timm:resnet50"))
     [note] = family_notes(load.results(run))
-    assert note.startswith("lite0:weights=other is of the same")
+    assert note.startswith("lite0:weights=other: of the architecture family")
     main([str(run)])
     assert note in capsys.readouterr().out
     assert note in " ".join(section_page(run).text.split())
