@@ -60,7 +60,7 @@ def test_different_families_or_unknown_ones(one: str, other: str) -> None:
 
 def frame(model: str, *judges: str) -> pd.DataFrame:
     columns = ["class_index", "top1", *(f"judge_top1.{judge}" for judge in judges)]
-    return pd.DataFrame({"model": [model], **dict.fromkeys(columns, [0])})
+    return pd.DataFrame({"model": [model]} | {name: [0] for name in columns})
 
 
 def test_judges_of_the_same_family_are_named_once() -> None:
