@@ -67,6 +67,17 @@ def vision_transformer() -> nn.Module:
     return network
 
 
+def vgg_without_batch_norm() -> nn.Module:
+    layers = torchvision.models.vgg.make_layers([8, 8, "M", 16, 16, "M"])
+    return nn.Sequential(layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10))
+
+
+def swin() -> nn.Module:
+    return torchvision.models.SwinTransformer(
+        patch_size=[4, 4], embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=[4, 4], num_classes=10
+    )
+
+
 NETWORKS: dict[str, Callable[[], Classifier]] = {
     "torchvision's ViT": lambda: Classifier.wrap(vision_transformer(), image_size=32),
     "timm's ViT": lambda: Classifier.wrap(
@@ -75,6 +86,8 @@ NETWORKS: dict[str, Callable[[], Classifier]] = {
     "timm's ResNet": lambda: Classifier.wrap(
         timm.create_model("test_resnet", num_classes=10), image_size=32, mean=(0.5,) * 3, std=(0.2,) * 3
     ),
+    "torchvision's VGG": lambda: Classifier.wrap(vgg_without_batch_norm(), image_size=32),
+    "torchvision's Swin": lambda: Classifier.wrap(swin(), image_size=32),
     "one size": lambda: Classifier.wrap(flat(32), image_size=32),
     "not below 25 pixels": lambda: Classifier.wrap(at_least(25), image_size=64),
     "fashion_deep": lambda: load_classifier("fashion_deep"),
@@ -121,6 +134,24 @@ def test_every_recipe_works_on_every_network(model: PreparedModel, name: str) ->
             recipe.objective(model.logits(images), targets, images) for images in (seen[0], seen[-1])
         )
         assert (last < first)[-1:].all()  # class 0 of one logit is a constant 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["default", "fast"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vgg11", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
+)
+def test_whole_recipes_work_on_untrained_networks_of_full_depth(name: str, recipe: str) -> None:
+    sized = {"img_size": 64} if "patch" in name else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = timm.create_model(name, num_classes=10, **sized)
+    made = generate(
+        Classifier.wrap(network, image_size=64), classes=[0, 1], seeds=[0], recipe=recipe, device="cpu"
+    )
+    assert made.images.shape == (2, 3, 64, 64)
+    assert made.images.isfinite().all()
+    assert 0 <= made.images.min() < made.images.max() <= 1
 
 
 @pytest.mark.parametrize(
