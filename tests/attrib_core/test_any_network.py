@@ -146,9 +146,8 @@ def test_whole_recipes_work_on_untrained_networks_of_full_depth(name: str, recip
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = timm.create_model(name, num_classes=10, **sized)
-    made = generate(
-        Classifier.wrap(network, image_size=64), classes=[0, 1], seeds=[0], recipe=recipe, device="cpu"
-    )
+    model = prepare(Classifier.wrap(network, image_size=64), device="cpu", batch_size=2)
+    made = generate(model, classes=[0, 1], seeds=[0], recipe=recipe)
     assert made.images.shape == (2, 3, 64, 64)
     assert made.images.isfinite().all()
     assert 0 <= made.images.min() < made.images.max() <= 1
