@@ -35,15 +35,15 @@ def architecture_family(model: str) -> str:
     settings and weights are.
     """
     # Settings, weights among them, do not change the architecture.
-    parts = re.sub(r":\w+=.*", "", model).split(":")
-    if len(parts) > 1 and parts[0] not in _LIBRARIES:
-        return ":".join(parts)
-    place = parts[min(1, len(parts) - 1)]
-    if place.startswith(("/", ".", "~")):
-        return ":".join(parts)
+    target = re.sub(r":\w+=.*", "", model)
+    library, _, rest = target.partition(":")
+    place = rest.partition(":")[0] if library in _LIBRARIES else target
+    # What a user calls a file, a folder or a function says nothing.
+    if not (place.isidentifier() or library in _LIBRARIES) or place.startswith(("/", ".", "~")):
+        return target
     name = re.sub("[-.]", "_", place.rpartition("/")[2].lower())
     found = (family for family, pattern in _FAMILIES.items() if re.search(pattern, name))
-    return next(found, ":".join(parts))
+    return next(found, target)
 
 
 def members(model: str) -> list[str]:
