@@ -79,7 +79,10 @@ def read_lines(path: Path, needed: Iterable[str], other_names: Mapping[str, str]
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of each line and its cells."""
-    text = _decoded(path.read_bytes())
+    content = path.read_bytes()
+    if content.startswith(b"PK"):
+        raise ValueError(f"{path} is a workbook of a spreadsheet: save it as CSV")
+    text = _decoded(content)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     try:
         for row in rows:
@@ -99,7 +102,7 @@ def _header(path: Path, cells: list[str], needed: Iterable[str], other_names: Ma
     for name in needed:
         if names.count(name) != 1:
             raise ValueError(
-                f"{path} has {names.count(name)} columns {name!r}, its first line is {', '.join(cells)}: "
+                f"{path} has {names.count(name)} columns {name!r}, its first line is {', '.join(cells)[:80]}: "
                 f"accepted is one of each of {', '.join(needed)}"
             )
     return names

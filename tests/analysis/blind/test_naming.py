@@ -204,6 +204,7 @@ def test_what_spreadsheets_and_people_write_is_read(
         ("number,guess\n,x", "line 2 has the number ''"),
         ("number,guess\n1,crane, bird", "line 2 has 3 cells, the header 2"),
         ('number,guess\n1,"crane\n2,bird', "a double quote stays open"),
+        ("PK\x03\x04", "is a workbook of a spreadsheet: save it as CSV"),
     ],
 )
 def test_a_mistake_in_the_guesses_is_named(naming: Naming, tmp_path: Path, text: str, message: str) -> None:
