@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from analysis.blind.__main__ import main
+from analysis.blind.key import write_key
 from analysis.blind.pictures import Choice, numbered_pictures, parse_classes
 from analysis.run import open_run
 
@@ -22,9 +23,22 @@ NAMES = ["flamingo", "zebra", "acoustic guitar", "T-shirt/top"]
 @pytest.fixture
 def naming(make_run: MakeRun, tmp_path: Path) -> Naming:
     """The folder of the sheets of eight pictures, and the key."""
-    run = make_run(num_classes=4, seeds=(0,), name=lambda index: NAMES[index])
+    run = make_run(num_classes=4, seeds=(0,), name=lambda index: NAMES[index], shard_size=99)
     main([str(run), "--output", str(tmp_path / "sheets"), "--per-sheet", "3", "--image-size", "64"])
     return tmp_path / "sheets", tmp_path / "sheets-key.csv"
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """The key of eight pictures, without sheets."""
+    cells = [(recipe, index) for index in range(4) for recipe in ("default", "plain")]
+    rows = [
+        {"number": number, "class_index": index, "wnid": f"n{index:08d}", "class_name": NAMES[index]}
+        | {"model": "lite0", "recipe": recipe, "seed": 0, "run": "run", "image_key": str(number)}
+        for number, (recipe, index) in enumerate(cells, start=1)
+    ]
+    write_key(pd.DataFrame(rows), tmp_path / "key.csv")
+    return tmp_path / "key.csv"
 
 
 def score(tmp_path: Path, key: Path, text: str | bytes, *options: str) -> pd.DataFrame:
@@ -75,28 +89,28 @@ def test_grey_and_oblong_images_are_shown(make_run: MakeRun, tmp_path: Path) -> 
 
 
 def test_the_order_follows_the_seed_and_the_run_not_the_class(make_run: MakeRun) -> None:
-    fields = {"num_classes": 30, "seeds": (0,), "size": 8}
+    fields = {"num_classes": 12, "seeds": (0,), "size": 8, "shard_size": 99}
     run, other = open_run(make_run("one", **fields)), open_run(make_run("two", recipes=("x", "y"), **fields))
-    first = numbered_pictures(run, Choice(sample=20))
-    assert first.equals(numbered_pictures(run, Choice(sample=20)))
+    first = numbered_pictures(run, Choice(sample=8))
+    assert first.equals(numbered_pictures(run, Choice(sample=8)))
     classes = list(first["class_index"])
     assert sorted(classes) != classes
-    again = numbered_pictures(run, Choice(sample=20, seed=1))
+    again = numbered_pictures(run, Choice(sample=8, seed=1))
     assert list(again["class_index"]) != classes
     # Another run of the same classes: the same classes, in another order.
-    second = list(numbered_pictures(other, Choice(sample=20))["class_index"])
+    second = list(numbered_pictures(other, Choice(sample=8))["class_index"])
     assert sorted(second) == sorted(classes)
     assert second != classes
 
 
 def test_a_sample_has_each_class_once_and_as_many_of_each_recipe(make_run: MakeRun) -> None:
-    run = open_run(make_run(num_classes=20, seeds=(0, 1), size=8))
-    pictures = numbered_pictures(run, Choice(sample=20))
+    run = open_run(make_run(num_classes=10, seeds=(0, 1), size=8, shard_size=99))
+    pictures = numbered_pictures(run, Choice(sample=10))
     assert pictures["class_index"].is_unique
-    assert pictures["recipe"].value_counts().to_dict() == {"plain": 10, "default": 10}
-    both = numbered_pictures(run, Choice(sample=40))
+    assert pictures["recipe"].value_counts().to_dict() == {"plain": 5, "default": 5}
+    both = numbered_pictures(run, Choice(sample=20))
     assert both.groupby(["class_index", "recipe"]).size().eq(1).all()
-    assert len(numbered_pictures(run, Choice(sample=1000))) == 80
+    assert len(numbered_pictures(run, Choice(sample=1000))) == 40
 
 
 def test_classes_and_recipes_are_chosen(make_run: MakeRun) -> None:
@@ -148,12 +162,12 @@ def lines_for(key: Path, guess: Callable[[str], str], separator: str = ",") -> s
 
 
 def test_scores_count_first_and_second_guesses_by_recipe(
-    naming: Naming, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = {"flamingo": "the Flamingos,", "zebra": "horse,zebra", "T-shirt/top": "?,"}
-    text = lines_for(naming[1], lambda name: written.get(name, "guitar,violin"))
+    text = lines_for(key, lambda name: written.get(name, "guitar,violin"))
     capsys.readouterr()
-    pictures = score(tmp_path, naming[1], text)
+    pictures = score(tmp_path, key, text)
     by_name = pictures[pictures["recipe"] == "plain"].set_index("class_name")
     assert by_name["verdict"].to_dict() == {
         "flamingo": "right",
@@ -183,10 +197,10 @@ def test_scores_count_first_and_second_guesses_by_recipe(
     ],
 )
 def test_what_spreadsheets_and_people_write_is_read(
-    naming: Naming, tmp_path: Path, encode: Callable[[str], bytes]
+    key: Path, tmp_path: Path, encode: Callable[[str], bytes]
 ) -> None:
-    text = lines_for(naming[1], lambda name: f"{name},")
-    pictures = score(tmp_path, naming[1], encode(text))
+    text = lines_for(key, lambda name: f"{name},")
+    pictures = score(tmp_path, key, encode(text))
     assert set(pictures["verdict"]) == {"right"}
 
 
@@ -207,20 +221,20 @@ def test_what_spreadsheets_and_people_write_is_read(
         ("PK\x03\x04", "is a workbook of a spreadsheet: save it as CSV"),
     ],
 )
-def test_a_mistake_in_the_guesses_is_named(naming: Naming, tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_in_the_guesses_is_named(key: Path, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        score(tmp_path, naming[1], text)
+        score(tmp_path, key, text)
 
 
-def test_a_file_that_is_no_key_is_refused(naming: Naming, tmp_path: Path) -> None:
+def test_a_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no column 'class_index'"):
-        score(tmp_path, naming[0] / "guesses.csv", "number,guess\n1,x")
+        score(tmp_path, tmp_path / "guesses.csv", "number,guess\n1,x")
 
 
-def test_what_is_reviewed_is_accepted(naming: Naming, tmp_path: Path) -> None:
-    text = lines_for(naming[1], lambda name: "flamigo,bird" if name == "flamingo" else "guitar,")
+def test_what_is_reviewed_is_accepted(key: Path, tmp_path: Path) -> None:
+    text = lines_for(key, lambda name: "flamigo,bird" if name == "flamingo" else "guitar,")
     listed = tmp_path / "review.csv"
-    pictures = score(tmp_path, naming[1], text, "--review", str(listed))
+    pictures = score(tmp_path, key, text, "--review", str(listed))
     assert "right" not in set(pictures["verdict"])
     rows = pd.read_csv(listed, keep_default_na=False, dtype=str)
     # A guess of several pictures of a class is listed once; nothing is decided yet.
@@ -229,18 +243,18 @@ def test_what_is_reviewed_is_accepted(naming: Naming, tmp_path: Path) -> None:
     rows.loc[rows["accepted"] == "flamigo", "counts_as"] = "right"
     rows.loc[rows["accepted"] == "bird", "counts_as"] = "kind"
     rows.to_csv(listed, index=False)
-    again = score(tmp_path, naming[1], text, "--accept", str(listed))
+    again = score(tmp_path, key, text, "--accept", str(listed))
     of_flamingo = again[again["class_name"] == "flamingo"]
     assert set(of_flamingo["verdict"]) == {"right"}
     assert set(of_flamingo["second_verdict"]) == {"kind"}
     assert set(again["verdict"]) == {"right", "wrong"}
 
 
-def test_accepted_words_stand_alone_by_class_index(naming: Naming, tmp_path: Path) -> None:
+def test_accepted_words_stand_alone_by_class_index(key: Path, tmp_path: Path) -> None:
     accepted = tmp_path / "accept.csv"
     accepted.write_text("class_index;accepted\n2;guitar\n999;anything\n", encoding="utf-8")
-    text = lines_for(naming[1], lambda name: "Guitars,")
-    pictures = score(tmp_path, naming[1], text, "--accept", str(accepted))
+    text = lines_for(key, lambda name: "Guitars,")
+    pictures = score(tmp_path, key, text, "--accept", str(accepted))
     assert set(pictures.loc[pictures["verdict"] == "right", "class_name"]) == {"acoustic guitar"}
 
 
@@ -252,13 +266,11 @@ def test_accepted_words_stand_alone_by_class_index(naming: Naming, tmp_path: Pat
         ("class_index,accepted,counts_as\n0,x,perhaps", "counts_as 'perhaps'; accepted: right, kind, wrong"),
     ],
 )
-def test_a_mistake_in_accepted_words_is_named(
-    naming: Naming, tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_mistake_in_accepted_words_is_named(key: Path, tmp_path: Path, text: str, message: str) -> None:
     accepted = tmp_path / "accept.csv"
     accepted.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(message)):
-        score(tmp_path, naming[1], "number,guess\n1,x", "--accept", str(accepted))
+        score(tmp_path, key, "number,guess\n1,x", "--accept", str(accepted))
 
 
 def test_classes_without_names_are_told(
