@@ -23,6 +23,7 @@ from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipe_references import find_recipe
 from attrib_core.generation.resampling import in_any_order, resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
+from attrib_core.generation.soft_rectifiers import soft_rectifiers
 from attrib_core.generation.transforms import fitted
 from attrib_core.host_copies import host_copies
 from attrib_core.numerics import gradients_enabled
@@ -229,7 +230,9 @@ class _Batch:
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        answers = self.model.answers(fitted(self.model, views))
+        seen = fitted(self.model, views)
+        with soft_rectifiers(self.recipe.rectifier_width):
+            answers = self.model.answers(seen)
         losses = [self.recipe.objective(logits, self.targets, images) for logits in answers]
         return averaged(losses), averaged(answers)
 

@@ -92,6 +92,17 @@ class TotalVariation(Objective):
         return total_variation(images)
 
 
+@dataclass(frozen=True)
+class MeanVariation(Objective):
+    """The total variation divided by the number of channels and the side length of the image.
+
+    It is the same for a picture at any size: a bright half beside a dark one has 1, however many pixels it has.
+    """
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return total_variation(images) / (images.shape[1] * images.shape[-1])
+
+
 def target_logits(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the logit of each image's own target `[B]` from logits `[B, K]`."""
     return logits.gather(1, targets[:, None]).squeeze(1)

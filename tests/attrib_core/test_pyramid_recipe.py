@@ -1,8 +1,10 @@
 """Pyramid recipes: what their settings mean."""
 
 import pytest
+import torch
 
 from attrib_core.generation import RECIPES, PyramidSettings, pyramid_recipe
+from attrib_core.generation.objectives import CrossEntropy, Logit, MeanVariation
 from attrib_core.generation.parameterizations import Pyramid
 
 
@@ -32,3 +34,20 @@ def test_level_weights_fall_geometrically() -> None:
     recipe = pyramid_recipe(PyramidSettings(coarse_weight=4.0, fine_weight=1.0, num_levels=3))
     assert isinstance(recipe.parameterization, Pyramid)
     assert recipe.parameterization.weights == pytest.approx((4.0, 2.0, 1.0))
+
+
+def test_the_objective_goes_from_the_logit_to_cross_entropy() -> None:
+    logits, targets = torch.randn(4, 10), torch.tensor([0, 3, 9, 3])
+    images = torch.rand(4, 3, 8, 8)
+    logit, entropy = Logit()(logits, targets, images), CrossEntropy()(logits, targets, images)
+    for share in (0.0, 0.25, 1.0):
+        objective = pyramid_recipe(PyramidSettings(cross_entropy=share, total_variation=0.0)).objective
+        expected = (1 - share) * logit + share * entropy
+        torch.testing.assert_close(objective(logits, targets, images), expected)
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_the_variation_of_an_edge_does_not_depend_on_the_size(side: int) -> None:
+    images = torch.zeros(2, 3, side, side)
+    images[0, :, : side // 2] = 1
+    assert MeanVariation()(torch.zeros(2, 10), torch.zeros(2).long(), images).tolist() == [1, 0]
