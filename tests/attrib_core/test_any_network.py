@@ -151,17 +151,14 @@ def recipe_works(model: PreparedModel, name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", ["default", "fast"])
-@pytest.mark.parametrize(
-    "name", ["resnet18", "vgg11", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
-)
-def test_whole_recipes_work_on_untrained_networks_of_full_depth(name: str, recipe: str) -> None:
-    sized = {"img_size": 64} if "patch" in name else {}
+@pytest.mark.parametrize("make", [lambda: timm.create_model("test_resnet"), vgg_without_batch_norm, swin])
+def test_all_steps_of_the_best_recipes_stay_finite(make: Callable[[], nn.Module], recipe: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = timm.create_model(name, num_classes=10, **sized)
-    model = prepare(Classifier.wrap(network, image_size=64), device="cpu", batch_size=2)
-    made = generate(model, classes=[0, 1], seeds=[0], recipe=recipe)
-    assert made.images.shape == (2, 3, 64, 64)
+        network = make()
+    model = prepare(Classifier.wrap(network, image_size=32), device="cpu", batch_size=1)
+    made = generate(model, classes=[1], seeds=[0], recipe=recipe)
+    assert made.images.shape == (1, 3, 32, 32)
     assert made.images.isfinite().all()
     assert 0 <= made.images.min() < made.images.max() <= 1
 
