@@ -31,6 +31,8 @@ DICTIONARY_COLUMNS = (
     "victim",
     "victim_digest",
     "score",
+    "layer",
+    "unit",
 )
 
 # Columns that a release has added to rows: run directories that are older lack them, and the rows of one that was
