@@ -1,5 +1,6 @@
 """What a gallery shows: shelves of one layer, a row a unit, its synthetic pictures and its natural images."""
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +42,7 @@ class UnitPicture:
     @property
     def caption(self) -> str:
         """The activation and, of a natural image, its label."""
-        return f"{self.activation:.3g} {self.label}".rstrip()
+        return f"{three_digits(self.activation)} {self.label}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,12 @@ def shelf_images(collection: Collection, shelf: Shelf) -> dict[ImageName, Pixels
         found = run.images(keys, rows[rows["image_key"].isin(keys)])
         images |= {(run.url, key): pixels for key, pixels in zip(keys, found, strict=True)}
     return images
+
+
+def three_digits(value: float) -> str:
+    """Return a number with three digits that count, and no more than four decimal places: 26.8, 18.0, 0.0042."""
+    size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    return f"{value:.{min(4, max(0, 2 - size))}f}"
 
 
 def unit_name(layer: str, unit: str) -> str:
