@@ -120,7 +120,7 @@ class PreparedModel:
 
         Raises RefusedSizeError where the network fails on images of another size than its own.
         """
-        return self._passed(self.classifier, images)
+        return self.outputs_of(self.classifier, images)
 
     def answers(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the logits `[N, K]` whose objectives are averaged; gradients flow through.
@@ -130,9 +130,13 @@ class PreparedModel:
         network = averages_losses(self.classifier)
         if network is None:
             return (self(images),)
-        return self._passed(network.member_logits, images).unbind(1)
+        return self.outputs_of(network.member_logits, images).unbind(1)
 
-    def _passed(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def outputs_of(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Return in float32 what the network, or a part of it, gives for at most `batch_size` images `[N, ...]`.
+
+        Raises RefusedSizeError as the model itself does.
+        """
         batch = self._padded(self.execution.images(images))
         try:
             with self.execution.numerics(), self.execution.autocast():
@@ -218,22 +222,23 @@ class PreparedModel:
             )
         return found
 
-    def in_passes(self, num_rows: int, run: Callable[[range], Result]) -> list[Result]:
+    def in_passes(self, num_rows: int, run: Callable[[range], Result], *, together: int = 1) -> list[Result]:
         """Return what `run` gives for consecutive ranges of at most `batch_size` rows.
 
         Where memory runs out, the batch size is halved, for good, and `run` sees the same rows again. Raises the
-        failure where not even one row fits.
+        failure where not even one row fits. Rows that belong together, each so many, stay in one pass.
         """
+        assert together <= self.batch_size, f"{together} rows in a pass of {self.batch_size}"
         results: list[Result] = []
         start = 0
         while start < num_rows:
-            rows = range(start, min(num_rows, start + self.batch_size))
+            rows = range(start, min(num_rows, start + self.batch_size // together * together))
             try:
                 results.append(run(rows))
                 start = rows.stop
                 continue
             except (MemoryError, RuntimeError) as error:
-                if self.batch_size == 1 or not is_out_of_memory(error):
+                if half_batch(self.batch_size) < together or not is_out_of_memory(error):
                     raise
             # Outside the handler: the error's traceback would keep the failed batch's tensors alive.
             self.batch_size = half_batch(self.batch_size)

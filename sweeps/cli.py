@@ -40,11 +40,15 @@ USER_MISTAKE = 2
 
 def output_field(sweep: str) -> Any:
     """Return the option --output: a folder of the sweep's name in `runs`, or where ATTRIB_SWEEPS_RUNS says."""
+    return Field(
+        default_factory=partial(default_output, sweep),
+        description="Run directory: a path, s3://, gs:// or az://.",
+    )
 
-    def default() -> str:
-        return f"{(_environment('RUNS') or 'runs').rstrip('/')}/{sweep}"
 
-    return Field(default_factory=default, description="Run directory: a path, s3://, gs:// or az://.")
+def default_output(sweep: str) -> str:
+    """Return the run directory of a sweep whose user names none."""
+    return f"{(_environment('RUNS') or 'runs').rstrip('/')}/{sweep}"
 
 
 def _environment(name: str) -> str | None:

@@ -1,14 +1,15 @@
 """The ascent loop: draw, view, differentiate, update, apply the priors, again.
 
-The loop knows nothing of files or workers. A batch mixes classes and seeds. The loss is summed over it, and all
-random numbers are keyed by (sweep seed, class, seed, step), so that each image is what it would be alone.
+The loop knows nothing of files or workers, and what its images are for it leaves to an `Aim`: here classes, and
+in `unit_ascent` units of a layer. A batch mixes classes and seeds. The loss is summed over it, and all random
+numbers are keyed by (sweep seed, class, seed, step), so that each image is what it would be alone.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.classifiers.checks import as_whole_number, whole_numbers
 from attrib_core.generation.drawing_ahead import DrawnAhead
-from attrib_core.generation.objectives import target_logits
+from attrib_core.generation.objectives import Objective, target_logits
 from attrib_core.generation.optimizers import fuse
 from attrib_core.generation.priors import Moment, enlarge_and_crop
 from attrib_core.generation.recipe import Recipe, Stage
@@ -52,6 +53,20 @@ class Generated:
 
 
 Observer = Callable[[int, Tensor], None]
+
+
+class Aim(Protocol):
+    """What the images of a batch are made for. It has one row for each image of the model's pass."""
+
+    @property
+    def name(self) -> Key:
+        """The key of the global generators, from which users' code may draw."""
+
+    def keys(self, step: int) -> list[Key]:
+        """Return the key of each row's random numbers at a step."""
+
+    def evaluate(self, views: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the loss `[B]` of views `[B, C, h, w]` of images, and what is kept of the step, each `[B]`."""
 
 
 @gradients_enabled()
@@ -106,17 +121,47 @@ def generate_batch(
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
     update (step 0) and after each. Without `repeatable`, gradients of views on a GPU may add up in any order.
     """
-    num_images = len(cells)
+    aim = _Classes(model, recipe.objective, cells, sweep_seed)
+    size = Size(len(cells), image_size)
+    found = ascend(model, recipe, aim, size, repeatable=repeatable, observe=observe)
+    names = [field.name for field in fields(Generated)]
+    generated = Generated(**dict(zip(names, found, strict=True)))
+    recipe.objective.check(generated.loss_by_step)
+    return generated
+
+
+class Size(NamedTuple):
+    """The images that are wanted of a batch, and their side in pixels."""
+
+    num_images: int
+    image_size: int
+
+
+def ascend(
+    model: PreparedModel,
+    recipe: Recipe,
+    aim: Aim,
+    size: Size,
+    *,
+    repeatable: bool = True,
+    observe: Observer | None = None,
+) -> list[Tensor]:
+    """Optimise the images of one pass, as `generate_batch` says, for any aim.
+
+    Returns, on the CPU, the images `[B, C, H, W]` in [0, 1], the share of their values that was clipped `[B]`, and
+    by step `[B, T]` all that the aim keeps.
+    """
+    num_images, image_size = size
     network = model.classifier.network
     with (
         # Code of users may draw from the global generators.
-        global_randomness(derive_seed(sweep_seed, "generate", *cells[0])),
+        global_randomness(derive_seed(*aim.name)),
         model.execution.numerics(),
         scaled_residual_gradients(network, recipe.residual_gradient),
         in_any_order(not repeatable),
         ThreadPoolExecutor(1, "draws") as pool,
     ):
-        batch = _Batch(model, recipe, cells, sweep_seed, image_size, pool)
+        batch = _Batch(model, recipe, aim, image_size, pool)
         for stage in recipe.stages:
             batch.enter(stage)
             for step in range(stage.num_steps):
@@ -126,18 +171,14 @@ def generate_batch(
         images = batch.images()[:num_images]
         if observe is not None:
             observe(batch.num_updates, images)
-        steps = (batch.logits, batch.losses, batch.argmaxes)
-        found = host_copies(
+        steps = zip(*batch.kept, strict=True)
+        return host_copies(
             [
                 images.clamp(0, 1),
                 ((images < 0) | (images > 1)).float().flatten(1).mean(1),
                 *(torch.stack(by_step, 1)[:num_images] for by_step in steps),
             ]
         )
-    names = [field.name for field in fields(Generated)]
-    generated = Generated(**dict(zip(names, found, strict=True)))
-    recipe.objective.check(generated.loss_by_step)
-    return generated
 
 
 def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
@@ -159,49 +200,63 @@ def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-class _Batch:
-    """The state of one batch between two steps.
+class _Classes:
+    """Images of classes.
 
     The cells are padded with copies of the last one: not only the network but every tensor then has one shape.
     """
 
     def __init__(
-        self,
-        model: PreparedModel,
-        recipe: Recipe,
-        cells: Sequence[Cell],
-        sweep_seed: int,
-        image_size: int,
-        pool: ThreadPoolExecutor,
+        self, model: PreparedModel, objective: Objective, cells: Sequence[Cell], sweep_seed: int
     ) -> None:
-        self.model, self.recipe, self.pool = model, recipe, pool
-        self.cells = [*cells, *[cells[-1]] * (model.batch_size - len(cells))]
-        self.sweep_seed, self.image_size = sweep_seed, image_size
+        self._model, self._objective, self._sweep_seed = model, objective, sweep_seed
+        self._cells = [*cells, *[cells[-1]] * (model.batch_size - len(cells))]
+        self._targets = model.execution.to_device(torch.tensor([cell.class_index for cell in self._cells]))
+
+    @property
+    def name(self) -> Key:
+        return (self._sweep_seed, "generate", *self._cells[0])
+
+    def keys(self, step: int) -> list[Key]:
+        return [(self._sweep_seed, cell.class_index, cell.seed, step) for cell in self._cells]
+
+    def evaluate(self, views: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        answers = self._model.answers(views)
+        losses = averaged([self._objective(logits, self._targets, images) for logits in answers])
+        logits = averaged(answers).detach()
+        return losses, (target_logits(logits, self._targets), losses.detach(), logits.argmax(1))
+
+
+class _Batch:
+    """The state of one batch between two steps."""
+
+    def __init__(
+        self, model: PreparedModel, recipe: Recipe, aim: Aim, image_size: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self.model, self.recipe, self.aim, self.pool = model, recipe, aim, pool
+        self.image_size = image_size
         to_device = model.execution.to_device
-        self.targets = to_device(torch.tensor([cell.class_index for cell in self.cells]))
         channels = model.classifier.channels
-        initial = recipe.parameterization.initial(Randomness(self._keys(START)), image_size, channels)
+        initial = recipe.parameterization.initial(Randomness(aim.keys(START)), image_size, channels)
         self.parameters = [to_device(each).requires_grad_() for each in initial]
-        self.ones = torch.ones(len(self.cells), device=model.device)  # the gradient of the losses' sum
+        self.ones = torch.ones(model.batch_size, device=model.device)  # the gradient of the losses' sum
         self.optimizer = recipe.optimizer(self.parameters)
         if model.device.type != "cpu":
             fuse(self.optimizer)
         self.num_updates = 0
-        self.logits: list[Tensor] = []
-        self.losses: list[Tensor] = []
-        self.argmaxes: list[Tensor] = []
+        self.kept: list[tuple[Tensor, ...]] = []  # what the aim keeps of each step
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage; if it zooms, enlarge and crop the pixels."""
         end = self.num_updates + stage.num_steps
-        self.drawn_ahead = DrawnAhead(self._keys, self.model.execution, self.pool, end)
+        self.drawn_ahead = DrawnAhead(self.aim.keys, self.model.execution, self.pool, end)
         if stage.zoom != 1:
             self._replace_pixels(enlarge_and_crop(self.parameters[0].detach(), stage.zoom))
 
     def update(self, stage: Stage, moment: Moment) -> None:
         """Take one step: gradient, update, then the priors in the recipe's order."""
         randomness = self.drawn_ahead.step(self.num_updates)
-        losses, logits = self._evaluate(stage, randomness)
+        losses, kept = self._evaluate(stage, randomness)
         # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
         gradients = torch.autograd.grad(losses, self.parameters, self.ones, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -211,9 +266,7 @@ class _Batch:
         self.optimizer.step()
         self._apply_priors(stage, randomness, moment)
         self.num_updates += 1
-        self.losses.append(losses.detach())
-        self.logits.append(target_logits(logits, self.targets).detach())
-        self.argmaxes.append(logits.argmax(1))
+        self.kept.append(kept)
 
     @torch.no_grad()
     def images(self) -> Tensor:
@@ -223,15 +276,13 @@ class _Batch:
             rendered, self.image_size
         ).clone()  # pixels are rendered as they stand, and move on in place
 
-    def _evaluate(self, stage: Stage, randomness: Randomness) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, stage: Stage, randomness: Randomness) -> tuple[Tensor, tuple[Tensor, ...]]:
         size = round(self.image_size * stage.resolution)
         images = self.recipe.parameterization.render(self.parameters, size)
         views = images
         for transform in stage.transforms:
             views = transform(views, randomness)
-        answers = self.model.answers(fitted(self.model, views))
-        losses = [self.recipe.objective(logits, self.targets, images) for logits in answers]
-        return averaged(losses), averaged(answers)
+        return self.aim.evaluate(fitted(self.model, views), images)
 
     @torch.no_grad()
     def _apply_priors(self, stage: Stage, randomness: Randomness, moment: Moment) -> None:
@@ -246,6 +297,3 @@ class _Batch:
         """Replace the leaf tensor: priors may resize the pixels. The optimisers of pixels keep no state."""
         self.parameters = [images.detach().requires_grad_()]
         self.optimizer.param_groups[0]["params"] = self.parameters
-
-    def _keys(self, step: int) -> list[Key]:
-        return [(self.sweep_seed, cell.class_index, cell.seed, step) for cell in self.cells]

@@ -21,6 +21,18 @@ class Objective:
     def check(self, losses: Tensor) -> None:
         """Raise ValueError for losses `[B, T]` of a whole ascent, on the CPU, that are wrong."""
 
+    def __str__(self) -> str:
+        """Return the objective in words, for people; `repr` is what identifies it."""
+        return type(self).__name__
+
+    def of_units(self) -> "Objective":
+        """Return the objective of images of units, whose `logits` `[B, 1]` are activations, and `targets` zero.
+
+        Terms of the image stay. Of those of logits the part that raises the target's logit stays: the other
+        classes have no counterpart. Raises ValueError for an objective that is not known to have such a part.
+        """
+        raise ValueError(f"{type(self).__name__} is made for logits of classes")
+
     def __add__(self, other: "Objective") -> "Objective":
         return Sum(self, other)
 
@@ -35,8 +47,14 @@ class Sum(Objective):
     first: Objective
     second: Objective
 
+    def __str__(self) -> str:
+        return f"{self.first} + {self.second}"
+
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return self.first(logits, targets, images) + self.second(logits, targets, images)
+
+    def of_units(self) -> Objective:
+        return Sum(self.first.of_units(), self.second.of_units())
 
 
 @dataclass(frozen=True)
@@ -46,8 +64,14 @@ class Scaled(Objective):
     weight: float
     objective: Objective
 
+    def __str__(self) -> str:
+        return f"{self.weight:g} · {self.objective}"
+
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return self.weight * self.objective(logits, targets, images)
+
+    def of_units(self) -> Objective:
+        return Scaled(self.weight, self.objective.of_units())
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,9 @@ class Logit(Objective):
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return -target_logits(logits, targets)
+
+    def of_units(self) -> Objective:
+        return self
 
 
 @dataclass(frozen=True)
@@ -67,6 +94,10 @@ class LogitDistance(Objective):
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return (self.constant - target_logits(logits, targets)).abs()
 
+    def of_units(self) -> Objective:
+        """Return the negative activation: the constant is a distance of logits alone."""
+        return Logit()
+
 
 @dataclass(frozen=True)
 class CrossEntropy(Objective):
@@ -74,6 +105,10 @@ class CrossEntropy(Objective):
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets, reduction="none")
+
+    def of_units(self) -> Objective:
+        """Return the negative activation: without other classes the target's logit is what is left."""
+        return Logit()
 
 
 @dataclass(frozen=True)
@@ -83,6 +118,9 @@ class L1Norm(Objective):
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return images.abs().flatten(1).sum(1)
 
+    def of_units(self) -> Objective:
+        return self
+
 
 @dataclass(frozen=True)
 class TotalVariation(Objective):
@@ -90,6 +128,9 @@ class TotalVariation(Objective):
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return total_variation(images)
+
+    def of_units(self) -> Objective:
+        return self
 
 
 def target_logits(logits: Tensor, targets: Tensor) -> Tensor:

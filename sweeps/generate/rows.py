@@ -98,18 +98,18 @@ def image_table(judged: JudgedShard, num_classes: int) -> pa.Table:
     return columns_table(columns, generate_images(num_classes), len(frames))
 
 
-def _recipe_word(recipe: str) -> str:
-    """Return a recipe's name as part of a key; that of a reference without the signs that are no part of names.
+def key_word(name: str) -> str:
+    """Return a name, such as a recipe's, as part of a key; a reference without the signs that names do not have.
 
     A digest tells apart references that differ in those signs.
     """
-    word = re.sub(r"[^A-Za-z0-9_-]+", "_", recipe)
-    return word if word == recipe else f"{word}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+    word = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
+    return word if word == name else f"{word}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def image_key(recipe: str, cell: Cell, step: int) -> str:
     """Return the key of an image in images/: sorts by recipe, class, seed and step."""
-    return f"{_recipe_word(recipe)}-c{cell.class_index:04d}-s{cell.seed:04d}-t{step:05d}"
+    return f"{key_word(recipe)}-c{cell.class_index:04d}-s{cell.seed:04d}-t{step:05d}"
 
 
 def _class_columns(classifier: Classifier, cells: Sequence[Cell]) -> Columns:

@@ -22,6 +22,7 @@ from sweeps.schemas.columns import (
 )
 from sweeps.schemas.generate import generate_images, generate_results, tune_results
 from sweeps.schemas.modify import modify_images, modify_results
+from sweeps.schemas.units import unit_images, unit_results
 
 __all__ = [
     "DICTIONARY_COLUMNS",
@@ -48,4 +49,6 @@ __all__ = [
     "training_images",
     "training_results",
     "tune_results",
+    "unit_images",
+    "unit_results",
 ]
