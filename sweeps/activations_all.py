@@ -11,13 +11,16 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.activations import parse_units
+from attrib_core.classifiers import build_classifier
+from attrib_core.prepared import prepare
+from attrib_core.units import Units, choose_units
 from sweeps.activations.job import (
     CLASS_AXIS,
     UNIT_AXIS,
     ActivationInputs,
     ActivationJob,
     ActivationJobSettings,
+    axis_of,
 )
 from sweeps.activations.rows import Measured
 from sweeps.cli import output_field, run_command
@@ -65,12 +68,12 @@ def activations_sweep(options: ActivationOptions) -> Sweep:
     data, run = SweepData(dataset), RunDirectory(options.output)
     images = parse_integers("images", options.images, limit=len(dataset))
     read = read_inputs(dataset, model, labels=options.label_choice())
-    units = {} if options.units is None else {str(unit): unit for unit in parse_units(options.units)}
+    units = None if options.units is None else _units(options.units, read)
     inputs = ActivationInputs.of(read, units)
     classes = _classes(options, inputs)
-    asked: Axes = {CLASS_AXIS: classes} if classes else {UNIT_AXIS: tuple(units)}
+    asked: Axes = {CLASS_AXIS: classes} if units is None else {UNIT_AXIS: axis_of(units)}
     kinds = AxisKinds(group=(), cells=(IMAGE_AXIS,), whole=tuple(asked))
-    measured = Measured(units=tuple(units.values()), classes=classes)
+    measured = Measured(units=units, classes=classes)
     settings = ActivationJobSettings(
         actor=ActorSettings(
             output=run.url,  # absolute: an actor works in another folder
@@ -92,7 +95,12 @@ def activations_sweep(options: ActivationOptions) -> Sweep:
             "top": options.top,
             "precision": options.precision,
         },
-        definitions=inputs.model_definitions | {"weights": inputs.checkpoint.digest} | data.definitions,
+        definitions={
+            **inputs.model_definitions,
+            "weights": inputs.checkpoint.digest,
+            **data.definitions,
+            **inputs.definitions,
+        },
         batch_size=settings.actor.batch_size,
         provenance=inputs.provenance(),
         notes=inputs.notes,
@@ -101,9 +109,18 @@ def activations_sweep(options: ActivationOptions) -> Sweep:
         factory=partial(ActivationJob, settings),
         shared=inputs,
         data=data,
-        bytes_per_cell=_bytes_per_image(inputs, options.shard_size or shard_size, len(measured), options.top),
+        bytes_per_cell=_bytes_per_image(
+            inputs, options.shard_size or shard_size, len(*asked.values()), options.top
+        ),
+        check_first=inputs.check,
         warm_up=partial(_seconds_per_image, settings, inputs, measured),
     )
+
+
+def _units(text: str, inputs: ImageInputs) -> Units:
+    """Return the units of a text, found in the network on this machine's CPU. ValueError for unknown ones."""
+    model = prepare(build_classifier(inputs.checkpoint), device="cpu", batch_size=1)
+    return choose_units(text, model, inputs.image_size)
 
 
 def _classes(options: ActivationOptions, inputs: ImageInputs) -> tuple[int, ...]:

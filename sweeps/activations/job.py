@@ -1,13 +1,15 @@
 """The actor's side of the sweep that looks for the strongest images of units and classes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
 
-from attrib_core.activations import Activations, Unit, class_activations, unit_activations
+from attrib_core.activations import Activations, class_activations, unit_activations
 from attrib_core.downloads import Download
 from attrib_core.generation import to_8_bits
+from attrib_core.units import UnitName, Units
+from attrib_core.units.directions import digest
 from sweeps.activations.rows import ActivationShard, Measured, Shown, image_table, result_table
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
@@ -20,21 +22,57 @@ NUM_TRIED_IMAGES = 32  # that `--plan` measures the time of
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationInputs(ImageInputs):
-    """What actors share: model and data, and the units by the text that the axis has for each."""
+    """What actors share: model and data, and the units of a run that is of units."""
 
-    units: Mapping[str, Unit]
+    units: Units | None
 
     @classmethod
-    def of(cls, inputs: ImageInputs, units: Mapping[str, Unit]) -> Self:
+    def of(cls, inputs: ImageInputs, units: Units | None) -> Self:
         """Return the inputs with units."""
         own = {each.name: getattr(inputs, each.name) for each in fields(inputs)}
         return cls(**own, units=units)
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Digests of the directions that units are, for sweep.json."""
+        directions = {} if self.units is None else self.units.directions
+        return {f"directions {name}": digest(found) for name, found in directions.items()}
+
+    def check(self, shard: Shard) -> None:
+        """Raise ValueError if an earlier command's shard has units of a layer or file that is not named here."""
+        if UNIT_AXIS in shard.axes:
+            self.measured(shard)
 
     def measured(self, shard: Shard) -> Measured:
         """Return what a shard asks of its images."""
         if CLASS_AXIS in shard.axes:
             return Measured(classes=shard.values(CLASS_AXIS, int))
-        return Measured(units=tuple(self.units[text] for text in shard.values(UNIT_AXIS, str)))
+        assert self.units is not None, shard.id
+        return Measured(units=named_units(shard.values(UNIT_AXIS, str), self.units))
+
+
+def axis_of(units: Units) -> tuple[str, ...]:
+    """Return the units as an axis names them: `LAYER:UNIT`."""
+    return tuple(f"{layer}:{name}" for layer, names in units.names.items() for name in names)
+
+
+def named_units(axis: Sequence[str], known: Units) -> Units:
+    """Return the units that an axis names, among the known layers and files.
+
+    A directory's earlier command may have named other channels of a layer. Raises ValueError for other layers and
+    files, of which this command knows nothing.
+    """
+    names: dict[str, tuple[UnitName, ...]] = {}
+    for text in axis:
+        layer, _, unit = text.partition(":")
+        name = UnitName.read(unit)
+        if layer not in known.layers or (name.source and name.source not in known.directions):
+            raise ValueError(
+                f"units: the directory's shards also hold {text!r}, which an earlier command asked for; accepted "
+                "is a command that names it too"
+            )
+        names[layer] = (*names.get(layer, ()), name)
+    return replace(known, names=names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +125,7 @@ class ActivationJob:
 
     def _batch(self, measured: Measured, indices: Sequence[int]) -> "_Batch":
         images = self._actor.images(indices, self._model.device)
-        if measured.units:
+        if measured.units is not None:
             found = unit_activations(self._model, images, measured.units)
         else:
             found = class_activations(self._model, images, measured.classes)

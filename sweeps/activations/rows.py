@@ -8,7 +8,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attrib_core.activations import NO_PLACE, Activations, Unit, strongest
+from attrib_core.activations import NO_PLACE, Activations, strongest
+from attrib_core.units import Units
 from sweeps.columns import Columns, name_columns, png_columns
 from sweeps.images.columns import image_columns, shard_columns
 from sweeps.images.inputs import ImageInputs
@@ -21,15 +22,18 @@ from sweeps.store import ImageFailure, columns_table
 class Measured:
     """What a shard asks of each image: its activation of units, or its logits of classes."""
 
-    units: tuple[Unit, ...] = ()
+    units: Units | None = None
     classes: tuple[int, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.units) + len(self.classes)
+    @property
+    def unit_names(self) -> list[tuple[str, str]]:
+        """Layer and name of each unit."""
+        by_layer = {} if self.units is None else self.units.names
+        return [(layer, str(name)) for layer, names in by_layer.items() for name in names]
 
     def name(self, place: int) -> str:
         """Return a unit or class in words."""
-        return f"{self.units[place]}" if self.units else f"class {self.classes[place]}"
+        return ":".join(self.unit_names[place]) if self.units is not None else f"class {self.classes[place]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +131,10 @@ def image_table(shard: ActivationShard) -> pa.Table:
 
 def _measured_columns(measured: Measured, inputs: ImageInputs, num_kept: int) -> Columns:
     """Return layer and unit of each row, or the class; `num_kept` rows for each."""
-    units, classes = measured.units, measured.classes
+    units, classes = measured.unit_names, measured.classes
     values: dict[str, list[str] | list[int]] = {
-        "layer": [unit.layer for unit in units],
-        "unit": [unit.name for unit in units],
+        "layer": [layer for layer, _ in units],
+        "unit": [unit for _, unit in units],
         "class_index": list(classes),
         "class_name": [inputs.class_names[index] for index in classes],
     }
