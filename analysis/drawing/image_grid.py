@@ -143,16 +143,18 @@ def _draw_cell(axes: Axes, cell: Cell, left: float, top: float) -> None:
     # `extent` runs left, right, bottom, top, and y points down on the page.
     axes.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")
     if cell.mark is not None:
-        _draw_mark(axes, np.add(cell.mark, 0.5) / pixels.shape[:2] * (height, width) + (top, left))
+        place = np.add(cell.mark, 0.5) / pixels.shape[:2] * (height, width) + (top, left)
+        _draw_mark(axes, place, Rectangle((left, top), width, height, transform=axes.transData))
     if cell.correct is not None:
         _draw_verdict(axes, cell.correct, left, top, width, height)
 
 
-def _draw_mark(axes: Axes, place: NDArray[np.float64]) -> None:
-    """Draw a ring around a place, `[down, across]` on the page: white on black, to be seen on any image."""
+def _draw_mark(axes: Axes, place: NDArray[np.float64], image: Rectangle) -> None:
+    """Draw a ring in an image around a place, `[down, across]` on the page: white on black, seen on any image."""
     down, across = place
     for color, width in (("black", 2.2), ("white", 1.0)):
-        axes.add_patch(Circle((across, down), IMAGE_SIZE / 14, fill=False, edgecolor=color, linewidth=width))
+        ring = Circle((across, down), IMAGE_SIZE / 14, fill=False, edgecolor=color, linewidth=width)
+        axes.add_patch(ring).set_clip_path(image)
 
 
 def _draw_verdict(axes: Axes, correct: bool, left: float, top: float, width: float, height: float) -> None:

@@ -32,7 +32,7 @@ NUM_UNITS = 10
 
 SYNTHETIC_NOTE = "beneath a picture: the unit's activation, measured on the picture as it is stored"
 NATURAL_NOTE = "natural images: the strongest of the data set, with activation and label"
-MARK_NOTE = "ring: where in the image the unit's layer is activated most"
+MARK_NOTE = "ring: where in the image the unit is activated most"
 
 
 def gallery_pages(collection: Collection, num_units: int = NUM_UNITS) -> Iterator[tuple[str, Figure]]:

@@ -30,7 +30,7 @@ ImageName = tuple[str, str]  # the run's URL and the image's key
 class UnitPicture:
     """A picture of a unit: which image it is, and what a reader is told of it.
 
-    `label` is that of a natural image, and `mark` the row and column of its pixel where the unit's layer is
+    `label` is that of a natural image, and `mark` the row and column of its pixel where the unit is
     activated most, None for a layer without places.
     """
 

@@ -10,7 +10,7 @@ def activations_results() -> pa.Schema:
 
     A run is of units, whose rows have `layer` and `unit`, or of classes, whose rows have `class_index` and
     `class_name`; the others are null. `activation` is the unit's mean over positions, the middle neuron's for
-    `:center`, and for a class the logit. `row` and `column` say where the layer is activated most, in pixels of
+    `:center`, and for a class the logit. `row` and `column` say where the unit is activated most, in pixels of
     the classifier's input; null for layers without positions, and for classes. `rank_in_shard` counts from 1: the
     strongest images of a whole run are those with the largest `activation` of all shards.
     """

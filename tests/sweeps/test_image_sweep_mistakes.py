@@ -37,7 +37,7 @@ MISTAKES: dict[str, dict[str, tuple[list[str], str]]] = {
         "unit twice": (["--units", "conv1:0,0"], "is listed twice; list each once"),
         "directions": (["--units", "conv1:/nowhere.safetensors"], "'/nowhere.safetensors': no such file"),
         "class": (["--classes", "0,10"], "classes: '10' is past the last, 9"),
-        "units and classes": (["--units", "conv1:0", "--classes", "0"], "units='conv1:0' and classes='0': accepted"),
+        "units and classes": (["--units", "conv1:0", "--classes", "0"], "units='conv1:0' and classes='0'"),
         "top": (["--top", "0"], "top: 0 is not accepted"),
         "image": (["--images", "0-10000"], "images: '0-10000' is past the last, 9999"),
         "data set": (["--dataset", "mnist"], "dataset='mnist': accepted are fashion_mnist"),
