@@ -24,7 +24,7 @@ class Run:
     """An opened run directory. What is asked of it twice is read once.
 
     `index` counts the runs of a report from 0, in the order of the command line. `natural` is a run of natural
-    images that a report shows beside a run of units.
+    images that a report shows beside pictures of units or classes.
     """
 
     directory: RunDirectory

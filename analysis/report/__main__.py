@@ -11,7 +11,7 @@ from analysis.command_line import exit_status
 from analysis.html.site import open_site
 from analysis.report.pages import write_report
 from analysis.run import open_runs
-from analysis.units.rows import with_natural
+from analysis.units.natural import with_natural
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--natural",
         metavar="RUN",
-        help="run of activations_all.py, shown beside runs of units of the same model",
+        help="run of activations_all.py, shown beside the pictures of its units or classes",
     )
     options = parser.parse_args(arguments)
     runs = open_runs(options.runs)

@@ -15,7 +15,8 @@ from analysis.command_line import exit_status, figure_parser, save_pages, save_t
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.labels import file_stem
 from analysis.run import open_sweep
-from analysis.units.rows import MOST_NATURAL, NATURAL, SYNTHETIC, open_natural
+from analysis.units.natural import MOST_NATURAL, NATURAL, open_natural
+from analysis.units.rows import SYNTHETIC
 from analysis.units.shelves import (
     Collection,
     ImageName,

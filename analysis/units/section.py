@@ -2,8 +2,8 @@
 
 from analysis.html.site import Section, Site
 from analysis.run import Run
+from analysis.units.natural import LOGITS, NATURAL
 from analysis.units.pages import page_name, write_pages
-from analysis.units.rows import LOGITS, NATURAL
 from analysis.units.shelves import Collection, open_collection
 from analysis.units.summary import layer_table, unit_table
 
@@ -46,5 +46,5 @@ def lead(collection: Collection) -> str:
             f"layer{'' if num_layers == 1 else 's'} of {collection.model}."
         )
     named = "classes" if (rows["layer"] == LOGITS).all() else "units"
-    images = f"{rows['dataset'].iloc[0]} {rows['split'].iloc[0]}"
-    return f"Images of {images} that activate each of {num_units:,} {named} of {collection.model} most."
+    images = f"{rows['dataset'].iloc[0]}/{rows['split'].iloc[0]}"
+    return f"The images of {images} that activate each of {num_units:,} {named} of {collection.model} most."

@@ -11,13 +11,8 @@ from numpy.typing import NDArray
 
 from analysis.drawing.pages import chunks
 from analysis.run import Run
-from analysis.units.rows import (
-    LOGITS,
-    MOST_NATURAL,
-    NATURAL,
-    load_natural,
-    load_synthetic,
-)
+from analysis.units.natural import LOGITS, MOST_NATURAL, NATURAL, load_natural
+from analysis.units.rows import load_synthetic
 
 MOST_SYNTHETIC = 8  # pictures of a unit side by side
 
@@ -30,8 +25,8 @@ ImageName = tuple[str, str]  # the run's URL and the image's key
 class UnitPicture:
     """A picture of a unit: which image it is, and what a reader is told of it.
 
-    `label` is that of a natural image, and `mark` the row and column of its pixel where the unit is
-    activated most, None for a layer without places.
+    `label` is that of a natural image, and `mark` the row and column of its pixel where the unit is activated
+    most, None for a layer without places.
     """
 
     image: ImageName | None
@@ -103,7 +98,7 @@ class Collection:
 def open_collection(run: Run, natural: Run | None = None, most: int = MOST_NATURAL) -> Collection:
     """Return the pictures of a run of units, beside the `most` strongest images of each in the run `natural`.
 
-    Of a run of natural images, those alone. Raises ValueError as `refuse_other` does.
+    Of a run of natural images, those alone.
     """
     if run.kind == NATURAL:
         return Collection(run=run, synthetic=None, natural=load_natural(run, most), natural_run=run)

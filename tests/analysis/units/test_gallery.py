@@ -12,7 +12,7 @@ from analysis.report.__main__ import main as report_main
 from analysis.run import open_run
 from analysis.units import gallery
 from analysis.units.gallery import gallery_pages
-from analysis.units.rows import open_natural
+from analysis.units.natural import open_natural
 from analysis.units.shelves import MOST_SYNTHETIC, Shelf, open_collection, shelf_images, shelves
 
 
@@ -112,7 +112,10 @@ def test_the_command_writes_pages_and_tables_of_one_layer(make_units_run, tmp_pa
             "holds a sweep of kind 'generate': accepted: 'activations'",
         ),
         (["{units}", "--natural", "{other}"], "model is 'other', that of {units} is 'net'"),
-        (["{natural}", "--natural", "{other}"], "is of kind 'activations'; accepted is a run of units"),
+        (
+            ["{natural}", "--natural", "{other}"],
+            "is of kind 'activations'; accepted are runs of generate_all",
+        ),
         (["{units}", "--natural", "/nowhere"], "/nowhere"),
         (["{units}", "--output", "/proc/gallery"], "/proc/gallery"),
     ],
@@ -160,9 +163,26 @@ def test_a_report_shows_natural_images_beside_synthetic_ones(
 
 def test_the_section_of_natural_images_alone(make_activations_run, section_page) -> None:
     section = section_page(make_activations_run(classes=(0, 1), has_places=False))
-    assert "Images of photos test that activate each of 2 classes of net most." in section.text
+    assert "The images of photos/test that activate each of 2 classes of net most." in section.text
     assert section.rows("Layer") == [["logits", "2", "4.00", "50.0 %", "50.0 %"]]
     assert len(section.classes("card")) == 2
+
+
+def test_class_pages_show_natural_images_of_the_class(
+    make_run, make_activations_run, page, tmp_path, capsys
+) -> None:
+    natural = make_activations_run(classes=(0, 2), has_places=False, model="lite0")
+    report_main([str(make_run()), "--natural", str(natural), "--output", str(tmp_path / "report")])
+    first, second = (page(tmp_path / "report" / "run-0" / f"class-{index:04d}.html") for index in (0, 1))
+    shown = [held for tag, held in first.elements if tag == "img" and "Natural" in (held["alt"] or "")]
+    assert [held["alt"] for held in shown[:3]] == [
+        "Natural image 1 of class 0: dog",
+        "Natural image 2 of class 0: dog",
+        "Natural image 3 of class 0: cat",
+    ]
+    assert all((first.path.parent / held["src"]).is_file() for held in shown)
+    assert len(first.classes("verdict")) == len(first.classes("good")) + len(first.classes("bad"))
+    assert "Natural images" not in second.text, "the natural run lacks this class"
 
 
 def test_pages_lead_to_their_neighbours(make_units_run, report, page) -> None:
@@ -176,7 +196,10 @@ def test_pages_lead_to_their_neighbours(make_units_run, report, page) -> None:
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        (["natural"], "none of the runs is of units; accepted is --natural beside runs of units"),
+        (
+            ["natural"],
+            "it is of units, and no other run is; accepted beside it are runs of generate_all.py of units",
+        ),
         (["other_units"], "model is 'net', that of {other_units} is 'another'"),
     ],
 )

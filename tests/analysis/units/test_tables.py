@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.run import open_run
-from analysis.units.rows import load_natural, load_synthetic, open_natural, unit_order
+from analysis.units.natural import load_natural, open_natural
+from analysis.units.rows import load_synthetic, unit_order
 from analysis.units.shelves import three_digits
 from analysis.units.summary import layer_table, unit_table
 
@@ -84,8 +85,8 @@ def test_a_strongest_image_that_does_not_activate_gives_no_ratio(
     [
         ({"model": "other"}, "model is 'other', that of {units} is 'net'; accepted is a run of"),
         ({"digest": "d2"}, "model_digest is 'd2', that of {units} is 'd1'; accepted is a run of"),
-        ({"units": (("last", "7"),)}, "it is of 1 units such as last:7, {units} of 6 units such as early:10"),
-        ({"classes": (0,)}, "it is of classes, {units} of 6 units such as"),
+        ({"units": (("last", "7"),)}, "it has 1 such as last:7, {units} has 6 such as early:10"),
+        ({"classes": (0,)}, "it has 1 such as class 0, {units} has 6 such as early:10"),
     ],
 )
 def test_natural_images_of_something_else_are_refused(
@@ -101,7 +102,7 @@ def test_runs_of_another_kind_are_refused(make_units_run, make_activations_run, 
     units, activations, generated = make_units_run(), make_activations_run(), make_run()
     with pytest.raises(ValueError, match="holds a sweep of kind 'generate': accepted: 'activations'"):
         open_natural(str(generated), open_run(units))
-    with pytest.raises(ValueError, match="is of kind 'activations'; accepted is a run of units"):
+    with pytest.raises(ValueError, match="is of kind 'activations'; accepted are runs of generate_all"):
         open_natural(str(activations), open_run(activations))
 
 
