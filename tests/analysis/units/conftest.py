@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sweeps.schemas import SCHEMA_VERSION, activations_images, activations_results, images_schema
+from sweeps.schemas import (
+    SCHEMA_VERSION,
+    activations_images,
+    activations_results,
+    unit_images,
+    unit_results,
+)
 from sweeps.store import RunDirectory, rows_table
 
 Row = dict[str, Any]
+CELL = ("layer", "unit", "recipe", "seed", "member")
 LAYERS = ("late", "early")  # as they were asked for
 LABELS = ("cat", "dog", "$\\frac{")
 
@@ -86,28 +92,42 @@ def make_units_run(tmp_path: Path) -> Callable[..., Path]:
         run.update_sweep(lambda existing: record)
         cells = list(product(content.layers, content.units, content.recipes, content.seeds, content.members))
         images = [
-            {"key": "-".join(map(str, cell)), "image": png(pixels_of(number, content.size))}
+            {
+                "key": "-".join(map(str, cell)),
+                "image": png(pixels_of(number, content.size)),
+                "step": 2,
+                **dict(zip(CELL, cell, strict=True)),
+            }
             for number, cell in enumerate(cells)
         ]
-        name = run.put_images("shard", 1, rows_table(images, images_schema([])))
-        rows = [unit_row(cell, content) | {"image_file": name} for cell in cells]
-        run.commit("shard", pa.Table.from_pylist(rows), name)
+        name = run.put_images("shard", 1, rows_table(images, unit_images()))
+        empty = dict.fromkeys(unit_results().names)  # columns that may be null need no mention below
+        rows = [empty | unit_row(cell, content) | {"image_file": name} for cell in cells]
+        run.commit("shard", rows_table(rows, unit_results()), name)
         return tmp_path / folder
 
     return make
 
 
 def unit_row(cell: tuple[str, str, str, int, int], content: UnitsContent) -> Row:
-    layer, unit, recipe, seed, member = cell
-    return common("units", "shard", content.model, content.digest) | {
-        "layer": layer,
-        "unit": unit,
-        "recipe": recipe,
-        "seed": seed,
-        "member": member,
-        "activation": content.activation(layer, unit, seed, member),
-        "image_key": "-".join(map(str, cell)),
-    }
+    layer, unit, _, seed, member = cell
+    activation = content.activation(layer, unit, seed, member)
+    return (
+        common("units", "shard", content.model, content.digest)
+        | dict(zip(CELL, cell, strict=True))
+        | {
+            "num_steps": 2,
+            "batch_size": 4,
+            "activation": activation,
+            "top1": 0,
+            "total_variation": 1.0,
+            "clipped_share": 0.0,
+            "activation_by_step": [0.0, activation],
+            "loss_by_step": [0.0, -activation],
+            "seconds": 0.5,
+            "image_key": "-".join(map(str, cell)),
+        }
+    )
 
 
 @pytest.fixture
