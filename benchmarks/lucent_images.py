@@ -1,4 +1,4 @@
-"""torch-lucent as its documentation uses it: the peer of `generation_quality_per_minute.py`."""
+"""torch-lucent as its documentation uses it: the peer of two benchmarks."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,24 @@ from attrib_core.classifiers import Classifier
 LOGITS = "network_classifier"
 
 
-def lucent_images(classifier: Classifier, classes: Sequence[int], *, num_steps: int = 128) -> Tensor:
-    """Return one image per class `[B, 3, H, W]` in [0, 1], by lucent's defaults, all in one batch.
+def lucent_images(
+    classifier: Classifier, channels: Sequence[int], *, layer: str = LOGITS, num_steps: int = 128
+) -> Tensor:
+    """Return one image per channel of a layer `[B, 3, H, W]` in [0, 1], by lucent's defaults, all in one batch.
 
-    Its `param.image` (Fourier, decorrelated colour), standard transforms and Adam with 0.05. Each image has
-    an objective of its own; the transforms are one draw a step for the whole batch, as lucent has them. The
-    classifier normalises by itself, hence no `preprocess`.
+    The channels of the last layer are the classes. Its `param.image` (Fourier, decorrelated colour), standard
+    transforms and Adam with 0.05. Each image has an objective of its own; the transforms are one draw a step for
+    the whole batch, as lucent has them. The classifier normalises by itself, hence no `preprocess`.
     """
     size = classifier.image_size
     objective = objectives.Objective.sum(
-        [objectives.channel(LOGITS, target, batch=row) for row, target in enumerate(classes)]
+        [objectives.channel(layer, channel, batch=row) for row, channel in enumerate(channels)]
     )
     try:
         images = render.render_vis(
             classifier,
             objective,
-            lambda: param.image(size, batch=len(classes)),
+            lambda: param.image(size, batch=len(channels)),
             thresholds=(num_steps,),
             preprocess=False,
             progress=False,

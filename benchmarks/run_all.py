@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-# The short ones first; the last two take most of the time.
+# The short ones first; the last three take most of the time.
 BENCHMARKS = (
     "pool_overheads",
     "plan_scale",
@@ -27,6 +27,7 @@ BENCHMARKS = (
     "pool_against_bare_loop",
     "autoattack_two_actors",
     "generation_quality_per_minute",
+    "units_against_lucent",
     "recipe_table",
 )
 

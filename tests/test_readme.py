@@ -29,6 +29,8 @@ from sweeps.schemas import (
     training_images,
     training_results,
     tune_results,
+    unit_images,
+    unit_results,
 )
 from sweeps.train_classifier import TrainOptions
 from sweeps.tune_recipe import TuneOptions
@@ -201,6 +203,7 @@ GENERATED = columns_of_the_table("column of a generated image")
         ("column of a modified image", modify_results(), set()),
         ("column of a strongest image", activations_results(), set()),
         ("column of a recipe search", tune_results(["judge"]), GENERATED),
+        ("column of an image of a unit", unit_results(), set()),
     ],
 )
 def test_the_column_tables_name_the_schemas_columns(header, schema, above) -> None:
@@ -215,6 +218,7 @@ def test_the_column_tables_name_the_schemas_columns(header, schema, above) -> No
     [
         ("column of images/ of an attack", attack_images()),
         ("column of images/ of a generation", generate_images(10)),
+        ("column of images/ of a unit", unit_images()),
         ("column of images/ of an attribution", attribute_images()),
         ("column of images/ of a training", training_images()),
         ("column of images/ of a modification", modify_images()),

@@ -22,7 +22,8 @@ def diversity_losses(by_channel: Tensor, activations: Tensor, num_members: int) 
     Each `num_members` rows in turn are the images of one unit, and rows that are left over get zeros.
     """
     whole = len(by_channel) // num_members * num_members
-    similarity = gram_similarity(by_channel[:whole].unflatten(0, (-1, num_members))).flatten()
+    groups = by_channel[:whole].reshape(-1, num_members, *by_channel.shape[1:])
+    similarity = gram_similarity(groups).flatten()
     losses = activations[:whole].detach().abs() * similarity
     return torch.cat([losses, torch.zeros_like(activations[whole:])])
 

@@ -41,9 +41,8 @@ def generate_units(
     `choose_units` says how units are written. `num_members` images of each unit and seed are made unlike each
     other; they follow one another. Raises ValueError for units, seeds, recipes and sizes that are none.
     """
-    chosen = recipe_of_units(
-        recipe if isinstance(recipe, Recipe) else find_recipe(recipe), f"recipe={recipe!r}"
-    )
+    given = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
+    chosen = recipe_of_units(given, "recipe" if isinstance(recipe, Recipe) else f"recipe={recipe!r}")
     check_model(model)
     classifier = model if isinstance(model, Classifier) else model.classifier
     size = as_whole_number(classifier.image_size if image_size is None else image_size)

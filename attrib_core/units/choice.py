@@ -41,6 +41,8 @@ class _Element:
 
 def choose_units(text: str, model: PreparedModel, image_size: int) -> Units:
     """Return the units that a text names. Raises ValueError that names the element, and what is accepted."""
+    if not isinstance(text, str):
+        raise ValueError(f"{FIELD}: a {type(text).__name__}; accepted is text: {FORM}")
     layers: dict[str, Layer] = {}
     names: dict[str, tuple[UnitName, ...]] = {}
     directions: dict[str, NDArray[np.float32]] = {}
