@@ -1,7 +1,7 @@
 """How strongly images activate units and classes, and where in the image: forward passes alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.prepared import PreparedModel, prepared
-from attrib_core.units import Directions, Layer, UnitName, Units, choose_units, layer_output
+from attrib_core.units import Layer, UnitName, Units, choose_units, layer_output
 
 NO_PLACE = -1
 
@@ -97,24 +97,33 @@ def unit_activations(model: PreparedModel, images: Tensor, units: Units) -> Acti
     A unit's number is what `Readout` says: the mean over places, or the value in the middle.
     """
     images = model.images(images)
+    # Nothing here makes the host wait for a GPU: the next batch is prepared while this one computes.
+    directions = {
+        source: model.execution.to_device(torch.from_numpy(found))
+        for source, found in units.directions.items()
+    }
     parts = []
     for name, of_layer in units.names.items():
         layer = units.layers[name]
         output = layer_output(model, layer, images)
-        parts.append(_of_layer(layer, output, of_layer, units.directions, images.shape[-2:]))
+        parts.append(_of_layer(layer, output, of_layer, directions, images.shape[-2:]))
     return Activations.joined(parts, dim=1)
 
 
 @torch.no_grad()
 def class_activations(model: PreparedModel, images: Tensor, classes: Sequence[int]) -> Activations:
     """Return the logits of classes for at most `batch_size` images `[N, C, H, W]`; they have no places."""
-    values = model(images)[:, list(classes)]
+    values = model(images).index_select(1, model.execution.to_device(torch.tensor(classes)))
     nowhere = torch.full(values.shape, NO_PLACE, dtype=torch.int32, device=values.device)
     return Activations(values=values, rows=nowhere, columns=nowhere)
 
 
 def _of_layer(
-    layer: Layer, output: Tensor, units: Sequence[UnitName], directions: Directions, size: Sequence[int]
+    layer: Layer,
+    output: Tensor,
+    units: Sequence[UnitName],
+    directions: Mapping[str, Tensor],
+    size: Sequence[int],
 ) -> Activations:
     by_channel = layer.by_channel(output)  # [N, C, P]
     middle = layer.center(output)
@@ -131,12 +140,12 @@ def _of_layer(
     return Activations(values=torch.stack(values, 1), rows=rows, columns=columns)
 
 
-def _along(values: Tensor, unit: UnitName, directions: Directions) -> Tensor:
+def _along(values: Tensor, unit: UnitName, directions: Mapping[str, Tensor]) -> Tensor:
     """Return a channel, or the dot product with a direction, of values `[N, C, ...]`."""
     if not unit.source:
         return values[:, unit.number]
     # No matrix product: the order in which it adds up depends on the number of images.
-    direction = torch.from_numpy(directions[unit.source][unit.number]).to(values.device)
+    direction = directions[unit.source][unit.number]
     return (values * direction.reshape(-1, *[1] * (values.ndim - 2))).sum(1)
 
 

@@ -1,12 +1,16 @@
 """How strongly images activate units: by hand on layers of each shape, and what does not change the strongest."""
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from torch import Tensor, nn
 
-from attrib_core.activations import NO_PLACE, strongest, strongest_images
+from attrib_core.activations import NO_PLACE, strongest, strongest_images, unit_activations
 from attrib_core.classifiers import Classifier
+from attrib_core.generation.unit_evaluation import evaluate_units
 from attrib_core.prepared import prepare
+from attrib_core.units import choose_units
 
 SIZE = 8
 
@@ -98,3 +102,17 @@ def test_of_equal_values_the_first_comes_first_and_fewer_images_than_asked_for_a
 def test_mistakes_are_named(units, top, message, spots) -> None:
     with pytest.raises(ValueError, match=message):
         strongest_images(classifier("map"), spots, units, top=top)
+
+
+def test_numbers_are_those_of_generated_images_of_units(tmp_path) -> None:
+    """A synthetic picture and a natural image are compared by one number."""
+    model = prepare(classifier("map"), batch_size=4)
+    file = tmp_path / "concepts.safetensors"
+    safetensors.numpy.save_file({"key": np.array([[0.5, -1.0, 2.0]], dtype=np.float32)}, file)
+    units = choose_units(f"shown:0-2,shown:1:center,shown:{file}", model, SIZE)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    found = unit_activations(model, images.float() / 255, units)
+    for place, name in enumerate(units.names["shown"]):
+        verdict = evaluate_units(model, units.layers["shown"], [name] * 4, units.directions, images)
+        assert torch.equal(found.values[:, place], verdict.activation), name
