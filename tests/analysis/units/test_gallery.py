@@ -150,7 +150,7 @@ def test_a_report_shows_natural_images_beside_synthetic_ones(
         "run-0/units-by-layer.csv",
     }
     [late, _] = [row for row in index.rows("Layer") if row[0] in ("late", "early")]
-    assert late == ["late", "default", "3", "6", "3.50", "4.00", "0.88", "50.0 %"]
+    assert late == ["late", "default", "3", "6", "3.50", "4.00", "0.88", "66.7 %"]
     shown = page(tmp_path / "report" / "run-0" / "units-000.html")
     pictures = [held for tag, held in shown.elements if tag == "img"]
     assert {held["loading"] for held in pictures} == {"lazy"}
@@ -164,7 +164,7 @@ def test_a_report_shows_natural_images_beside_synthetic_ones(
 def test_the_section_of_natural_images_alone(make_activations_run, section_page) -> None:
     section = section_page(make_activations_run(classes=(0, 1), has_places=False))
     assert "The images of photos/test that activate each of 2 classes of net most." in section.text
-    assert section.rows("Layer") == [["logits", "2", "4.00", "50.0 %", "50.0 %"]]
+    assert section.rows("Layer") == [["logits", "2", "4.00", "66.7 %", "50.0 %"]]
     assert len(section.classes("card")) == 2
 
 
@@ -215,3 +215,15 @@ def test_a_report_refuses_natural_images_that_belong_to_no_run_of_units(
     assert exit_status(lambda: report_main([*given, "--output", str(tmp_path / "report")])) == 2
     assert message.format(**made) in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_names_of_layers_and_units_do_no_harm(make_units_run, report, page) -> None:
+    names = ("<script>alert(1)</script>", "../../escaped", "$\\frac{")
+    run = make_units_run(layers=names, units=("<b>#k:1",))
+    stems = [stem for stem, _ in gallery_pages(open_collection(open_run(run)))]
+    assert len(set(stems)) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", stem) for stem in stems)
+    folder = report(run)
+    for path in (folder / "index.html", folder / "run-0" / "units-000.html"):
+        assert page(path).scripts == []
+        assert "<b>#k:1" in page(path).text
