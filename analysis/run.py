@@ -56,7 +56,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """The kind of the sweep: generate, attack, attribute, attribute_training, modify or tune_recipe."""
+        """The kind of the sweep, as `analysis.sweep_kinds` lists them."""
         return str(self.sweep.get("sweep"))
 
     @property

@@ -111,9 +111,14 @@ def write_pages(collection: Collection, site: Site) -> list[ShelfPage]:
 
 def page_name(shelf: Shelf) -> str:
     """Return the layer, the units and the recipe of a page, as links to it say."""
+    return ", ".join(filter(None, [shelf.layer, span(shelf), shelf.recipe]))
+
+
+def span(shelf: Shelf) -> str:
+    """Return the first unit of a page and its last, and the seeds where they are shared out among pages."""
     first, last = (shelf.rows[place].name.removeprefix(f"{shelf.layer}:") for place in (0, -1))
     units = first if first == last else f"{first} to {last}"
-    return ", ".join(filter(None, [shelf.layer, units, shelf.recipe]))
+    return units + (f" from {shelf.columns[0]}" if shelf.is_part else "")
 
 
 def _neighbour(names: Sequence[str], number: int) -> dict[str, str] | None:

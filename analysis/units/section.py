@@ -1,13 +1,16 @@
 """The sections of units in a report: synthetic pictures by layer, natural images beside them or alone."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from analysis.html.site import Section, Site
 from analysis.run import Run
 from analysis.units.natural import LOGITS, NATURAL
-from analysis.units.pages import page_name, write_pages
+from analysis.units.pages import ShelfPage, span, write_pages
 from analysis.units.shelves import Collection, open_collection
 from analysis.units.summary import layer_table, unit_table
 
-# Units of a page that the index page shows.
+# Units of a layer that the index page shows.
 NUM_CARDS = 12
 
 
@@ -26,13 +29,29 @@ def section(run: Run, site: Site) -> Section:
         natural=None if run.kind == NATURAL else collection.natural_run,
         layers=layers.to_dict("records"),
         columns=set(layers.columns),
-        pages=[(page_name(page.shelf), page.path, page.units[:NUM_CARDS], len(page.units)) for page in pages],
+        groups=page_groups(pages),
         files=[
             ("by unit as CSV", site.table(f"{run.id}/units.csv", units)),
             ("by layer as CSV", site.table(f"{run.id}/units-by-layer.csv", layers)),
         ],
     )
     return Section(id=run.id, title=title, html=html)
+
+
+def page_groups(pages: Sequence[ShelfPage]) -> list[dict[str, Any]]:
+    """Return the pages of each layer and recipe, with the units of the first that the index page shows."""
+    groups: dict[tuple[str, str], list[ShelfPage]] = {}
+    for page in pages:
+        groups.setdefault((page.shelf.layer, page.shelf.recipe), []).append(page)
+    return [
+        {
+            "name": ", ".join(filter(None, group)),
+            "cards": of_group[0].units[:NUM_CARDS],
+            "first": of_group[0].path,
+            "pages": [(span(page.shelf), page.path) for page in of_group],
+        }
+        for group, of_group in groups.items()
+    ]
 
 
 def lead(collection: Collection) -> str:

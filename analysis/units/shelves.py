@@ -56,6 +56,7 @@ class Shelf:
     recipe: str
     columns: Sequence[str]  # names: synthetic pictures first, then natural ones
     num_synthetic: int  # of the columns
+    is_part: bool = False  # other columns of the same units are on other shelves
     rows: Sequence[UnitRow]
 
     @property
@@ -125,7 +126,8 @@ def shelves(collection: Collection, num_units: int) -> Iterator[Shelf]:
         columns = _synthetic_columns(collection.run, rows)
         for units in chunks(list(rows["unit"].unique()), num_units):
             for names in chunks(list(columns), MOST_SYNTHETIC):
-                yield _shelf(layer, recipe, units, {name: columns[name] for name in names}, natural)
+                shelf = _shelf(layer, recipe, units, {name: columns[name] for name in names}, natural)
+                yield replace(shelf, is_part=len(names) < len(columns))
 
 
 def shelf_images(collection: Collection, shelf: Shelf) -> dict[ImageName, Pixels]:
