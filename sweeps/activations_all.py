@@ -1,7 +1,7 @@
 """The images of a data set that activate units or classes most, found by forward passes alone.
 
 python sweeps/activations_all.py --classes 0-9 --output runs/activations
-python sweeps/activations_all.py --units features.0:0-15 --top 16 --output runs/units_of_fashion_deep
+python sweeps/activations_all.py --units conv3:0-15,relu9:all --top 16 --output runs/strongest
 python sweeps/activations_all.py --model efficientnet_lite0 --units blocks.4.1:0-63 --dataset imagefolder:/photos
 """
 
@@ -28,7 +28,7 @@ from sweeps.images.actor import ActorSettings
 from sweeps.images.data import SweepData, load_images
 from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions
-from sweeps.plan import IMAGE_AXIS, Axes
+from sweeps.plan import IMAGE_AXIS, Value
 from sweeps.ranges import parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
 from sweeps.schemas.axis_kinds import AxisKinds
@@ -71,8 +71,10 @@ def activations_sweep(options: ActivationOptions) -> Sweep:
     units = None if options.units is None else _units(options.units, read)
     inputs = ActivationInputs.of(read, units)
     classes = _classes(options, inputs)
-    asked: Axes = {CLASS_AXIS: classes} if units is None else {UNIT_AXIS: axis_of(units)}
-    kinds = AxisKinds(group=(), cells=(IMAGE_AXIS,), whole=tuple(asked))
+    name = CLASS_AXIS if units is None else UNIT_AXIS
+    axis: tuple[Value, ...] = classes if units is None else axis_of(units)
+    refuse_other_axis(run, name)
+    kinds = AxisKinds(group=(), cells=(IMAGE_AXIS,), whole=(name,))
     measured = Measured(units=units, classes=classes)
     settings = ActivationJobSettings(
         actor=ActorSettings(
@@ -87,7 +89,7 @@ def activations_sweep(options: ActivationOptions) -> Sweep:
     return Sweep(
         name="activations",
         kinds=kinds,
-        requested=({IMAGE_AXIS: images} | asked,),
+        requested=({IMAGE_AXIS: images, name: axis},),
         settings={
             **model.settings(),
             **data.settings(run, "activations", kinds),
@@ -109,12 +111,20 @@ def activations_sweep(options: ActivationOptions) -> Sweep:
         factory=partial(ActivationJob, settings),
         shared=inputs,
         data=data,
-        bytes_per_cell=_bytes_per_image(
-            inputs, options.shard_size or shard_size, len(*asked.values()), options.top
-        ),
+        bytes_per_cell=_bytes_per_image(inputs, options.shard_size or shard_size, len(axis), options.top),
         check_first=inputs.check,
         warm_up=partial(_seconds_per_image, settings, inputs, measured),
     )
+
+
+def refuse_other_axis(run: RunDirectory, axis: str) -> None:
+    """Raise ValueError for a directory of classes where units are asked for, and the other way round."""
+    words = {UNIT_AXIS: "units", CLASS_AXIS: "classes"}
+    before = (run.read_sweep() or {}).get("axis_kinds", {}).get("whole", [])
+    if other := [words[each] for each in before if each in words and each != axis]:
+        raise ValueError(
+            f"{words[axis]}: the directory {run.url} is of {other[0]}; accepted is --{other[0]}, or another --output"
+        )
 
 
 def _units(text: str, inputs: ImageInputs) -> Units:

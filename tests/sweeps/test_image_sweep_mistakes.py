@@ -112,7 +112,7 @@ MISTAKES: dict[str, dict[str, tuple[list[str], str]]] = {
 OTHERWISE: dict[str, dict[str, tuple[list[str], list[str], str]]] = {
     "activations": {
         "top": (["--top", "3"], [], "top: the directory was made with 3, this command asks for 9"),
-        "classes": (["--classes", "0"], ["--units", "conv1:0"], "axis_kinds: the directory was made with"),
+        "classes": (["--classes", "0"], ["--units", "conv1:0"], "is of classes; accepted is --classes, or"),
         "weights": (
             ["--weights", "untrained"],
             [],
