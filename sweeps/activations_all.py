@@ -123,7 +123,8 @@ def refuse_other_axis(run: RunDirectory, axis: str) -> None:
     before = (run.read_sweep() or {}).get("axis_kinds", {}).get("whole", [])
     if other := [words[each] for each in before if each in words and each != axis]:
         raise ValueError(
-            f"{words[axis]}: the directory {run.url} is of {other[0]}; accepted is --{other[0]}, or another --output"
+            f"{words[axis]}: the directory {run.url} is of {other[0]}; accepted is --{other[0]}, or "
+            "another --output"
         )
 
 
