@@ -32,14 +32,16 @@ from sweeps.generate.recipe_sources import definitions_of_recipes, read_recipes
 from sweeps.model_options import ModelOptions, model_definitions
 from sweeps.ranges import format_integers, parse_integers
 from sweeps.runner import Sweep, chosen_batch_size, run_sweep
-from sweeps.schemas.axis_kinds import AXIS_KINDS
+from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
 from sweeps.units.job import UnitInputs, UnitJob, UnitSettings, recipe_notes, try_units
 from sweeps.units.layer_list import layer_table
 
 SHARD_SIZE = 16
-KINDS, UNIT_KINDS = AXIS_KINDS["generate"], AXIS_KINDS["units"]
+KINDS = AXIS_KINDS["generate"]
+# The members of a cell are made together, so that a shard has all of them.
+UNIT_KINDS = AxisKinds(group=("recipe", "layer"), cells=("seed", "unit"), whole=("member",))
 
 
 class GenerateOptions(ModelOptions):
@@ -172,18 +174,13 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
         precision=options.precision,
         repeatable=options.repeatable,
     )
+    members = tuple(range(options.diversity))
     return Sweep(
         name="units",
         kinds=UNIT_KINDS,
         requested=tuple(
-            {
-                "recipe": tuple(recipes),
-                "layer": (layer,),
-                "seed": seeds,
-                "unit": tuple(map(str, units)),
-                "member": tuple(range(options.diversity)),
-            }
-            for layer, units in inputs.units.names.items()
+            {"recipe": tuple(recipes), "layer": (layer,), "seed": seeds, "unit": units, "member": members}
+            for layer, units in inputs.products()
         ),
         settings={
             **model.settings(),
@@ -203,7 +200,7 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
         shard_size_on_gpu=max(1, shard_size_on_gpu(image_size, settings.batch_size) // options.diversity),
         factory=partial(UnitJob, settings),
         shared=inputs,
-        bytes_per_cell=2 * classifier.channels * image_size * image_size // 3,
+        bytes_per_cell=2 * options.diversity * classifier.channels * image_size * image_size // 3,
         notes=(*checkpoint.notes, *recipe_notes(recipes)),
         check=partial(try_units, settings, inputs),
         warm_up=partial(_seconds_per_unit, settings, inputs),

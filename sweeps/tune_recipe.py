@@ -8,13 +8,13 @@ chunks of `--shard-size`, in one shuffled order for all; after some, ASHA stops 
 """
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 from pydantic import Field
 
 from attrib_core.generation import PyramidSettings, pyramid_recipe
-from attrib_core.generation.recipe_files import recipe_digest, settings_digest
+from attrib_core.generation.recipe_files import identity_of_settings, recipe_digest, settings_digest
 from attrib_core.generation.recipes import DEFAULT, FAST
 from attrib_core.seeding import derive_seed
 from attrib_core.user_code import taken
@@ -117,7 +117,7 @@ def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
             "objective": search.objective,
             "classes": format_integers(classes),
             "shard_size": len(chunks[0]),
-            "base": asdict(base),
+            "base": identity_of_settings(base),
             "parameters": list(parameters),
         },
         definitions=weights.model_definitions

@@ -17,13 +17,14 @@ from torch import Tensor
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.classifiers.checks import as_whole_number, whole_numbers
 from attrib_core.generation.drawing_ahead import DrawnAhead
-from attrib_core.generation.objectives import Objective, target_logits
+from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.optimizers import fuse
 from attrib_core.generation.priors import Moment, enlarge_and_crop
 from attrib_core.generation.recipe import Recipe, Stage
 from attrib_core.generation.recipe_references import find_recipe
 from attrib_core.generation.resampling import in_any_order, resize
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
+from attrib_core.generation.soft_rectifiers import soft_rectifiers
 from attrib_core.generation.transforms import fitted
 from attrib_core.host_copies import host_copies
 from attrib_core.numerics import gradients_enabled
@@ -121,7 +122,7 @@ def generate_batch(
     `observe(step, images)` is called with the detached images `[B, C, H, W]`, not yet clipped, before the first
     update (step 0) and after each. Without `repeatable`, gradients of views on a GPU may add up in any order.
     """
-    aim = _Classes(model, recipe.objective, cells, sweep_seed)
+    aim = _Classes(model, recipe, cells, sweep_seed)
     size = Size(len(cells), image_size)
     found = ascend(model, recipe, aim, size, repeatable=repeatable, observe=observe)
     names = [field.name for field in fields(Generated)]
@@ -206,10 +207,8 @@ class _Classes:
     The cells are padded with copies of the last one: not only the network but every tensor then has one shape.
     """
 
-    def __init__(
-        self, model: PreparedModel, objective: Objective, cells: Sequence[Cell], sweep_seed: int
-    ) -> None:
-        self._model, self._objective, self._sweep_seed = model, objective, sweep_seed
+    def __init__(self, model: PreparedModel, recipe: Recipe, cells: Sequence[Cell], sweep_seed: int) -> None:
+        self._model, self._recipe, self._sweep_seed = model, recipe, sweep_seed
         self._cells = [*cells, *[cells[-1]] * (model.batch_size - len(cells))]
         self._targets = model.execution.to_device(torch.tensor([cell.class_index for cell in self._cells]))
 
@@ -221,8 +220,9 @@ class _Classes:
         return [(self._sweep_seed, cell.class_index, cell.seed, step) for cell in self._cells]
 
     def evaluate(self, views: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        answers = self._model.answers(views)
-        losses = averaged([self._objective(logits, self._targets, images) for logits in answers])
+        with soft_rectifiers(self._recipe.rectifier_width):
+            answers = self._model.answers(views)
+        losses = averaged([self._recipe.objective(logits, self._targets, images) for logits in answers])
         logits = averaged(answers).detach()
         return losses, (target_logits(logits, self._targets), losses.detach(), logits.argmax(1))
 

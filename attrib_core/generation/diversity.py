@@ -33,7 +33,6 @@ def gram_similarity(by_channel: Tensor) -> Tensor:
     num_members = by_channel.shape[1]
     grams = by_channel @ by_channel.transpose(2, 3)
     directions = F.normalize(grams.flatten(2), dim=2, eps=1e-10)
-    # Pairs by sums, not by a matrix product: its order of adding may depend on the number of groups.
-    pairs = (directions[:, :, None] * directions[:, None]).sum(3)
-    others = pairs.sum(2) - pairs.diagonal(dim1=1, dim2=2)
-    return others / (num_members - 1)
+    # The sum over the others at once: pairs would take N times the memory, and Gram matrices are large.
+    others = directions.sum(1, keepdim=True) - directions
+    return (directions * others).sum(2) / (num_members - 1)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+TYPICAL_LOGIT = 30.0
+
 
 class Objective:
     """Base of all objectives; `first + second` and `number * objective` are objectives too."""
@@ -128,6 +130,41 @@ class TotalVariation(Objective):
 
     def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         return total_variation(images)
+
+    def of_units(self) -> Objective:
+        return self
+
+
+@dataclass(frozen=True)
+class MeanVariation(Objective):
+    """The total variation divided by the number of channels and the side length of the image.
+
+    It is the same for a picture at any size: a bright half beside a dark one has 1, however many pixels it has.
+    """
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        return total_variation(images) / (images.shape[1] * images.shape[-1])
+
+    def of_units(self) -> Objective:
+        return BesideActivation(self)
+
+
+@dataclass(frozen=True)
+class BesideActivation(Objective):
+    """A term of the image that is weighed against logits, for units: term · |a| / 30, where |a| is a constant.
+
+    The target's logit is about 30 in a finished image. The activation a of a unit can be a thousand times less, so
+    that the term would be all that is left.
+    """
+
+    term: Objective
+
+    def __str__(self) -> str:
+        return f"|activation| / {TYPICAL_LOGIT:g} · {self.term}"
+
+    def __call__(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        size = target_logits(logits, targets).detach().abs() / TYPICAL_LOGIT
+        return size * self.term(logits, targets, images)
 
     def of_units(self) -> Objective:
         return self

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -57,7 +57,8 @@ class Recipe:
     """A complete description of how an image is made.
 
     Priors and zooms act on pixels, so they need the `Pixels` parameterisation. `residual_gradient` scales the
-    gradient that flows back through the network's residual branches, where it has any.
+    gradient that flows back through the network's residual branches, where it has any; `rectifier_width` is
+    that of the softened gradient of its ReLUs, 0 for the true one.
     """
 
     parameterization: Parameterization
@@ -65,6 +66,9 @@ class Recipe:
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer]
     stages: tuple[Stage, ...]
     residual_gradient: float = 1.0
+    rectifier_width: float = field(
+        default=0.0, repr=False
+    )  # digests of recipes without it stay what they were
 
     def __post_init__(self) -> None:
         acts_on_pixels = any(stage.priors or stage.zoom != 1 for stage in self.stages)

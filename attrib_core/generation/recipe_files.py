@@ -16,9 +16,22 @@ from attrib_core.generation.recipe import Recipe
 SUFFIXES = (".yaml", ".yml")
 DIGEST_LENGTH = 8
 
+# What files mean that were written before these fields existed. Where a field has this value the digest leaves it
+# out, so that the recipes of such files keep their names.
+LATER_FIELDS = {
+    "cross_entropy": 0.0,
+    "total_variation": 0.0,
+    "rectifier_width": 0.0,
+    "sketch_share": 0.0,
+    "sketch_size": 5 / 14,
+}
+
 # With 0, these would give a ratio of 0, an empty crop or a view without pixels.
-_ABOVE_ZERO = ("coarse_weight", "fine_weight", "coarse_size", "fine_size", "smallest_crop", "largest_crop")
-_AT_MOST_ONE = ("coarse_share",)
+_ABOVE_ZERO = (
+    *("coarse_weight", "fine_weight", "sketch_size", "coarse_size", "fine_size"),
+    *("smallest_crop", "largest_crop"),
+)
+_AT_MOST_ONE = ("sketch_share", "coarse_share", "cross_entropy")
 _BELOW_ONE = ("momentum",)
 
 
@@ -29,7 +42,7 @@ def write_settings(settings: PyramidSettings, comment: str = "") -> str:
 
 
 def read_settings(text: str, source: str) -> PyramidSettings:
-    """Return the settings in a YAML text, which must have every field once.
+    """Return the settings in a YAML text, which must have every field once; `LATER_FIELDS` may be missing.
 
     ValueError names `source` (the file), the field, its value and what is accepted.
     """
@@ -38,6 +51,7 @@ def read_settings(text: str, source: str) -> PyramidSettings:
     for name in content:
         if name not in fields:
             raise ValueError(f"{source}: unknown field {name!r}; accepted: {', '.join(fields)}")
+    content = LATER_FIELDS | content
     if missing := [name for name in fields if name not in content]:
         raise ValueError(f"{source}: missing fields; `default` has {_defaults(missing)}")
     return PyramidSettings(**{name: checked_number(content[name], fields[name], source) for name in fields})
@@ -45,14 +59,21 @@ def read_settings(text: str, source: str) -> PyramidSettings:
 
 def settings_digest(settings: PyramidSettings) -> str:
     """Return eight hexadecimal digits that identify the settings."""
-    return hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode()).hexdigest()[
-        :DIGEST_LENGTH
-    ]
+    identity = json.dumps(identity_of_settings(settings), sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def identity_of_settings(settings: PyramidSettings) -> dict[str, float]:
+    """Return the settings by field, without later fields that have the value that older files mean."""
+    values = dataclasses.asdict(settings)
+    return {name: value for name, value in values.items() if LATER_FIELDS.get(name) != value}
 
 
 def recipe_digest(recipe: Recipe) -> str:
     """Return sixteen hexadecimal digits that identify a recipe's content, the same in every process."""
     definition = repr(recipe)
+    if recipe.rectifier_width:
+        definition += f" with rectifiers of width {recipe.rectifier_width!r}"
     assert " at 0x" not in definition, f"a part of the recipe is known by its address alone: {definition}"
     return hashlib.sha256(definition.encode()).hexdigest()[:16]
 

@@ -133,10 +133,11 @@ def _with_settings(field: str, reference: Reference) -> Recipe:
     typed = typed_settings(field, reference, _of_every_recipe)
     changes = {name: checked_number(value, known[name], where) for name, value in typed.items()}
     recipe = RECIPES[reference.target]
-    if "residual_gradient" in changes:
-        recipe = replace(recipe, residual_gradient=changes["residual_gradient"])
-    return recipe.with_num_steps(changes.get("num_steps", recipe.num_steps))
+    num_steps = changes.pop("num_steps", recipe.num_steps)
+    return replace(recipe, **changes).with_num_steps(num_steps)
 
 
-def _of_every_recipe(*, num_steps: int = 1, residual_gradient: float = 1.0) -> None:
+def _of_every_recipe(
+    *, num_steps: int = 1, residual_gradient: float = 1.0, rectifier_width: float = 0.0
+) -> None:
     """Say by its signature which numbers every recipe has."""

@@ -103,9 +103,7 @@ def _small() -> Recipe:
 
 
 DEFAULT = PyramidSettings()
-FAST = PyramidSettings(
-    num_steps=64, step_size=0.12, final_step_size=0.015, coarse_share=1.0, coarse_size=3 / 7
-)
+FAST = PyramidSettings(num_steps=56, step_size=0.1, final_step_size=0.015, coarse_share=1.0)
 
 PYRAMIDS: dict[str, PyramidSettings] = {"fast": FAST, "default": DEFAULT}
 

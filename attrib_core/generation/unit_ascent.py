@@ -15,6 +15,7 @@ from torch import Tensor
 from attrib_core.generation.ascent import Observer, Size, ascend
 from attrib_core.generation.diversity import diversity_losses
 from attrib_core.generation.recipe import Recipe
+from attrib_core.generation.soft_rectifiers import soft_rectifiers
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Key
 from attrib_core.units import Directions, Layer, Readout, UnitName, layer_output
@@ -111,7 +112,8 @@ class _UnitsOfLayer:
 
     def evaluate(self, views: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         task = self._task
-        output = layer_output(self._model, task.layer, views)
+        with soft_rectifiers(task.recipe.rectifier_width):
+            output = layer_output(self._model, task.layer, views)
         activations = self._readout(output)
         losses = task.recipe.objective(activations[:, None], self._targets, images)
         if task.num_members > 1:

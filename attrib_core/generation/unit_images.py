@@ -1,9 +1,10 @@
 """Images of units from one call: which network makes them, how large a pass is, and all batches in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
+from torch import Tensor
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.classifiers.checks import as_whole_number, whole_numbers
@@ -32,14 +33,16 @@ def generate_units(
     seeds: Sequence[int] = (0,),
     recipe: Recipe | str = "default",
     *,
+    directions: Mapping[str, Tensor] | None = None,
     num_members: int = 1,
     image_size: int | None = None,
     sweep_seed: int = 0,
 ) -> dict[str, GeneratedUnits]:
     """Generate images of units, such as `blocks.4.1:0-7,12`: of each layer, seed by seed and unit by unit.
 
-    `choose_units` says how units are written. `num_members` images of each unit and seed are made unlike each
-    other; they follow one another. Raises ValueError for units, seeds, recipes and sizes that are none.
+    `choose_units` says how units are written, also of `directions`: `blocks.4.1:stripes` of `{"stripes": tensor}`.
+    `num_members` images of each unit and seed are made unlike each other; they follow one another. Raises
+    ValueError for units, seeds, recipes and sizes that are none.
     """
     given = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     chosen = recipe_of_units(given, "recipe" if isinstance(recipe, Recipe) else f"recipe={recipe!r}")
@@ -53,9 +56,8 @@ def generate_units(
         raise ValueError(f"num_members={num_members!r}: accepted are whole numbers from 1")
     if not numbers or min(numbers) < 0:
         raise ValueError(f"seeds: {numbers}; accepted are whole numbers from 0, at least one")
-    found = choose_units(
-        units, prepare(model, batch_size=1) if isinstance(model, Classifier) else model, size
-    )
+    one = prepare(model, batch_size=1) if isinstance(model, Classifier) else model
+    found = choose_units(units, one, size, directions)
     images: dict[str, GeneratedUnits] = {}
     for name, layer in found.layers.items():
         cells = [UnitCell(unit, seed) for seed in numbers for unit in found.names[name]]
@@ -79,10 +81,12 @@ def batch_size_for(batch_size: int, num_members: int) -> int:
 def gives_the_same(plain: PreparedModel, folded: PreparedModel, layer: Layer, image_size: int) -> bool:
     """Return True if the layer gives the same in a network with folded batch norms, rounding aside.
 
-    A convolution gives there what its batch norm gave.
+    A convolution gives there what its batch norm gave, and a layer within a batch norm is no longer there.
     """
     if plain.classifier is folded.classifier:
         return True
+    if layer.name not in dict(folded.classifier.network.named_modules()):
+        return False
     side = plain.view_size(image_size)
     noise = torch.rand(1, plain.classifier.channels, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from attrib_core.prepared import PreparedModel
-from attrib_core.units.directions import SUFFIX, read_directions
+from attrib_core.units.directions import SUFFIX, as_directions, read_directions
 from attrib_core.units.layers import Layer, find_layer
 from attrib_core.units.names import CENTER, UnitName
 
@@ -39,42 +40,69 @@ class _Element:
     center: bool
 
 
-def choose_units(text: str, model: PreparedModel, image_size: int) -> Units:
-    """Return the units that a text names. Raises ValueError that names the element, and what is accepted."""
+def choose_units(
+    text: str, model: PreparedModel, image_size: int, directions: Mapping[str, Tensor] | None = None
+) -> Units:
+    """Return the units that a text names.
+
+    `directions`, `[D, C]` or `[C]` by name, may be named as files are. Raises ValueError that names the element,
+    and what is accepted.
+    """
     if not isinstance(text, str):
         raise ValueError(f"{FIELD}: a {type(text).__name__}; accepted is text: {FORM}")
-    layers: dict[str, Layer] = {}
-    names: dict[str, tuple[UnitName, ...]] = {}
-    directions: dict[str, NDArray[np.float32]] = {}
-    files: dict[str, str] = {}
+    choice = _Choice(model, image_size, directions or {})
     for element in _elements(text):
-        where = f"{FIELD}={element.text!r}"
-        if element.layer not in layers:
-            layers[element.layer] = find_layer(where, model, element.layer, image_size)
-        layer = layers[element.layer]
+        choice.add(element)
+    return Units(layers=choice.layers, names=choice.names, directions=choice.directions)
+
+
+class _Choice:
+    """The units of the elements that were read so far."""
+
+    def __init__(self, model: PreparedModel, image_size: int, given: Mapping[str, Tensor]) -> None:
+        self._model, self._image_size, self._given = model, image_size, given
+        self._texts: dict[str, str] = {}  # how the directions of a name were written
+        self.layers: dict[str, Layer] = {}
+        self.names: dict[str, tuple[UnitName, ...]] = {}
+        self.directions: dict[str, NDArray[np.float32]] = {}
+
+    def add(self, element: _Element) -> None:
+        """Add the units of one element. Raises ValueError for what cannot be."""
+        where, layer = f"{FIELD}={element.text!r}", self._layer(element)
         if element.center and not layer.has_places:
             raise ValueError(
                 f"{where}: layer {layer.name!r} gives {layer}: it has no places, and so no {CENTER}"
             )
-        if element.channels.partition("#")[0].endswith(SUFFIX):
-            source, found = read_directions(where, element.channels)
-            if files.setdefault(source, element.channels) != element.channels:
-                raise ValueError(
-                    f"{where}: two files are called {source!r}; accepted are files of different names"
-                )
-            _check_width(where, layer, source, found)
-            directions[source] = found
-            added = [UnitName(row, source, element.center) for row in range(len(found))]
-        else:
-            channels = _channels(where, layer, element.channels)
-            added = [UnitName(channel, "", element.center) for channel in channels]
-        before = names.get(layer.name, ())
+        source, numbers = self._numbers(where, layer, element.channels)
+        added = [UnitName(number, source, element.center) for number in numbers]
+        before = self.names.get(layer.name, ())
         if twice := [each for each in added if each in before]:
             raise ValueError(
                 f"{where}: unit {twice[0]} of layer {layer.name!r} is listed twice; list each once"
             )
-        names[layer.name] = (*before, *added)
-    return Units(layers=layers, names=names, directions=directions)
+        self.names[layer.name] = (*before, *added)
+
+    def _layer(self, element: _Element) -> Layer:
+        if element.layer not in self.layers:
+            where = f"{FIELD}={element.text!r}"
+            self.layers[element.layer] = find_layer(where, self._model, element.layer, self._image_size)
+        return self.layers[element.layer]
+
+    def _numbers(self, where: str, layer: Layer, text: str) -> tuple[str, range]:
+        """Return the name of the directions that a text stands for, empty for channels, and their numbers."""
+        if text in self._given:
+            source, found = text, as_directions(f"directions[{text!r}]", self._given[text].cpu().numpy())
+        elif text.partition("#")[0].endswith(SUFFIX):
+            source, found = read_directions(where, text)
+        else:
+            return "", _channels(where, layer, text)
+        if self._texts.setdefault(source, text) != text:
+            raise ValueError(
+                f"{where}: two files are called {source!r}; accepted are files of different names"
+            )
+        _check_width(where, layer, source, found)
+        self.directions[source] = found
+        return source, range(len(found))
 
 
 def _elements(text: str) -> Iterator[_Element]:

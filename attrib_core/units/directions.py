@@ -30,14 +30,17 @@ def read_directions(where: str, text: str) -> tuple[str, NDArray[np.float32]]:
             f"it has several tensors; accepted is {file.name}#key" if key is None else f"no tensor {key!r}"
         )
         raise ValueError(f"{where}: {file}: {wrong}, of {', '.join(sorted(tensors)[:20])}")
-    found = np.atleast_2d(np.asarray(tensors[key]))
+    return f"{file.name}#{key}", as_directions(f"{where}: {file}#{key}", np.asarray(tensors[key]))
+
+
+def as_directions(where: str, values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return directions `[D, C]` of values `[D, C]` or `[C]`. Raises ValueError for other values."""
+    found = np.atleast_2d(values)
     if found.ndim != 2 or not len(found) or not np.issubdtype(found.dtype, np.floating):
-        raise ValueError(
-            f"{where}: {file}#{key} is {found.dtype} {list(found.shape)}; accepted are floats [D, C] or [C]"
-        )
+        raise ValueError(f"{where} is {found.dtype} {list(found.shape)}; accepted are floats [D, C] or [C]")
     if not np.isfinite(found).all():
-        raise ValueError(f"{where}: {file}#{key} holds NaN or infinite values; accepted are finite ones")
-    return f"{file.name}#{key}", np.ascontiguousarray(found, dtype=np.float32)
+        raise ValueError(f"{where} holds NaN or infinite values; accepted are finite ones")
+    return np.ascontiguousarray(found, dtype=np.float32)
 
 
 def digest(directions: NDArray[np.float32]) -> str:

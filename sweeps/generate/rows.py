@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attrib_core.classifiers import Classifier
 from attrib_core.generation import Cell, Evaluation, Generated
+from attrib_core.generation.spectrum import ripple, sharpness
 from sweeps.columns import Columns, common_columns, list_column, name_columns, png_columns
 from sweeps.plan import Shard
 from sweeps.schemas import generate_images
@@ -133,10 +134,20 @@ def _measured_columns(batches: Sequence[JudgedBatch]) -> Columns:
         **_judge_columns(evaluations),
         "total_variation": _joined([each.total_variation for each in evaluations]),
         "clipped_share": _joined([each.clipped_share for each in generated]),
+        **spectrum_columns(torch.cat([batch.images for batch in batches])),
         "logit_by_step": list_column(torch.cat([each.logit_by_step for each in generated])),
         "loss_by_step": list_column(torch.cat([each.loss_by_step for each in generated])),
         "argmax_by_step": list_column(torch.cat([each.argmax_by_step for each in generated]).int()),
         "seconds": [batch.seconds / len(batch.cells) for batch in batches for _ in batch.cells],
+    }
+
+
+def spectrum_columns(images: Tensor) -> Columns:
+    """Return what the fine structure of images `[B, C, H, W]` uint8 is like; null where they are too small."""
+    pixels = images.double() / 255
+    return {
+        "ripple": pa.array(ripple(pixels).numpy(), from_pandas=True),
+        "sharpness": sharpness(pixels).numpy(),
     }
 
 

@@ -52,7 +52,6 @@ AXIS_KINDS: dict[str, AxisKinds] = {
     ),
     "attribute_training": AxisKinds(group=("trial",), cells=("segment",), whole=("method", "image_index")),
     "generate": AxisKinds(group=("recipe",), cells=("seed", "class_index")),
-    "units": AxisKinds(group=("recipe", "layer"), cells=("seed", "unit"), whole=("member",)),
     "modify": AxisKinds(group=("target",), cells=("image_index",)),
     # A shard is a chunk of the classes under one recipe; which classes a chunk holds follows from the settings.
     "tune_recipe": AxisKinds(group=("recipe",), cells=("chunk",)),

@@ -16,8 +16,9 @@ _GENERATE_IDENTITY = [
 def generate_results(judges: Sequence[str]) -> pa.Schema:
     """Return the schema of one row per class, seed and recipe; verdicts are structs with a field per judge.
 
-    `seconds` is the image's share of its batch's time; the lists hold one entry per step, measured on the
-    view of the image that the step itself saw.
+    `ripple` and `sharpness` compare it with photographs (`attrib_core.generation.spectrum`), null if it is
+    too small. `seconds` is the image's share of its batch's time; the lists hold one entry per step,
+    measured on the view of the image that the step itself saw.
     """
     return pa.schema(
         [
@@ -34,6 +35,8 @@ def generate_results(judges: Sequence[str]) -> pa.Schema:
             *_judge_columns(judges),
             required("total_variation", pa.float32()),
             required("clipped_share", pa.float32()),
+            pa.field("ripple", pa.float32()),
+            pa.field("sharpness", pa.float32()),
             required("logit_by_step", pa.list_(pa.float32())),
             required("loss_by_step", pa.list_(pa.float32())),
             required("argmax_by_step", pa.list_(pa.int32())),

@@ -16,8 +16,8 @@ _IDENTITY = [
 def unit_results() -> pa.Schema:
     """Return the schema of one row per recipe, layer, unit, seed and member.
 
-    `seconds` is the image's share of its batch's time; the lists hold one entry per step, measured on the view of
-    the image that the step itself saw.
+    `ripple` and `sharpness` are null where the image is too small. `seconds` is the image's share of its batch's
+    time; the lists hold one entry per step, measured on the view of the image that the step itself saw.
     """
     return pa.schema(
         [
@@ -29,6 +29,8 @@ def unit_results() -> pa.Schema:
             required("top1", pa.int32()),
             required("total_variation", pa.float32()),
             required("clipped_share", pa.float32()),
+            pa.field("ripple", pa.float32()),
+            pa.field("sharpness", pa.float32()),
             required("activation_by_step", pa.list_(pa.float32())),
             required("loss_by_step", pa.list_(pa.float32())),
             required("seconds", pa.float32()),

@@ -48,6 +48,11 @@ RANGES = {
     "contrast": Range(0.0, 0.5),
     "color": Range(0.0, 0.2),
     "residual_gradient": Range(0.2, 1.0),
+    "cross_entropy": Range(0.0, 1.0),
+    "total_variation": Range(0.05, 5.0, "log"),
+    "rectifier_width": Range(0.1, 4.0, "log"),
+    "sketch_share": Range(0.0, 0.6),
+    "sketch_size": Range(0.25, 0.5),
 }
 
 # Nearly all points of a space of ten dimensions are worse than a base that was searched for: a sample keeps
@@ -65,6 +70,9 @@ DEFAULT_PARAMETERS = (
     "smallest_crop",
     "largest_crop",
     "residual_gradient",
+    "cross_entropy",
+    "total_variation",
+    "rectifier_width",
 )
 
 

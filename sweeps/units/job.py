@@ -1,7 +1,7 @@
 """The actor's side of images of units: one pinned model, and shards of cells of one layer."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -67,6 +67,15 @@ class UnitInputs:
     def definitions(self) -> dict[str, str]:
         """What the directions are, for sweep.json: another file of the same name is refused."""
         return {f"directions {name}": digest(found) for name, found in self.units.directions.items()}
+
+    def products(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield the layers with their units, those of each file apart.
+
+        So no shard of channels needs a file that a later command may not name.
+        """
+        for layer, names in self.units.names.items():
+            for source in dict.fromkeys(name.source for name in names):
+                yield layer, tuple(str(name) for name in names if name.source == source)
 
 
 def recipes_of_units(recipes: Mapping[str, RecipeSource]) -> dict[str, Recipe]:

@@ -14,7 +14,7 @@ from attrib_core.generation import GeneratedUnits, UnitCell
 from attrib_core.generation.unit_evaluation import UnitVerdict
 from attrib_core.units import UnitName
 from sweeps.columns import Columns, common_columns, list_column, name_columns, png_columns
-from sweeps.generate.rows import key_word
+from sweeps.generate.rows import key_word, spectrum_columns
 from sweeps.plan import Shard
 from sweeps.schemas import unit_images
 from sweeps.store import columns_table
@@ -94,6 +94,7 @@ def result_columns(made: MadeShard, classifier: Classifier, image_file: str | No
         "top1": torch.cat([each.top1 for each in verdicts]).numpy(),
         "total_variation": torch.cat([each.total_variation for each in verdicts]).numpy(),
         "clipped_share": torch.cat([each.clipped_share for each in generated]).numpy(),
+        **spectrum_columns(torch.cat([each.images for each in made.batches])),
         "activation_by_step": list_column(torch.cat([each.activation_by_step for each in generated])),
         "loss_by_step": list_column(torch.cat([each.loss_by_step for each in generated])),
         "seconds": [batch.seconds / count for batch, count in images_by_batch for _ in range(count)],

@@ -8,6 +8,7 @@ import pytest
 
 from attrib_core.generation import RECIPES, PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe_files import (
+    LATER_FIELDS,
     custom_recipe,
     read_settings,
     recipe_digest,
@@ -64,6 +65,47 @@ def test_a_custom_recipe_is_named_by_its_file_and_its_content() -> None:
     assert recipe_digest(recipe) == recipe_digest(pyramid_recipe(SETTINGS))
     other = write_settings(dataclasses.replace(SETTINGS, step_size=0.2))
     assert custom_recipe(other, "my recipe.v2.yaml")[0] != name
+
+
+OLD_TEXT = """\
+num_steps: 32
+step_size: 0.1234
+final_step_size: 0.01
+momentum: 0.3
+coarse_weight: 3.0
+fine_weight: 0.25
+num_levels: 6
+noise: 0.1
+coarse_share: 0.9
+coarse_size: 0.5
+fine_size: 0.7142857142857143
+smallest_crop: 0.4
+largest_crop: 1.1
+rotation: 20.0
+aspect: 0.1
+brightness: 0.1
+contrast: 0.2
+color: 0.05
+residual_gradient: 0.5
+"""
+
+
+def test_files_of_earlier_versions_keep_their_meaning_and_their_name() -> None:
+    settings = read_settings(OLD_TEXT, "old.yaml")
+    assert {name: getattr(settings, name) for name in LATER_FIELDS} == LATER_FIELDS
+    # As the version before these fields computed them.
+    assert settings_digest(settings) == "b9c32215"
+    assert recipe_digest(pyramid_recipe(settings)) == "9a415e9cc8d92923"
+    unchanged = {"plain": "e997a0625247b825", "octaves": "eee868fff4ce15fe", "lucid": "ebd367f112b6ec8d"}
+    assert {name: recipe_digest(RECIPES[name]) for name in unchanged} == unchanged
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "total_variation", "rectifier_width", "sketch_share"])
+def test_each_later_field_changes_both_digests(name: str) -> None:
+    settings = read_settings(OLD_TEXT, "old.yaml")
+    changed = dataclasses.replace(settings, **{name: 0.25})
+    assert settings_digest(changed) != settings_digest(settings)
+    assert recipe_digest(pyramid_recipe(changed)) != recipe_digest(pyramid_recipe(settings))
 
 
 def test_digests_tell_recipes_apart() -> None:

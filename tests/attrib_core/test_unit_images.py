@@ -4,7 +4,10 @@ import re
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
+import torchvision
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
@@ -20,7 +23,14 @@ from attrib_core.generation import (
 )
 from attrib_core.generation.ascent import START
 from attrib_core.generation.diversity import diversity_losses, gram_similarity
-from attrib_core.generation.objectives import L1Norm, Logit, Objective, TotalVariation
+from attrib_core.generation.objectives import (
+    CrossEntropy,
+    L1Norm,
+    Logit,
+    MeanVariation,
+    Objective,
+    TotalVariation,
+)
 from attrib_core.generation.unit_evaluation import evaluate_units
 from attrib_core.generation.unit_images import gives_the_same
 from attrib_core.prepared import prepare
@@ -87,6 +97,15 @@ def test_an_evaluation_is_of_the_stored_pixels(classifiers) -> None:
     assert torch.equal(found.top1, classifiers["colours"](images.float() / 255).argmax(1))
 
 
+def test_directions_are_dot_products_with_the_means_of_channels(classifiers) -> None:
+    """The direction of one channel alone makes its image, apart from the random numbers of its name."""
+    directions = {"mix": torch.tensor([[1.0, 0.0], [3.0, -2.0]])}
+    found = generate_units(classifiers["colours"], "0:mix", recipe="plain:num_steps=1", directions=directions)
+    start = torch.rand(3, SIZE, SIZE, generator=generator(0, "0", "mix:1", 0, 0, START)) / 25 + 0.5
+    red, green, blue = start.mean((1, 2))
+    torch.testing.assert_close(found["0"].activation_by_step[1, 0], 3 * red - 2 * (blue - green))
+
+
 def task_of(classifier: Classifier, layer: str, **changes) -> tuple:
     model = prepare(classifier, device="cpu", batch_size=8)
     settings = {
@@ -145,6 +164,21 @@ def test_a_convolution_is_looked_at_before_its_batch_norm(classifiers, layer, sa
     assert gives_the_same(plain, folded, find_layer("units", plain, layer, SIZE), SIZE) == same
 
 
+def test_a_layer_within_a_batch_norm_is_looked_at_where_it_is() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = (
+            nn.Conv2d(3, 4, 3),
+            BatchNormAct2d(4),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4, 2),
+        )
+        classifier = Classifier.wrap(nn.Sequential(*layers), image_size=SIZE)
+    found = generate_units(classifier, "1.act:0", recipe="plain:num_steps=2")
+    assert found["1.act"].activation_by_step.shape == (1, 2)
+
+
 def lucid_diversity(output: Tensor) -> Tensor:
     """Return lucid's objective `diversity` of `[N, C, h, w]`, written as there, with its sign turned."""
     flattened = output.flatten(2)
@@ -165,7 +199,7 @@ def test_similarity_is_that_of_lucid_by_group_and_its_mean_over_the_other_member
 
 
 def test_members_are_less_alike_than_images_of_several_seeds(classifiers) -> None:
-    classifier, recipe = classifiers["centred"], "fast:num_steps=32"
+    classifier, recipe = classifiers["centred"], "lucid:num_steps=32"
     members = generate_units(classifier, "0:0", recipe=recipe, num_members=4)["0"]
     seeds = generate_units(classifier, "0:0", seeds=range(4), recipe=recipe)["0"]
     alike = [
@@ -173,15 +207,25 @@ def test_members_are_less_alike_than_images_of_several_seeds(classifiers) -> Non
         for each in (members, seeds)
     ]
     assert alike[0] < 0.5 < 0.9 < alike[1]
-    assert (members.activation_by_step[:, -1] > 0.2).all()
+    assert (members.activation_by_step[:, -1] > 0).all()
 
 
 def test_units_keep_the_terms_of_the_image_and_the_part_that_raises_the_logit() -> None:
-    assert RECIPES["default"].objective.of_units() == Logit()
+    assert (0.5 * Logit() + 0.5 * CrossEntropy()).of_units() == 0.5 * Logit() + 0.5 * Logit()
     kept = RECIPES["softmax_loss"].objective.of_units()
     assert kept == RECIPES["plain"].objective.of_units() == Logit() + 0.001 * L1Norm()
     assert str(kept) == "Logit + 0.001 · L1Norm"
     assert (2.0 * TotalVariation()).of_units() == 2.0 * TotalVariation()
+
+
+def test_a_term_that_was_weighed_against_logits_follows_the_activation() -> None:
+    images, activations = torch.rand(2, 3, 8, 8, generator=generator(3)), torch.tensor([[0.06], [-3.0]])
+    weighed = (Logit() + 0.7 * MeanVariation()).of_units()
+    found = weighed(activations.requires_grad_(), torch.zeros(2, dtype=torch.int64), images)
+    variation = MeanVariation()(activations, activations, images)
+    torch.testing.assert_close(found, -activations[:, 0] + 0.7 * torch.tensor([0.002, 0.1]) * variation)
+    (gradient,) = torch.autograd.grad(found.sum(), activations)
+    assert torch.equal(gradient, -torch.ones(2, 1))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -191,6 +235,31 @@ def test_every_recipe_makes_finite_images_of_units(classifiers, name) -> None:
     for images in (each.images for each in found.values()):
         assert images.shape == (1, 3, SIZE, SIZE)
         assert images.isfinite().all()
+
+
+def swin() -> nn.Module:
+    return torchvision.models.SwinTransformer(
+        patch_size=[4, 4], embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=[4, 4], num_classes=5
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "units"),
+    [
+        (lambda: timm.create_model("test_vit3", num_classes=5, img_size=32), "blocks.0:0,blocks.0:1:center"),
+        (lambda: timm.create_model("test_resnet", num_classes=5), "layer2:0:center,fc:1"),
+        (swin, "features.1.0:0,features.1.0:7:center,head:4"),
+    ],
+    ids=["tokens", "maps", "channels last"],
+)
+def test_units_of_any_kind_of_network_rise_in_views_of_any_size(make, units) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier.wrap(make(), image_size=32)
+    for found in generate_units(classifier, units, recipe="lucid:num_steps=24").values():
+        assert found.images.isfinite().all()
+        by_step = found.activation_by_step
+        assert (by_step[:, -4:].mean(1) > by_step[:, :2].mean(1)).all()
 
 
 class Own(Objective):
@@ -209,6 +278,14 @@ class Own(Objective):
         ({"num_members": 0}, "num_members=0: accepted are whole numbers from 1"),
         ({"image_size": 4}, "image_size=4: accepted are whole numbers from 8"),
         ({"units": 3}, "units: a int; accepted is text"),
+        (
+            {"units": "0:mine", "directions": {"mine": torch.ones(3)}},
+            r"mine has directions of 3 numbers, layer '0' gives \[N, C=2, 16, 16\]; accepted are directions",
+        ),
+        (
+            {"units": "0:mine", "directions": {"mine": torch.ones(2, 2, dtype=torch.int64)}},
+            r"directions\['mine'\] is int64 \[2, 2\]; accepted are floats",
+        ),
     ],
 )
 def test_a_mistake_in_a_call_is_named(classifiers, arguments, message) -> None:

@@ -99,6 +99,7 @@ def test_directions_are_units_and_other_ones_of_the_same_name_are_refused(
     found = rows(run).set_index("unit")
     assert set(found.index) == {"0", "1", "axes.safetensors#d:0", "axes.safetensors#d:1"}
     assert found["activation"].notna().all()
+    assert all(len(set(names.str.contains("#"))) == 1 for _, names in rows(run).groupby("shard_id")["unit"])
     safetensors.numpy.save_file({"d": basis[2:4]}, "axes.safetensors")
     assert main(["--output", str(run), *OPTIONS, "--units", "conv3:axes.safetensors"]) == 2
     assert "directions axes.safetensors#d: its definition has changed" in capsys.readouterr().err
