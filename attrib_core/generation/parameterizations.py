@@ -117,7 +117,11 @@ class Pyramid:
             if level.shape[-1] > size:
                 break
             pixels = upsample(pixels, level.shape[-1]) + weight * level
-        return self.squash(correlate_colours(upsample(pixels, size)))
+        return self.squash(self.coloured(upsample(pixels, size)))
+
+    def coloured(self, pixels: Tensor) -> Tensor:
+        """Return channels that are correlated as in photographs from decorrelated ones, both `[B, C, H, W]`."""
+        return correlate_colours(pixels)
 
     def squash(self, pixels: Tensor) -> Tensor:
         """Return pixels in (0, 1), a mid grey where they are 0."""
@@ -126,6 +130,23 @@ class Pyramid:
     def level_sizes(self, size: int) -> list[int]:
         """Return the side lengths of the levels, coarsest first: 7, 14, ... 224 for six levels at 224."""
         return [-(-size // 2**halvings) for halvings in reversed(range(len(self.weights)))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutedPyramid(Pyramid):
+    """A pyramid whose colours move less than its brightness: they are `saturation` times what they would be.
+
+    Total variation takes more away from the brightness, whose detail is finer, and leaves too much colour. Images
+    of other numbers of channels have no colours and stay as they are.
+    """
+
+    saturation: float
+
+    def coloured(self, pixels: Tensor) -> Tensor:
+        """Return channels that are correlated as in photographs, with less colour."""
+        if pixels.shape[1] == 3:  # lucid's first decorrelated channel is the brightness
+            pixels = torch.cat([pixels[:, :1], self.saturation * pixels[:, 1:]], 1)
+        return correlate_colours(pixels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from attrib_core.generation.objectives import CrossEntropy, Logit, MeanVariation, Objective
-from attrib_core.generation.parameterizations import Pyramid
+from attrib_core.generation.parameterizations import MutedPyramid, Pyramid
 from attrib_core.generation.recipe import Recipe, Schedule, Stage
 from attrib_core.generation.transforms import ColorShift, RandomView, Transform
 
@@ -24,7 +24,7 @@ from attrib_core.generation.transforms import ColorShift, RandomView, Transform
 class PyramidSettings:
     """The numbers of a pyramid recipe, by default those of `default`; sizes are shares of the image's side length.
 
-    Files that were written before the last five existed lack them; `recipe_files` says what they mean.
+    Files that were written before the last six existed lack them; `recipe_files` says what they mean.
     """
 
     num_steps: int = 104
@@ -38,8 +38,8 @@ class PyramidSettings:
     coarse_share: float = 0.92  # of the steps, on an image rendered at `coarse_size`
     coarse_size: float = 0.5
     fine_size: float = 5 / 7  # of the views in the other steps, which render the image at full size
-    smallest_crop: float = 0.5
-    largest_crop: float = 1.25
+    smallest_crop: float = 0.58
+    largest_crop: float = 1.35
     rotation: float = 20.0  # degrees
     aspect: float = 0.1
     brightness: float = 0.1
@@ -53,6 +53,7 @@ class PyramidSettings:
         0.4  # of the steps, the first of the coarse ones, on an image rendered at `sketch_size`
     )
     sketch_size: float = 5 / 14
+    saturation: float = 0.6  # of colours, against their covariance in photographs
 
 
 def pyramid_recipe(settings: PyramidSettings) -> Recipe:
@@ -76,15 +77,21 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
         stage(end_of_sketch, end_of_coarse, settings.coarse_size),
         stage(end_of_coarse, total, 1.0, settings.fine_size),
     )
-    weights = geometric_weights(settings.coarse_weight, settings.fine_weight, settings.num_levels)
     return Recipe(
-        parameterization=Pyramid(weights=weights, noise=settings.noise),
+        parameterization=_pyramid(settings),
         objective=_objective(settings),
         optimizer=partial(torch.optim.Adam, lr=0.0, betas=(settings.momentum, 0.99)),
         stages=tuple(each for each in stages if each.num_steps),
         residual_gradient=settings.residual_gradient,
         rectifier_width=settings.rectifier_width,
     )
+
+
+def _pyramid(settings: PyramidSettings) -> Pyramid:
+    weights = geometric_weights(settings.coarse_weight, settings.fine_weight, settings.num_levels)
+    if settings.saturation == 1:
+        return Pyramid(weights=weights, noise=settings.noise)
+    return MutedPyramid(weights=weights, noise=settings.noise, saturation=settings.saturation)
 
 
 def _objective(settings: PyramidSettings) -> Objective:

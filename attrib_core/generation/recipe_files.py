@@ -24,6 +24,7 @@ LATER_FIELDS = {
     "rectifier_width": 0.0,
     "sketch_share": 0.0,
     "sketch_size": 5 / 14,
+    "saturation": 1.0,
 }
 
 # With 0, these would give a ratio of 0, an empty crop or a view without pixels.

@@ -53,6 +53,7 @@ RANGES = {
     "rectifier_width": Range(0.1, 4.0, "log"),
     "sketch_share": Range(0.0, 0.6),
     "sketch_size": Range(0.25, 0.5),
+    "saturation": Range(0.3, 1.0),
 }
 
 # Nearly all points of a space of ten dimensions are worse than a base that was searched for: a sample keeps

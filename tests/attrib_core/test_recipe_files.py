@@ -100,7 +100,9 @@ def test_files_of_earlier_versions_keep_their_meaning_and_their_name() -> None:
     assert {name: recipe_digest(RECIPES[name]) for name in unchanged} == unchanged
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "total_variation", "rectifier_width", "sketch_share"])
+@pytest.mark.parametrize(
+    "name", ["cross_entropy", "total_variation", "rectifier_width", "sketch_share", "saturation"]
+)
 def test_each_later_field_changes_both_digests(name: str) -> None:
     settings = read_settings(OLD_TEXT, "old.yaml")
     changed = dataclasses.replace(settings, **{name: 0.25})
