@@ -5,6 +5,8 @@ is a module with a table function, `figure` (PNG) and `html` (report) of the sam
 the views together for the report. `training` imports `attribution`, whose maps it follows from step to step; no
 other question imports another.
 
+`blind` asks a person: it shows the images of `generation` without labels and scores what they are taken for.
+
 `run.py` is an opened run, which is passed around; `sweep_kinds.py` names the section and the rows of each kind
 of sweep. `html` and `drawing` know no question. `claims` measures statements with the tables of the questions;
 `report` puts sections and claims together. Nothing imports `report`, and only `report` imports `claims`.

@@ -23,11 +23,13 @@ from sweeps.store.maintenance import Status
 class Run:
     """An opened run directory. What is asked of it twice is read once.
 
-    `index` counts the runs of a report from 0, in the order of the command line.
+    `index` counts the runs of a report from 0, in the order of the command line. `natural` is a run of natural
+    images that a report shows beside pictures of units or classes.
     """
 
     directory: RunDirectory
     index: int = 0
+    natural: "Run | None" = None
 
     def __str__(self) -> str:
         return self.url
@@ -54,7 +56,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """The kind of the sweep: generate, attack, attribute, attribute_training, modify or tune_recipe."""
+        """The kind of the sweep, as `analysis.sweep_kinds` lists them."""
         return str(self.sweep.get("sweep"))
 
     @property

@@ -25,6 +25,7 @@ class SweepKind:
 
 
 SWEEP_KINDS: dict[str, SweepKind] = {
+    "activations": SweepKind(title="strongest natural images", section="analysis.units.section:section"),
     "attack": SweepKind(
         title="attack",
         section="analysis.attacks.section:section",
@@ -52,6 +53,7 @@ SWEEP_KINDS: dict[str, SweepKind] = {
         rows="analysis.modification.rows:load_rows",
     ),
     "tune_recipe": SweepKind(title="recipe search", section="analysis.generation.recipe_search:section"),
+    "units": SweepKind(title="units", section="analysis.units.section:section"),
 }
 
 

@@ -57,13 +57,14 @@ class Sweep:
     `requested` are the products of axes whose cells the command wants. `settings` shape the rows: a run directory
     refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
     name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
-    this machine by the value of the first group axis; `--plan` calls it. `batch_size` is `chosen_batch_size`.
-    `check` tries the work on one cell, before it starts, and raises ValueError if it cannot work. `prepare` makes
-    what the shards read before the pool starts, and may commit some of them on the way. `data` is given by sweeps
-    whose cells are images: such a shard is committed even if some of its images cannot be used. `notes` are lines
-    for the user to read before work starts. `shard_size_on_gpu` is the shard size where workers use GPUs. `beside`
-    says what the command wants of a table beside results/, whose shards follow those of results/. `check_first` is
-    given the first shard that is not committed, and raises ValueError if this command cannot compute it.
+    this machine by the value of the first group axis, "" where there is none; `--plan` calls it. `batch_size` is
+    `chosen_batch_size`. `check` tries the work on one cell, before it starts, and raises ValueError if it cannot
+    work. `prepare` makes what the shards read before the pool starts, and may commit some of them on the way.
+    `data` is given by sweeps whose cells are images: such a shard is committed even if some of its images cannot
+    be used. `notes` are lines for the user to read before work starts. `shard_size_on_gpu` is the shard size where
+    workers use GPUs. `beside` says what the command wants of a table beside results/, whose shards follow those of
+    results/. `check_first` is given the first shard that is not committed, and raises ValueError if this command
+    cannot compute it.
     """
 
     name: str
@@ -349,7 +350,8 @@ def print_plan(sweep: Sweep, wanted: dict[str, Any], options: SweepOptions, run:
     for shard in work.shards:
         remaining[0] += 1
         remaining[1] += len(shard.cells)
-        seconds += len(shard.cells) * per_cell[str(shard.axes[sweep.kinds.group[0]])]
+        group = "".join(str(shard.axes[axis]) for axis in sweep.kinds.group[:1])
+        seconds += len(shard.cells) * per_cell[group]
     workers = options.num_workers or 1
     print(f"shards: {work.progress.total}, of which {remaining[0]} remain")
     print(f"cells: {work.num_cells()}, of which {remaining[1]} remain")

@@ -81,6 +81,7 @@ ALLOWED_IN_ANALYSIS = {
     "html": ("drawing",),
     **dict.fromkeys(QUESTIONS, ("drawing", "html")),
     "training": ("drawing", "html", "attribution"),
+    "blind": ("drawing", "generation"),
     "claims": QUESTIONS,
     "report": ("drawing", "html", "claims", *QUESTIONS),
 }

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sweeps.activations_all import ActivationOptions
 from sweeps.attack_all import AttackOptions
 from sweeps.attribute_all import AttributeOptions
 from sweeps.attribute_training import AttributeTrainingOptions
 from sweeps.generate_all import GenerateOptions
 from sweeps.modify_all import ModifyOptions
 from sweeps.schemas import (
+    activations_images,
+    activations_results,
     attack_images,
     attack_results,
     attack_victims,
@@ -97,6 +100,7 @@ def test_the_scripts_of_the_table_are_the_scripts_that_there_are() -> None:
         ("attribute_all", AttributeOptions),
         ("attribute_training", AttributeTrainingOptions),
         ("modify_all", ModifyOptions),
+        ("activations_all", ActivationOptions),
         ("tune_recipe", TuneOptions),
     ],
 )
@@ -197,6 +201,7 @@ GENERATED = columns_of_the_table("column of a generated image")
         ("column of an attribution", attribute_results((1, 28, 28)), set()),
         ("column of an attribution along training", training_results((1, 28, 28)), set()),
         ("column of a modified image", modify_results(), set()),
+        ("column of a strongest image", activations_results(), set()),
         ("column of a recipe search", tune_results(["judge"]), GENERATED),
         ("column of an image of a unit", unit_results(), set()),
     ],
@@ -217,6 +222,7 @@ def test_the_column_tables_name_the_schemas_columns(header, schema, above) -> No
         ("column of images/ of an attribution", attribute_images()),
         ("column of images/ of a training", training_images()),
         ("column of images/ of a modification", modify_images()),
+        ("column of images/ of strongest images", activations_images()),
     ],
 )
 def test_the_column_tables_of_images_name_the_schemas_columns(header, schema) -> None:

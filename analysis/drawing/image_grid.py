@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
 from analysis.drawing.labels import FONT_FAMILY, fit_label
@@ -40,12 +40,15 @@ TITLE, NAME, NOTE = TextStyle(size=10, weight="bold"), TextStyle(), TextStyle(co
 class Cell:
     """An image `[H, W, C]`, None if none is stored, with a verdict: `correct` is None without one.
 
-    `caption` is a line above the image.
+    `caption` is a line above the image, `note` one beneath it. `mark` is a place in the image, row and column in
+    its pixels, around which a ring is drawn.
     """
 
     image: NDArray[np.uint8] | None = None
     correct: bool | None = None
     caption: str = ""
+    note: str = ""
+    mark: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,8 @@ class Page:
 def draw_page(page: Page) -> Figure:
     """Draw a page; the figure is as large as its content."""
     strip_width = len(page.strips[0].cells) * (IMAGE_SIZE + GAP) - GAP
-    heading = 2 * LINE_HEIGHT + GAP if _has_captions(page.strips) else LINE_HEIGHT
-    strip_height = heading + IMAGE_SIZE + GAP
+    heading = 2 * LINE_HEIGHT + GAP if _any(page.strips, "caption") else LINE_HEIGHT
+    strip_height = heading + IMAGE_SIZE + GAP + (LINE_HEIGHT + GAP if _any(page.strips, "note") else 0)
     num_down = -(-len(page.strips) // page.num_across)
     grid_width = page.num_across * (strip_width + STRIP_GAP) - STRIP_GAP
     width = max(NARROWEST, grid_width + 2 * MARGIN)
@@ -91,8 +94,8 @@ def draw_page(page: Page) -> Figure:
     return figure
 
 
-def _has_captions(strips: Sequence[Strip]) -> bool:
-    return any(cell.caption for strip in strips for cell in strip.cells)
+def _any(strips: Sequence[Strip], text: str) -> bool:
+    return any(getattr(cell, text) for strip in strips for cell in strip.cells)
 
 
 def _blank_page(width: float, height: float) -> tuple[Figure, Axes]:
@@ -126,6 +129,8 @@ def _draw_strip(axes: Axes, strip: Strip, left: float, top: float, heading: floa
         if cell.caption:
             _draw_text(axes, cell.caption, (x, top + heading - LINE_HEIGHT), IMAGE_SIZE, NOTE)
         _draw_cell(axes, cell, x, top + heading)
+        if cell.note:
+            _draw_text(axes, cell.note, (x, top + heading + IMAGE_SIZE + GAP / 2), IMAGE_SIZE, NOTE)
 
 
 def _draw_cell(axes: Axes, cell: Cell, left: float, top: float) -> None:
@@ -137,8 +142,19 @@ def _draw_cell(axes: Axes, cell: Cell, left: float, top: float) -> None:
     height, width = IMAGE_SIZE * np.array(pixels.shape[:2]) / max(pixels.shape[:2])
     # `extent` runs left, right, bottom, top, and y points down on the page.
     axes.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto")
+    if cell.mark is not None:
+        place = np.add(cell.mark, 0.5) / pixels.shape[:2] * (height, width) + (top, left)
+        _draw_mark(axes, place, Rectangle((left, top), width, height, transform=axes.transData))
     if cell.correct is not None:
         _draw_verdict(axes, cell.correct, left, top, width, height)
+
+
+def _draw_mark(axes: Axes, place: NDArray[np.float64], image: Rectangle) -> None:
+    """Draw a ring in an image around a place, `[down, across]` on the page: white on black, seen on any image."""
+    down, across = place
+    for color, width in (("black", 2.2), ("white", 1.0)):
+        ring = Circle((across, down), IMAGE_SIZE / 14, fill=False, edgecolor=color, linewidth=width)
+        axes.add_patch(ring).set_clip_path(image)
 
 
 def _draw_verdict(axes: Axes, correct: bool, left: float, top: float, width: float, height: float) -> None:

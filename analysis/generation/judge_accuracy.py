@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.command_line import exit_status
+from analysis.generation.families import family_notes
 from analysis.generation.judges import RANKS, judge_names, verdicts
 from analysis.generation.rows import GeneratedImages
 from analysis.html.site import Site
@@ -46,6 +47,7 @@ def html(images: GeneratedImages, site: Site) -> Markup:
         run=images.run,
         comparison=list(_comparison(table, judge_accuracy(images.rows, rank="top5"), images.recipes)),
         csv=site.table(f"{images.run.id}/judge-accuracy.csv", table),
+        notes=family_notes(images.rows),
     )
 
 
@@ -94,8 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the table as CSV too")
     options = parser.parse_args(arguments)
     by = [column for column in options.by.split(",") if column]
-    table = judge_accuracy(open_run(options.run).results(), by, options.rank)
+    rows = open_run(options.run).results()
+    table = judge_accuracy(rows, by, options.rank)
     print(text(table))
+    for note in family_notes(rows):
+        print(terminal_text(note))
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(options.output, index=False)

@@ -18,6 +18,7 @@ from analysis.drawing.pages import chunks, select
 from analysis.generation.class_pictures import Pictures
 from analysis.generation.class_strips import Images, Look, class_strips, load_images
 from analysis.generation.judges import Judge, choose_judge
+from analysis.generation.natural import natural_pictures
 from analysis.generation.rows import GeneratedImages, describe_classes, load_rows, recipe_order
 from analysis.html.site import Site
 from analysis.html.step_curves import Chart, chart
@@ -68,6 +69,7 @@ def html(images: GeneratedImages, site: Site, pictures: Pictures) -> dict[int, s
         int(index): str(name) for index, name in zip(first["class_index"], first["class_name"], strict=True)
     }
     paths = {index: f"{images.run.id}/class-{index:04d}.html" for index in names}
+    natural = natural_pictures(images.run.natural, site, images.run.id)
     order = list(names)
     for position, (index, of_class) in enumerate(rows.groupby("class_index", sort=False)):
         site.page(
@@ -78,6 +80,7 @@ def html(images: GeneratedImages, site: Site, pictures: Pictures) -> dict[int, s
             name=names[index],
             wnid=str(of_class["wnid"].iloc[0]),
             judges=images.judges,
+            natural=natural.get(int(index), []),
             recipes=[
                 _recipe(recipe, of_class[of_class["recipe"] == recipe], images.judges, names, pictures)
                 for recipe in images.recipes

@@ -1,6 +1,6 @@
 """One static HTML report of run directories.
 
-python -m analysis.report RUN... --output DIR
+python -m analysis.report RUN... --output DIR [--natural ACTIVATIONS_RUN]
 """
 
 import argparse
@@ -11,6 +11,7 @@ from analysis.command_line import exit_status
 from analysis.html.site import open_site
 from analysis.report.pages import write_report
 from analysis.run import open_runs
+from analysis.units.natural import with_natural
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,8 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--output", metavar="DIR", required=True, help="folder or URL for the pages, best a new one"
     )
     parser.add_argument("--title", default="Sweep report", help="title of the report (%(default)s)")
+    parser.add_argument(
+        "--natural",
+        metavar="RUN",
+        help="run of activations_all.py, shown beside the pictures of its units or classes",
+    )
     options = parser.parse_args(arguments)
     runs = open_runs(options.runs)
+    if options.natural is not None:
+        runs = with_natural(runs, options.natural)
     site = open_site(options.output)
     write_report(runs, site, title=options.title)
     print(site.index)

@@ -9,13 +9,16 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.classifiers.checks import as_whole_number, whole_numbers
+from attrib_core.generation.aim import Aim
+from attrib_core.generation.candidates import Candidates, chosen_candidates
 from attrib_core.generation.drawing_ahead import DrawnAhead
 from attrib_core.generation.objectives import target_logits
 from attrib_core.generation.optimizers import fuse
@@ -54,20 +57,6 @@ class Generated:
 
 
 Observer = Callable[[int, Tensor], None]
-
-
-class Aim(Protocol):
-    """What the images of a batch are made for. It has one row for each image of the model's pass."""
-
-    @property
-    def name(self) -> Key:
-        """The key of the global generators, from which users' code may draw."""
-
-    def keys(self, step: int) -> list[Key]:
-        """Return the key of each row's random numbers at a step."""
-
-    def evaluate(self, views: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the loss `[B]` of views `[B, C, h, w]` of images, and what is kept of the step, each `[B]`."""
 
 
 @gradients_enabled()
@@ -149,9 +138,33 @@ def ascend(
 ) -> list[Tensor]:
     """Optimise the images of one pass, as `generate_batch` says, for any aim.
 
-    Returns, on the CPU, the images `[B, C, H, W]` in [0, 1], the share of their values that was clipped `[B]`, and
-    by step `[B, T]` all that the aim keeps.
+    Of several candidates of an image the one is kept that has the lowest loss in its last steps, each of which saw
+    another view of it; whoever observes sees that one alone. Returns, on the CPU, the images `[B, C, H, W]` in
+    [0, 1], the share of their values that was clipped `[B]`, and by step `[B, T]` all that the aim keeps.
     """
+    run = partial(_ascend, model, recipe, size=size, repeatable=repeatable)
+    if recipe.num_candidates == 1:
+        return run(aim, observe=observe)[0]
+    found, losses = zip(
+        *(run(Candidates(aim, [number])) for number in range(recipe.num_candidates)), strict=True
+    )
+    chosen = chosen_candidates(torch.stack(losses), aim.group)
+    if observe is not None:
+        return run(Candidates(aim, chosen.tolist()), observe=observe)[0]
+    rows = torch.arange(size.num_images)
+    return [torch.stack(candidates)[chosen, rows] for candidates in zip(*found, strict=True)]
+
+
+def _ascend(
+    model: PreparedModel,
+    recipe: Recipe,
+    aim: Aim,
+    *,
+    size: Size,
+    repeatable: bool,
+    observe: Observer | None = None,
+) -> tuple[list[Tensor], Tensor]:
+    """Return what `ascend` does of one candidate of each image, and the losses `[B, T]`."""
     num_images, image_size = size
     network = model.classifier.network
     with (
@@ -173,13 +186,15 @@ def ascend(
         if observe is not None:
             observe(batch.num_updates, images)
         steps = zip(*batch.kept, strict=True)
-        return host_copies(
+        *found, losses = host_copies(
             [
                 images.clamp(0, 1),
                 ((images < 0) | (images > 1)).float().flatten(1).mean(1),
                 *(torch.stack(by_step, 1)[:num_images] for by_step in steps),
+                torch.stack(batch.losses, 1)[:num_images],
             ]
         )
+    return found, losses
 
 
 def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
@@ -216,6 +231,10 @@ class _Classes:
     def name(self) -> Key:
         return (self._sweep_seed, "generate", *self._cells[0])
 
+    @property
+    def group(self) -> int:
+        return 1
+
     def keys(self, step: int) -> list[Key]:
         return [(self._sweep_seed, cell.class_index, cell.seed, step) for cell in self._cells]
 
@@ -244,6 +263,7 @@ class _Batch:
         if model.device.type != "cpu":
             fuse(self.optimizer)
         self.num_updates = 0
+        self.losses: list[Tensor] = []
         self.kept: list[tuple[Tensor, ...]] = []  # what the aim keeps of each step
 
     def enter(self, stage: Stage) -> None:
@@ -266,6 +286,7 @@ class _Batch:
         self.optimizer.step()
         self._apply_priors(stage, randomness, moment)
         self.num_updates += 1
+        self.losses.append(losses.detach())
         self.kept.append(kept)
 
     @torch.no_grad()

@@ -18,13 +18,14 @@ DIGEST_LENGTH = 8
 
 # What files mean that were written before these fields existed. Where a field has this value the digest leaves it
 # out, so that the recipes of such files keep their names.
-LATER_FIELDS = {
+LATER_FIELDS: dict[str, float] = {
     "cross_entropy": 0.0,
     "total_variation": 0.0,
     "rectifier_width": 0.0,
     "sketch_share": 0.0,
     "sketch_size": 5 / 14,
     "saturation": 1.0,
+    "num_candidates": 1,
 }
 
 # With 0, these would give a ratio of 0, an empty crop or a view without pixels.
@@ -75,6 +76,8 @@ def recipe_digest(recipe: Recipe) -> str:
     definition = repr(recipe)
     if recipe.rectifier_width:
         definition += f" with rectifiers of width {recipe.rectifier_width!r}"
+    if recipe.num_candidates > 1:
+        definition += f" of {recipe.num_candidates} candidates"
     assert " at 0x" not in definition, f"a part of the recipe is known by its address alone: {definition}"
     return hashlib.sha256(definition.encode()).hexdigest()[:16]
 

@@ -138,6 +138,10 @@ def _with_settings(field: str, reference: Reference) -> Recipe:
 
 
 def _of_every_recipe(
-    *, num_steps: int = 1, residual_gradient: float = 1.0, rectifier_width: float = 0.0
+    *,
+    num_steps: int = 1,
+    residual_gradient: float = 1.0,
+    rectifier_width: float = 0.0,
+    num_candidates: int = 1,
 ) -> None:
     """Say by its signature which numbers every recipe has."""

@@ -103,6 +103,10 @@ class _UnitsOfLayer:
         cell, _ = self._rows[0]
         return (self._task.sweep_seed, "units", self._task.layer.name, str(cell.unit), cell.seed)
 
+    @property
+    def group(self) -> int:
+        return self._task.num_members
+
     def keys(self, step: int) -> list[Key]:
         task = self._task
         return [

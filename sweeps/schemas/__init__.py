@@ -1,5 +1,6 @@
 """Arrow schemas of results/ and images/: the contract between the sweeps and the analysis."""
 
+from sweeps.schemas.activations import activations_images, activations_results
 from sweeps.schemas.attack import attack_images, attack_results, attack_victims
 from sweeps.schemas.attribute import (
     SCORE_COLUMNS,
@@ -31,6 +32,8 @@ __all__ = [
     "LATER_COLUMNS",
     "SCHEMA_VERSION",
     "SCORE_COLUMNS",
+    "activations_images",
+    "activations_results",
     "attack_images",
     "attack_results",
     "attack_victims",

@@ -79,8 +79,13 @@ def kinds_of_record(recorded: Mapping[str, Any]) -> AxisKinds:
     )
 
 
-# These axes count work that spans several rows; every other axis is a column of the rows.
-_COLUMNS_OF_AXIS = {"segment": ("step",), "chunk": ("class_index", "seed")}
+# These axes count work that spans several rows, or name two columns at once: `LAYER:UNIT`. Every other axis is a
+# column of the rows.
+_COLUMNS_OF_AXIS = {
+    "segment": ("step",),
+    "chunk": ("class_index", "seed"),
+    "unit_of_layer": ("layer", "unit"),
+}
 
 
 def identity_columns(kinds: AxisKinds) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ class Range:
         return float(f"{self.low + (self.high - self.low) * share:.4g}")
 
 
-# Every field but `num_steps`, which the cost sets. Two crops, or two sizes, never change places.
+# Every field but `num_steps`, which the cost sets, and `num_candidates`, which only multiplies it. Two crops, or
+# two sizes, never change places.
 RANGES = {
     "step_size": Range(0.02, 0.5, "log"),
     "final_step_size": Range(0.001, 0.02, "log"),

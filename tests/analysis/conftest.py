@@ -89,7 +89,7 @@ def write_shard(run: RunDirectory, shard_id: str, cells: Sequence[Cell], content
     schema = generate_results(content.judges)
     rows = [result_row(shard_id, image_file, *cell, content) for cell in cells]
     # Without judges there are no columns of theirs.
-    table = rows_table([{name: row[name] for name in schema.names} for row in rows], schema)
+    table = rows_table([{name: row.get(name) for name in schema.names} for row in rows], schema)
     run.commit(shard_id, table, image_file)
 
 

@@ -67,6 +67,17 @@ def vision_transformer() -> nn.Module:
     return network
 
 
+def vgg_without_batch_norm() -> nn.Module:
+    layers = torchvision.models.vgg.make_layers([8, 8, "M", 16, 16, "M"])
+    return nn.Sequential(layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10))
+
+
+def swin() -> nn.Module:
+    return torchvision.models.SwinTransformer(
+        patch_size=[4, 4], embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=[4, 4], num_classes=10
+    )
+
+
 NETWORKS: dict[str, Callable[[], Classifier]] = {
     "torchvision's ViT": lambda: Classifier.wrap(vision_transformer(), image_size=32),
     "timm's ViT": lambda: Classifier.wrap(
@@ -101,6 +112,21 @@ def shortened(recipe: Recipe, most: int = 6) -> Recipe:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_works_on_every_network(model: PreparedModel, name: str) -> None:
+    recipe_works(model, name)
+
+
+@pytest.mark.parametrize("name", ["default", "fast"])
+@pytest.mark.parametrize("make", [vgg_without_batch_norm, swin])
+def test_the_best_recipes_work_without_batch_norm_or_residual_branches_and_on_windows(
+    make: Callable[[], nn.Module], name: str
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make()
+    recipe_works(prepare(Classifier.wrap(network, image_size=32), device="cpu", batch_size=4), name)
+
+
+def recipe_works(model: PreparedModel, name: str) -> None:
     """The images are finite and in [0, 1], and lower the recipe's own objective below that of the start."""
     recipe, targets, seen = shortened(RECIPES[name]), torch.tensor([0, 1]), []
     made = generate_batch(
@@ -121,6 +147,20 @@ def test_every_recipe_works_on_every_network(model: PreparedModel, name: str) ->
             recipe.objective(model.logits(images), targets, images) for images in (seen[0], seen[-1])
         )
         assert (last < first)[-1:].all()  # class 0 of one logit is a constant 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["default", "fast"])
+@pytest.mark.parametrize("make", [lambda: timm.create_model("test_resnet"), vgg_without_batch_norm, swin])
+def test_all_steps_of_the_best_recipes_stay_finite(make: Callable[[], nn.Module], recipe: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make()
+    model = prepare(Classifier.wrap(network, image_size=32), device="cpu", batch_size=1)
+    made = generate(model, classes=[1], seeds=[0], recipe=recipe)
+    assert made.images.shape == (1, 3, 32, 32)
+    assert made.images.isfinite().all()
+    assert 0 <= made.images.min() < made.images.max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -100,12 +100,20 @@ def test_files_of_earlier_versions_keep_their_meaning_and_their_name() -> None:
     assert {name: recipe_digest(RECIPES[name]) for name in unchanged} == unchanged
 
 
-@pytest.mark.parametrize(
-    "name", ["cross_entropy", "total_variation", "rectifier_width", "sketch_share", "saturation"]
-)
+CHANGES = {
+    "cross_entropy": 0.25,
+    "total_variation": 0.25,
+    "rectifier_width": 0.25,
+    "sketch_share": 0.25,
+    "saturation": 0.25,
+    "num_candidates": 2,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_each_later_field_changes_both_digests(name: str) -> None:
     settings = read_settings(OLD_TEXT, "old.yaml")
-    changed = dataclasses.replace(settings, **{name: 0.25})
+    changed = dataclasses.replace(settings, **{name: CHANGES[name]})
     assert settings_digest(changed) != settings_digest(settings)
     assert recipe_digest(pyramid_recipe(changed)) != recipe_digest(pyramid_recipe(settings))
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from attrib_core.datasets import UnreadableImagesError, load_dataset
-from sweeps import attack_all, attribute_all, modify_all
+from sweeps import activations_all, attack_all, attribute_all, modify_all
 from sweeps.cli import SweepOptions, parse_options
 from sweeps.images.data import SweepData
 from sweeps.plan import Shard
@@ -39,6 +39,12 @@ class Script(NamedTuple):
 
 
 SCRIPTS = {
+    "activations": Script(
+        activations_all.main,
+        activations_all.ActivationOptions,
+        activations_all.activations_sweep,
+        ("--units", "conv1:0-1", "--top", "4"),
+    ),
     "attack": Script(
         attack_all.main, attack_all.AttackOptions, attack_all.attack_sweep, ("--epsilons", "0,0.1")
     ),

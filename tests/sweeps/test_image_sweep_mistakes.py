@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from sweeps import attack_all, attribute_all, modify_all
+from sweeps import activations_all, attack_all, attribute_all, modify_all
 from sweeps.cli import SweepOptions, parse_options
 from sweeps.runner import Sweep, record
 from sweeps.store import RunDirectory
@@ -20,12 +20,30 @@ class Script(NamedTuple):
 
 
 SCRIPTS = {
+    "activations": Script(
+        activations_all.main, activations_all.ActivationOptions, activations_all.activations_sweep
+    ),
     "attack": Script(attack_all.main, attack_all.AttackOptions, attack_all.attack_sweep),
     "attribute": Script(attribute_all.main, attribute_all.AttributeOptions, attribute_all.attribute_sweep),
     "modify": Script(modify_all.main, modify_all.ModifyOptions, modify_all.modify_sweep),
 }
 
 MISTAKES: dict[str, dict[str, tuple[list[str], str]]] = {
+    "activations": {
+        "layer": (["--units", "conv11:0"], "units='conv11:0': no layer 'conv11'; near matches are conv1"),
+        "channel": (["--units", "conv1:0,16"], "accepted are channels 0 to 15"),
+        "no channels": (["--units", "conv1"], "units='conv1': 'conv1' is no unit of a layer; accepted: LAYER:"),
+        "no places": (["--units", "head:0:center"], "it has no places, and so no center"),
+        "unit twice": (["--units", "conv1:0,0"], "is listed twice; list each once"),
+        "directions": (["--units", "conv1:/nowhere.safetensors"], "'/nowhere.safetensors': no such file"),
+        "class": (["--classes", "0,10"], "classes: '10' is past the last, 9"),
+        "units and classes": (["--units", "conv1:0", "--classes", "0"], "units='conv1:0' and classes='0'"),
+        "top": (["--top", "0"], "top: 0 is not accepted"),
+        "image": (["--images", "0-10000"], "images: '0-10000' is past the last, 9999"),
+        "data set": (["--dataset", "mnist"], "dataset='mnist': accepted are fashion_mnist"),
+        "model": (["--model", "fashion_depp"], "model='fashion_depp': unknown; near matches are fashion_deep"),
+        "output": (["--output", "/proc/run"], "/proc/run cannot be written"),
+    },
     "attack": {
         "method": (["--methods", "fgsm,fgms"], "methods: unknown name 'fgms'; accepted: names"),
         "negative epsilon": (["--epsilons=-0.1"], "epsilons: '-0.1' is out of range; accepted: numbers"),
@@ -92,6 +110,20 @@ MISTAKES: dict[str, dict[str, tuple[list[str], str]]] = {
 
 # What a directory was made with, another command on it, and what is wrong with that.
 OTHERWISE: dict[str, dict[str, tuple[list[str], list[str], str]]] = {
+    "activations": {
+        "top": (["--top", "3"], [], "top: the directory was made with 3, this command asks for 9"),
+        "classes": (["--classes", "0"], ["--units", "conv1:0"], "is of classes; accepted is --classes, or"),
+        "weights": (
+            ["--weights", "untrained"],
+            [],
+            "weights: its definition has changed since the directory was made",
+        ),
+        "a layer that an earlier command named": (
+            ["--units", "conv1:0,conv2:0"],
+            ["--units", "conv1:0"],
+            "units: the directory's shards also hold 'conv2:0', which an earlier command asked for",
+        ),
+    },
     "attack": {
         "split": (
             ["--split", "train"],
