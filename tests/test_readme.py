@@ -48,6 +48,7 @@ PAGES = {
         "benchmarks/README.md",
         "cluster/README.md",
         "docs/gpu.md",
+        "docs/pictures.md",
         "docs/attribution.md",
         "docs/robustness.md",
         "docs/sweeps.md",
