@@ -73,7 +73,7 @@ print(sorted({"torch", "ray", "attrib_core", "cluster"} & set(sys.modules)))
     assert done.stdout.strip() == "[]"
 
 
-QUESTIONS = ("attacks", "attribution", "generation", "modification", "training")
+QUESTIONS = ("attacks", "attribution", "generation", "modification", "training", "units")
 
 # What each folder of the analysis may import of the other folders; `analysis/__init__.py` says why.
 ALLOWED_IN_ANALYSIS = {
@@ -81,6 +81,8 @@ ALLOWED_IN_ANALYSIS = {
     "html": ("drawing",),
     **dict.fromkeys(QUESTIONS, ("drawing", "html")),
     "training": ("drawing", "html", "attribution"),
+    "units": ("drawing", "html"),
+    "generation": ("drawing", "html", "units"),  # natural images beside those of classes
     "blind": ("drawing", "generation"),
     "claims": QUESTIONS,
     "report": ("drawing", "html", "claims", *QUESTIONS),

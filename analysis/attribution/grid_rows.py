@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.attribution.attributions import Images
 from analysis.attribution.colors import channel_sum, colored, overlaid
-from analysis.attribution.pictures import Pixels
+from analysis.html.stored_pictures import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)

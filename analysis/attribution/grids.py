@@ -34,11 +34,11 @@ from analysis.attribution.grid_rows import (
     checkpoint_grid,
     describe_image,
 )
-from analysis.attribution.pictures import store_picture
 from analysis.command_line import exit_status, figure_parser, save_pages
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.drawing.labels import file_stem
 from analysis.html.site import Site
+from analysis.html.stored_pictures import store_picture
 from analysis.naming import class_names, recorded_class_names
 from analysis.run import AnyRun, open_sweep
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.attribution.pictures import StoredPicture, store_picture
 from analysis.html.site import Site
+from analysis.html.stored_pictures import StoredPicture, store_picture
 from analysis.run import Run
 from analysis.units.natural import load_natural
 from analysis.units.shelves import three_digits

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analysis.attribution.pictures import StoredPicture, store_picture
 from analysis.html.site import Site
+from analysis.html.stored_pictures import StoredPicture, store_picture
 from analysis.units.gallery import shelf_notes, shelf_title
 from analysis.units.shelves import (
     Collection,
