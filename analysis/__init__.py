@@ -1,8 +1,8 @@
 """Tables and figures from committed results, with pandas and matplotlib alone.
 
 A folder answers one question: `attacks`, `attribution`, `generation`, `modification`, `training`, `units`. In it a
-view is a module with a table function, `figure` (PNG) and `html` (report) of the same table, and `section.py` puts the
-views together for the report. `training` imports `attribution`, whose maps it follows from step to step, and
+view is a module with a table function, `figure` (PNG) and `html` (report) of the same table, and `section.py` puts
+the views together for the report. `training` imports `attribution`, whose maps it follows from step to step, and
 `generation` imports `units`, whose natural images it shows; no other question imports another.
 
 `blind` asks a person: it shows the images of `generation` without labels and scores what they are taken for.
