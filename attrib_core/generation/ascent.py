@@ -6,7 +6,7 @@ numbers are keyed by (sweep seed, class, seed, step), so that each image is what
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -18,24 +18,20 @@ from torch import Tensor
 from attrib_core.classifiers import Classifier, with_folded_batch_norms
 from attrib_core.classifiers.checks import as_whole_number, whole_numbers
 from attrib_core.generation.aim import Aim
+from attrib_core.generation.batch_state import BatchState, Observer, merged
 from attrib_core.generation.candidates import Candidates, chosen_candidates
-from attrib_core.generation.drawing_ahead import DrawnAhead
 from attrib_core.generation.objectives import target_logits
-from attrib_core.generation.optimizers import fuse
-from attrib_core.generation.priors import Moment, enlarge_and_crop
-from attrib_core.generation.recipe import Recipe, Stage
+from attrib_core.generation.recipe import Recipe
 from attrib_core.generation.recipe_references import find_recipe
-from attrib_core.generation.resampling import in_any_order, resize
+from attrib_core.generation.resampling import in_any_order
 from attrib_core.generation.residual_gradients import scaled_residual_gradients
 from attrib_core.generation.soft_rectifiers import soft_rectifiers
-from attrib_core.generation.transforms import fitted
 from attrib_core.host_copies import host_copies
 from attrib_core.numerics import gradients_enabled
 from attrib_core.prepared import PreparedModel, averaged, check_model, prepare
-from attrib_core.seeding import Key, Randomness, derive_seed, global_randomness
+from attrib_core.seeding import Key, derive_seed, global_randomness
 
 SMALLEST_IMAGE = 8  # pixels; on less, priors blur and shrink an image to nothing
-START = -1  # the key of the draws that make the first image, before step 0
 
 
 class Cell(NamedTuple):
@@ -54,9 +50,6 @@ class Generated:
     logit_by_step: Tensor  # [B, T], the target's logit on the view that the step saw
     loss_by_step: Tensor  # [B, T]
     argmax_by_step: Tensor  # [B, T]
-
-
-Observer = Callable[[int, Tensor], None]
 
 
 @gradients_enabled()
@@ -164,7 +157,10 @@ def _ascend(
     repeatable: bool,
     observe: Observer | None = None,
 ) -> tuple[list[Tensor], Tensor]:
-    """Return what `ascend` does of one candidate of each image, and the losses `[B, T]`."""
+    """Return what `ascend` does of one candidate of each image, and the losses `[B, T]`.
+
+    Of several sketches, made by the first stage, the rest continues with the one of the lowest loss.
+    """
     num_images, image_size = size
     network = model.classifier.network
     with (
@@ -175,26 +171,35 @@ def _ascend(
         in_any_order(not repeatable),
         ThreadPoolExecutor(1, "draws") as pool,
     ):
-        batch = _Batch(model, recipe, aim, image_size, pool)
-        for stage in recipe.stages:
-            batch.enter(stage)
-            for step in range(stage.num_steps):
-                if observe is not None:
-                    observe(batch.num_updates, batch.images()[:num_images])
-                batch.update(stage, Moment(step, stage.num_steps, image_size))
-        images = batch.images()[:num_images]
+        start = partial(BatchState, model, recipe, image_size=image_size, pool=pool)
+        if recipe.num_sketches == 1:
+            state, stages = start(aim), recipe.stages
+        else:
+            sketches = [start(Candidates(aim, [number], "sketch")) for number in range(recipe.num_sketches)]
+            for sketch in sketches:
+                sketch.run(recipe.stages[:1])
+            losses = host_copies([sketch.by_step(sketch.losses)[:num_images] for sketch in sketches])
+            chosen = chosen_candidates(torch.stack(losses), aim.group).tolist()
+            best = Candidates(aim, chosen, "sketch")
+            if observe is None:
+                state, stages = merged(sketches, chosen, best), recipe.stages[1:]
+            else:  # who observes sees the chosen sketch from its beginning
+                state, stages = start(best), recipe.stages
+        state.run(
+            stages, None if observe is None else lambda step, images: observe(step, images[:num_images])
+        )
+        images = state.images()[:num_images]
         if observe is not None:
-            observe(batch.num_updates, images)
-        steps = zip(*batch.kept, strict=True)
-        *found, losses = host_copies(
+            observe(state.num_updates, images)
+        *found, losses_by_step = host_copies(
             [
                 images.clamp(0, 1),
                 ((images < 0) | (images > 1)).float().flatten(1).mean(1),
-                *(torch.stack(by_step, 1)[:num_images] for by_step in steps),
-                torch.stack(batch.losses, 1)[:num_images],
+                *(state.by_step(each)[:num_images] for each in zip(*state.kept, strict=True)),
+                state.by_step(state.losses)[:num_images],
             ]
         )
-    return found, losses
+    return found, losses_by_step
 
 
 def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
@@ -207,13 +212,6 @@ def _check_cells(cells: Sequence[Cell], classifier: Classifier) -> None:
             )
         if cell.seed < 0:
             raise ValueError(f"seeds: {cell.seed}; accepted are 0 and more")
-
-
-def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """Return the gradient in its parameter's memory format: fused updates go through both in memory's order."""
-    if gradient.device.type == "cpu" or gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)
 
 
 class _Classes:
@@ -244,77 +242,3 @@ class _Classes:
         losses = averaged([self._recipe.objective(logits, self._targets, images) for logits in answers])
         logits = averaged(answers).detach()
         return losses, (target_logits(logits, self._targets), losses.detach(), logits.argmax(1))
-
-
-class _Batch:
-    """The state of one batch between two steps."""
-
-    def __init__(
-        self, model: PreparedModel, recipe: Recipe, aim: Aim, image_size: int, pool: ThreadPoolExecutor
-    ) -> None:
-        self.model, self.recipe, self.aim, self.pool = model, recipe, aim, pool
-        self.image_size = image_size
-        to_device = model.execution.to_device
-        channels = model.classifier.channels
-        initial = recipe.parameterization.initial(Randomness(aim.keys(START)), image_size, channels)
-        self.parameters = [to_device(each).requires_grad_() for each in initial]
-        self.ones = torch.ones(model.batch_size, device=model.device)  # the gradient of the losses' sum
-        self.optimizer = recipe.optimizer(self.parameters)
-        if model.device.type != "cpu":
-            fuse(self.optimizer)
-        self.num_updates = 0
-        self.losses: list[Tensor] = []
-        self.kept: list[tuple[Tensor, ...]] = []  # what the aim keeps of each step
-
-    def enter(self, stage: Stage) -> None:
-        """Begin a stage; if it zooms, enlarge and crop the pixels."""
-        end = self.num_updates + stage.num_steps
-        self.drawn_ahead = DrawnAhead(self.aim.keys, self.model.execution, self.pool, end)
-        if stage.zoom != 1:
-            self._replace_pixels(enlarge_and_crop(self.parameters[0].detach(), stage.zoom))
-
-    def update(self, stage: Stage, moment: Moment) -> None:
-        """Take one step: gradient, update, then the priors in the recipe's order."""
-        randomness = self.drawn_ahead.step(self.num_updates)
-        losses, kept = self._evaluate(stage, randomness)
-        # A stage at low resolution leaves the finest levels of a pyramid out: their gradient is None.
-        gradients = torch.autograd.grad(losses, self.parameters, self.ones, allow_unused=True)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
-        for group in self.optimizer.param_groups:
-            group["lr"] = stage.step_size(moment.progress)
-        self.optimizer.step()
-        self._apply_priors(stage, randomness, moment)
-        self.num_updates += 1
-        self.losses.append(losses.detach())
-        self.kept.append(kept)
-
-    @torch.no_grad()
-    def images(self) -> Tensor:
-        """Return the images as they stand `[B, C, image_size, image_size]`, not clipped."""
-        rendered = self.recipe.parameterization.render(self.parameters, self.image_size)
-        return resize(
-            rendered, self.image_size
-        ).clone()  # pixels are rendered as they stand, and move on in place
-
-    def _evaluate(self, stage: Stage, randomness: Randomness) -> tuple[Tensor, tuple[Tensor, ...]]:
-        size = round(self.image_size * stage.resolution)
-        images = self.recipe.parameterization.render(self.parameters, size)
-        views = images
-        for transform in stage.transforms:
-            views = transform(views, randomness)
-        return self.aim.evaluate(fitted(self.model, views), images)
-
-    @torch.no_grad()
-    def _apply_priors(self, stage: Stage, randomness: Randomness, moment: Moment) -> None:
-        if not stage.priors:
-            return
-        images = self.parameters[0]
-        for prior in stage.priors:
-            images = prior(images, randomness, moment)
-        self._replace_pixels(images)
-
-    def _replace_pixels(self, images: Tensor) -> None:
-        """Replace the leaf tensor: priors may resize the pixels. The optimisers of pixels keep no state."""
-        self.parameters = [images.detach().requires_grad_()]
-        self.optimizer.param_groups[0]["params"] = self.parameters

@@ -1,4 +1,4 @@
-"""Several candidates of each image, each from another noise and seen through other views, of which one is kept."""
+"""Several candidates of an image or of its sketch, each from another noise and with other views; one is kept."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,15 @@ class Candidates:
     """An aim whose random numbers are those of a candidate.
 
     `numbers` are those of the rows, or one for all. Candidate 0 is the image of the recipe without candidates.
+    `word` tells candidates of an image from those of its sketch.
     """
 
-    def __init__(self, aim: Aim, numbers: Sequence[int]) -> None:
-        self._aim, self._numbers = aim, list(numbers)
+    def __init__(self, aim: Aim, numbers: Sequence[int], word: str = "candidate") -> None:
+        self._aim, self._numbers, self._word = aim, list(numbers), word
 
     @property
     def name(self) -> Key:
-        return (*self._aim.name, *_word(self._numbers[0]))
+        return (*self._aim.name, *self._key(self._numbers[0]))
 
     @property
     def group(self) -> int:
@@ -32,15 +33,14 @@ class Candidates:
         keys = self._aim.keys(step)
         missing = len(keys) - len(self._numbers)  # rows that pad the batch
         numbers = [*self._numbers, *[self._numbers[-1]] * missing]
-        return [(*key, *_word(number)) for key, number in zip(keys, numbers, strict=True)]
+        return [(*key, *self._key(number)) for key, number in zip(keys, numbers, strict=True)]
 
     def evaluate(self, views: Tensor, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         return self._aim.evaluate(views, images)
 
-
-def _word(number: int) -> Key:
-    """Return what tells a candidate's keys from those of the others: nothing for the first."""
-    return ("candidate", number) if number else ()
+    def _key(self, number: int) -> Key:
+        """Return what tells a candidate's keys from those of the others: nothing for the first."""
+        return (self._word, number) if number else ()
 
 
 def chosen_candidates(losses: Tensor, group: int = 1) -> Tensor:

@@ -24,7 +24,7 @@ from attrib_core.generation.transforms import ColorShift, RandomView, Transform
 class PyramidSettings:
     """The numbers of a pyramid recipe, by default those of `default`; sizes are shares of the image's side length.
 
-    Files that were written before the last seven existed lack them; `recipe_files` says what they mean.
+    Files that were written before the last eight existed lack them; `recipe_files` says what they mean.
     """
 
     num_steps: int = 104
@@ -54,6 +54,7 @@ class PyramidSettings:
     )
     sketch_size: float = 5 / 14
     saturation: float = 0.6  # of colours, against their covariance in photographs
+    num_sketches: int = 2  # first stages, of which the best by the network itself goes on
     num_candidates: int = 1  # images that are made of each, of which the best by the network itself is kept
 
 
@@ -86,6 +87,7 @@ def pyramid_recipe(settings: PyramidSettings) -> Recipe:
         residual_gradient=settings.residual_gradient,
         rectifier_width=settings.rectifier_width,
         num_candidates=settings.num_candidates,
+        num_sketches=settings.num_sketches,
     )
 
 

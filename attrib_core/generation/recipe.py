@@ -58,7 +58,8 @@ class Recipe:
 
     Priors and zooms act on pixels, so they need the `Pixels` parameterisation. `residual_gradient` scales the
     gradient that flows back through the network's residual branches, where it has any; `rectifier_width` is
-    that of the softened gradient of its ReLUs, 0 for the true one. Of `num_candidates` images the best is kept.
+    that of the softened gradient of its ReLUs, 0 for the true one. Of `num_candidates` images the
+    best is kept, and of `num_sketches` images after the first stage.
     """
 
     parameterization: Parameterization
@@ -69,6 +70,7 @@ class Recipe:
     # Not in `repr`, so that digests of recipes without them stay what they were.
     rectifier_width: float = field(default=0.0, repr=False)
     num_candidates: int = field(default=1, repr=False)
+    num_sketches: int = field(default=1, repr=False)
 
     def __post_init__(self) -> None:
         acts_on_pixels = any(stage.priors or stage.zoom != 1 for stage in self.stages)

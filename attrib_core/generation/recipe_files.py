@@ -26,6 +26,7 @@ LATER_FIELDS: dict[str, float] = {
     "sketch_size": 5 / 14,
     "saturation": 1.0,
     "num_candidates": 1,
+    "num_sketches": 1,
 }
 
 # With 0, these would give a ratio of 0, an empty crop or a view without pixels.
@@ -78,6 +79,8 @@ def recipe_digest(recipe: Recipe) -> str:
         definition += f" with rectifiers of width {recipe.rectifier_width!r}"
     if recipe.num_candidates > 1:
         definition += f" of {recipe.num_candidates} candidates"
+    if recipe.num_sketches > 1:
+        definition += f" of {recipe.num_sketches} sketches"
     assert " at 0x" not in definition, f"a part of the recipe is known by its address alone: {definition}"
     return hashlib.sha256(definition.encode()).hexdigest()[:16]
 

@@ -143,5 +143,6 @@ def _of_every_recipe(
     residual_gradient: float = 1.0,
     rectifier_width: float = 0.0,
     num_candidates: int = 1,
+    num_sketches: int = 1,
 ) -> None:
     """Say by its signature which numbers every recipe has."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attrib_core.generation.ascent import Observer, Size, ascend
+from attrib_core.generation.ascent import Size, ascend
+from attrib_core.generation.batch_state import Observer
 from attrib_core.generation.diversity import diversity_losses
 from attrib_core.generation.recipe import Recipe
 from attrib_core.generation.soft_rectifiers import soft_rectifiers

@@ -22,7 +22,8 @@ from attrib_core.classifiers import (
 from attrib_core.classifiers.registry import member_names
 from attrib_core.execution import is_out_of_memory
 from attrib_core.generation import Cell, Generated, Recipe, evaluate, to_8_bits
-from attrib_core.generation.ascent import Observer, generate_batch
+from attrib_core.generation.ascent import generate_batch
+from attrib_core.generation.batch_state import Observer
 from attrib_core.generation.transforms import fitted
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from sweeps.columns import Columns

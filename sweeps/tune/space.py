@@ -28,7 +28,7 @@ class Range:
         return float(f"{self.low + (self.high - self.low) * share:.4g}")
 
 
-# Every field but `num_steps`, which the cost sets, and `num_candidates`, which only multiplies it. Two crops, or
+# Every field but `num_steps`, which the cost sets, and the numbers of tries, which multiply it. Two crops, or
 # two sizes, never change places.
 RANGES = {
     "step_size": Range(0.02, 0.5, "log"),
@@ -111,15 +111,15 @@ def at_cost(settings: PyramidSettings, cost: int, image_size: int) -> PyramidSet
 
 
 def pixel_steps(recipe: Recipe, image_size: int) -> int:
-    """Return the cost of an image: the pixels that the network sees, summed over the steps."""
+    """Return the cost of an image: the pixels that the network sees, summed over the steps of all tries."""
     total = 0
-    for stage in recipe.stages:
+    for index, stage in enumerate(recipe.stages):
         side = round(image_size * stage.resolution)
         for transform in stage.transforms:
             if isinstance(transform, RandomView):
                 side = round(side * transform.size)
-        total += stage.num_steps * side**2
-    return total
+        total += (1 if index else recipe.num_sketches) * stage.num_steps * side**2
+    return recipe.num_candidates * total
 
 
 def changes(settings: PyramidSettings, base: PyramidSettings) -> str:

@@ -43,6 +43,7 @@ def test_the_first_candidate_has_the_keys_of_the_recipe_without_candidates() -> 
     assert Candidates(Named(), [0]).name == ("named",)
     assert Candidates(Named(), [2]).keys(5) == [(0, 5, "candidate", 2), (1, 5, "candidate", 2)]
     assert Candidates(Named(), [1, 0]).keys(5) == [(0, 5, "candidate", 1), (1, 5)]
+    assert Candidates(Named(), [1], "sketch").keys(5) == [(0, 5, "sketch", 1), (1, 5, "sketch", 1)]
     assert Candidates(Named(), [2]).name != Candidates(Named(), [1]).name
 
 
@@ -83,3 +84,39 @@ def test_whoever_observes_sees_the_chosen_image_alone(lite0, chosen) -> None:
     assert torch.equal(observed.images, chosen.images)
     assert [step for step, _ in seen] == list(range(RECIPE.num_steps + 1))
     assert torch.equal(seen[-1][1].clamp(0, 1), chosen.images)
+
+
+SKETCHED = replace(
+    find_recipe("default").with_num_steps(10), num_sketches=3
+)  # four of the steps are the sketch
+
+
+@pytest.fixture(scope="module")
+def sketched(lite0):
+    return run(lite0, SKETCHED)
+
+
+def test_the_sketch_of_the_lowest_loss_goes_on(lite0, sketched) -> None:
+    first = run(lite0, replace(SKETCHED, num_sketches=1))
+    assert SKETCHED.stages[0].num_steps == 4
+    last = slice(3, 4)  # the last quarter of the sketch
+    is_first = (sketched.loss_by_step[:, :4] == first.loss_by_step[:, :4]).all(1)
+    assert not bool(is_first.all())
+    assert bool((sketched.loss_by_step[:, last] <= first.loss_by_step[:, last]).all())
+    assert torch.equal(sketched.images[is_first], first.images[is_first])
+
+
+def test_an_image_of_sketches_does_not_depend_on_its_batch(lite0, sketched) -> None:
+    for row, cell in enumerate(CELLS):
+        alone = run(lite0, SKETCHED, [cell])
+        assert torch.equal(alone.images[0], sketched.images[row])
+        assert torch.equal(alone.loss_by_step[0], sketched.loss_by_step[row])
+
+
+def test_whoever_observes_sees_the_chosen_sketch_from_its_beginning(lite0, sketched) -> None:
+    seen: list[tuple[int, Tensor]] = []
+    observed = run(lite0, SKETCHED, observe=lambda step, images: seen.append((step, images)))
+    # Started anew with the chosen numbers, the same image comes out, so that its state was moved as it was.
+    assert torch.equal(observed.images, sketched.images)
+    assert torch.equal(observed.logit_by_step, sketched.logit_by_step)
+    assert [step for step, _ in seen] == list(range(SKETCHED.num_steps + 1))

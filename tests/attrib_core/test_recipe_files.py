@@ -107,6 +107,7 @@ CHANGES = {
     "sketch_share": 0.25,
     "saturation": 0.25,
     "num_candidates": 2,
+    "num_sketches": 2,
 }
 
 

@@ -121,7 +121,7 @@ def test_what_an_objective_draws_follows_from_the_cells(classifier, write) -> No
         "default:smallest_crop=0": "smallest_crop: 0.0 is not accepted; accepted: a number above 0",
         "default:noise=nan": "noise: nan is not accepted",
         "default:noise=loud": "noise=loud: Input should be a valid number",
-        "blur:rotation=3": "no setting 'rotation'; accepted are num_candidates, num_steps",
+        "blur:rotation=3": "no setting 'rotation'; accepted are num_candidates, num_sketches",
         "lucid:residual_gradient=-1": "residual_gradient: -1.0 is not accepted; accepted: a number from 0",
         "nowhere.py:recipe": "recipe='nowhere.py:recipe': no file 'nowhere.py'",
         "default:more": "unknown recipe 'default:more'",

@@ -14,7 +14,7 @@ ALL = tuple(RANGES)
 
 def test_every_setting_but_the_number_of_steps_can_be_searched() -> None:
     fields = {field.name for field in dataclasses.fields(PyramidSettings)}
-    assert set(RANGES) == fields - {"num_steps", "num_candidates"}
+    assert set(RANGES) == fields - {"num_steps", "num_candidates", "num_sketches"}
     assert set(DEFAULT_PARAMETERS) <= set(RANGES)
 
 
@@ -31,9 +31,17 @@ def test_a_range_is_covered_evenly_on_its_scale() -> None:
 
 def test_the_cost_of_a_recipe_is_the_pixels_that_the_network_sees() -> None:
     settings = PyramidSettings(
-        num_steps=10, sketch_share=0.3, sketch_size=0.25, coarse_share=0.8, coarse_size=0.5, fine_size=1.0
+        num_steps=10,
+        sketch_share=0.3,
+        sketch_size=0.25,
+        num_sketches=3,
+        coarse_share=0.8,
+        coarse_size=0.5,
+        fine_size=1.0,
     )
-    assert pixel_steps(pyramid_recipe(settings), 224) == 3 * 56**2 + 5 * 112**2 + 2 * 224**2
+    once = 3 * 3 * 56**2 + 5 * 112**2 + 2 * 224**2
+    assert pixel_steps(pyramid_recipe(settings), 224) == once
+    assert pixel_steps(pyramid_recipe(dataclasses.replace(settings, num_candidates=2)), 224) == 2 * once
 
 
 @pytest.mark.parametrize("base", [DEFAULT, FAST, PyramidSettings(coarse_share=0.5)])
@@ -49,7 +57,7 @@ def test_every_configuration_costs_what_the_base_costs_to_one_step(
 
 
 def test_views_of_half_the_side_buy_four_times_the_steps() -> None:
-    full = PyramidSettings(num_steps=32, sketch_share=0.0, coarse_share=0.0, fine_size=1.0)
+    full = PyramidSettings(num_steps=32, sketch_share=0.0, coarse_share=0.0, fine_size=1.0, num_sketches=1)
     cost = pixel_steps(pyramid_recipe(full), 224)
     half = dataclasses.replace(full, coarse_share=1.0, coarse_size=0.5)
     assert at_cost(half, cost, 224).num_steps == 128
