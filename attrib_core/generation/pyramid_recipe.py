@@ -27,7 +27,7 @@ class PyramidSettings:
     Files that were written before the last eight existed lack them; `recipe_files` says what they mean.
     """
 
-    num_steps: int = 104
+    num_steps: int = 96
     step_size: float = 0.08
     final_step_size: float = 0.01
     momentum: float = 0.3  # Adam's β₁: small, since every step sees another view
@@ -54,7 +54,7 @@ class PyramidSettings:
     )
     sketch_size: float = 5 / 14
     saturation: float = 0.6  # of colours, against their covariance in photographs
-    num_sketches: int = 2  # first stages, of which the best by the network itself goes on
+    num_sketches: int = 3  # first stages, of which the best by the network itself goes on
     num_candidates: int = 1  # images that are made of each, of which the best by the network itself is kept
 
 
