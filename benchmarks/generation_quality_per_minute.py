@@ -30,7 +30,7 @@ BATCH_SIZES = {"cpu": (4, 8, 12), "cuda": (8, 16, 32, 64, 128, 256)}
 MODEL = "efficientnet_lite0"
 LUCENT = "lucent"
 CLASSES = format_integers(range(3, 995, 31))
-TARGETS = {"default": 5.0, "fast": 10.0}
+TARGETS = {"default": 8.0, "fast": 16.0}
 WARM_UP_STEPS = 4
 
 

@@ -103,7 +103,9 @@ def _small() -> Recipe:
 
 
 DEFAULT = PyramidSettings()
-FAST = PyramidSettings(num_steps=56, step_size=0.1, final_step_size=0.015, coarse_share=1.0, num_sketches=1)
+FAST = PyramidSettings(
+    num_steps=56, step_size=0.1, final_step_size=0.015, sketch_share=0.4, coarse_share=1.0, num_sketches=1
+)
 # For publication: a quarter of the steps at full size, and the best of four by the network itself.
 BEST = PyramidSettings(num_steps=256, coarse_share=0.75, fine_size=1.0, num_candidates=4)
 
