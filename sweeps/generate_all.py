@@ -31,7 +31,7 @@ from sweeps.generate.job import (
 from sweeps.generate.recipe_sources import definitions_of_recipes, read_recipes
 from sweeps.model_options import ModelOptions, model_definitions
 from sweeps.ranges import format_integers, parse_integers
-from sweeps.runner import Sweep, chosen_batch_size, run_sweep
+from sweeps.runner import Sweep, chosen_batch_size, recorded, run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
@@ -90,7 +90,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
     """Resolve the options against the model. Raises ValueError for whatever cannot work."""
     if options.diversity > 1:
         raise ValueError(f"diversity={options.diversity}: it is of units; accepted is --units, or 1 without")
-    recipes = read_recipes(options.recipes)
+    recipes = read_recipes(options.recipes, recorded(options).get("definitions"))
     seeds = parse_integers("seeds", options.seeds)
     model = options.model_choice()
     weights = read_weights(model, options.judges)
@@ -151,7 +151,7 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
     """Resolve the options of a sweep of units. Raises ValueError for whatever cannot work."""
     assert options.units is not None
     refuse_options_of_classes(options)
-    recipes = read_recipes(options.recipes)
+    recipes = read_recipes(options.recipes, recorded(options).get("definitions"))
     seeds = parse_integers("seeds", options.seeds)
     model = options.model_choice()
     checkpoint = model.read()

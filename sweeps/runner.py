@@ -100,8 +100,13 @@ def chosen_batch_size(options: SweepOptions) -> int | None:
     """
     if options.batch_size is not None:
         return options.batch_size
-    size: int | None = (RunDirectory(options.output).read_sweep() or {}).get("batch_size")
+    size: int | None = recorded(options).get("batch_size")
     return size
+
+
+def recorded(options: SweepOptions) -> dict[str, Any]:
+    """Return what the run directory's sweep.json holds, nothing if there is none yet."""
+    return RunDirectory(options.output).read_sweep() or {}
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from attrib_core.generation import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe_files import identity_of_settings, recipe_digest, settings_digest
-from attrib_core.generation.recipes import DEFAULT, FAST
+from attrib_core.generation.recipes import DEFAULT, EARLIER_PYRAMIDS, FAST
 from attrib_core.seeding import derive_seed
 from attrib_core.user_code import taken
 from cluster.session import Session, connect
@@ -34,6 +34,7 @@ from sweeps.runner import (
     pool_options,
     print_plan,
     record,
+    recorded,
 )
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
@@ -64,15 +65,19 @@ class TuneOptions(ModelOptions):
     num_steps: int | None = Field(None, ge=1, description="Steps of the base, which set the cost of all.")
     image_size: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own if not given.")
     base: str = Field("default", description=f"Where to start: {', '.join(BASES)}, or a YAML file.")
-    parameters: str = Field(
-        ",".join(DEFAULT_PARAMETERS), description=f"Fields to search, of {', '.join(RANGES)}, or `all`."
+    parameters: str | None = Field(
+        None,
+        description=f"Fields to search, of {', '.join(RANGES)}, or `all`; if not given, those of the run "
+        f"directory, or else {','.join(DEFAULT_PARAMETERS)}.",
     )
 
 
 def tune_sweep(options: TuneOptions) -> tuple[Sweep, Search]:
     """Resolve the options against the model. Raises ValueError for whatever cannot work."""
-    parameters = parse_names("parameters", options.parameters, tuple(RANGES))
-    base = _read_base(options)
+    before = recorded(options).get("settings", {})
+    known = ",".join(before.get("parameters", DEFAULT_PARAMETERS))
+    parameters = parse_names("parameters", options.parameters or known, tuple(RANGES))
+    base = _read_base(options, before.get("base"))
     if options.judges == "none":
         raise ValueError("judges: 'none' leaves no objective; accepted: names separated by commas")
     model = options.model_choice()
@@ -148,13 +153,17 @@ def _parse_classes(text: str | None, num_classes: int) -> tuple[int, ...]:
     return tuple(position * num_classes // count for position in range(count))
 
 
-def _read_base(options: TuneOptions) -> PyramidSettings:
+def _read_base(options: TuneOptions, recorded_base: object) -> PyramidSettings:
+    """Return the settings to start from; a search that began at those of the version before goes on with them."""
     if not is_file(options.base) and options.base not in BASES:
         raise ValueError(
             f"base: unknown recipe {options.base!r}; accepted: {', '.join(BASES)}, or a .yaml file"
         )
-    base = read_settings_file(options.base) if is_file(options.base) else BASES[options.base]
-    return base if options.num_steps is None else replace(base, num_steps=options.num_steps)
+    candidates = [EARLIER_PYRAMIDS[options.base]] if options.base in EARLIER_PYRAMIDS else []
+    candidates.append(read_settings_file(options.base) if is_file(options.base) else BASES[options.base])
+    if options.num_steps is not None:
+        candidates = [replace(each, num_steps=options.num_steps) for each in candidates]
+    return candidates[0] if identity_of_settings(candidates[0]) == recorded_base else candidates[-1]
 
 
 def _try_base(settings: GenerateSettings, weights: Weights) -> None:

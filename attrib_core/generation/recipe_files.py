@@ -18,7 +18,7 @@ DIGEST_LENGTH = 8
 
 # What files mean that were written before these fields existed. Where a field has this value the digest leaves it
 # out, so that the recipes of such files keep their names.
-LATER_FIELDS: dict[str, float] = {
+LATER_FIELDS: dict[str, Any] = {
     "cross_entropy": 0.0,
     "total_variation": 0.0,
     "rectifier_width": 0.0,

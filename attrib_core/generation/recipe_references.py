@@ -4,7 +4,7 @@
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from attrib_core.generation.objectives import Objective
 from attrib_core.generation.pyramid_recipe import PyramidSettings, pyramid_recipe
 from attrib_core.generation.recipe import Recipe
 from attrib_core.generation.recipe_files import checked_number
-from attrib_core.generation.recipes import PYRAMIDS, RECIPES
+from attrib_core.generation.recipes import EARLIER_PYRAMIDS, PYRAMIDS, RECIPES
 from attrib_core.references import Reference, parse_reference, typed_settings
 from attrib_core.user_code import find_target, is_code
 from attrib_core.user_code.functions import UserFunction
@@ -41,6 +41,15 @@ def find_recipe(text: str, field: str = "recipe") -> Recipe:
     raise ValueError(
         f"{field}: unknown recipe {text!r}{hint}; known recipes: {', '.join(RECIPES)}, FILE.py:NAME"
     )
+
+
+def earlier_recipe(text: str) -> Recipe | None:
+    """Return what a reference meant in the version before; None if it is not of a recipe that was another then."""
+    if text in EARLIER_PYRAMIDS:
+        return pyramid_recipe(EARLIER_PYRAMIDS[text])
+    if text.partition(":")[0] in EARLIER_PYRAMIDS:
+        return _with_settings("recipe", parse_reference("recipe", text), EARLIER_PYRAMIDS)
+    return None
 
 
 def user_recipe(field: str, reference: Reference) -> tuple[Recipe, str]:
@@ -122,14 +131,16 @@ def _recipe(where: str, value: object) -> Recipe:
     raise ValueError(f"{where}: it gives a {type(value).__name__}; accepted is {FORMS}")
 
 
-def _with_settings(field: str, reference: Reference) -> Recipe:
+def _with_settings(
+    field: str, reference: Reference, pyramids: Mapping[str, PyramidSettings] = PYRAMIDS
+) -> Recipe:
     """Return a recipe of ours under other numbers: a pyramid's own, or those that every recipe has."""
     where = f"{field}={str(reference)!r}"
     known = {each.name: each for each in fields(PyramidSettings)}
-    if reference.target in PYRAMIDS:
+    if reference.target in pyramids:
         typed = typed_settings(field, reference, PyramidSettings)
         changes = {name: checked_number(value, known[name], where) for name, value in typed.items()}
-        return pyramid_recipe(replace(PYRAMIDS[reference.target], **changes))
+        return pyramid_recipe(replace(pyramids[reference.target], **changes))
     typed = typed_settings(field, reference, _of_every_recipe)
     changes = {name: checked_number(value, known[name], where) for name, value in typed.items()}
     recipe = RECIPES[reference.target]

@@ -5,6 +5,7 @@ its priors and its random views. A new recipe is one more entry in `RECIPES`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from attrib_core.generation.parameterizations import DarkPyramid, Fourier, Pixel
 from attrib_core.generation.priors import ColorJitter, MultiScaleResize, Prior, Smooth
 from attrib_core.generation.pyramid_recipe import PyramidSettings, geometric_weights, pyramid_recipe
 from attrib_core.generation.recipe import Recipe, Schedule, Stage, constant
+from attrib_core.generation.recipe_files import LATER_FIELDS
 from attrib_core.generation.transforms import ColorShift, RandomView, RandomViewOnBlack, Transform
 
 gradient_descent = partial(torch.optim.SGD, lr=0.0)
@@ -110,6 +112,22 @@ FAST = PyramidSettings(
 BEST = PyramidSettings(num_steps=256, coarse_share=0.75, fine_size=1.0, num_candidates=4)
 
 PYRAMIDS: dict[str, PyramidSettings] = {"fast": FAST, "default": DEFAULT, "best": BEST}
+
+# What these names meant in the version before: run directories that were begun with it go on with it.
+_EARLIER_DEFAULT = replace(
+    DEFAULT, num_steps=128, coarse_share=0.875, smallest_crop=0.4, largest_crop=1.1, **LATER_FIELDS
+)
+EARLIER_PYRAMIDS: dict[str, PyramidSettings] = {
+    "default": _EARLIER_DEFAULT,
+    "fast": replace(
+        _EARLIER_DEFAULT,
+        num_steps=64,
+        step_size=0.12,
+        final_step_size=0.015,
+        coarse_share=1.0,
+        coarse_size=3 / 7,
+    ),
+}
 
 RECIPES: dict[str, Recipe] = {
     "plain": _original(),

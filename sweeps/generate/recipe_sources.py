@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from attrib_core.generation import RECIPES, PyramidSettings, Recipe, find_recipe
 from attrib_core.generation.recipe_files import SUFFIXES, custom_recipe, read_settings, recipe_digest
-from attrib_core.generation.recipe_references import user_recipe
+from attrib_core.generation.recipe_references import earlier_recipe, user_recipe
 from attrib_core.references import parse_reference
 from attrib_core.user_code import canonical
 from sweeps.ranges import parse_names
@@ -16,10 +16,11 @@ from sweeps.store.run_directory import open_files, resolve_url
 RecipeSource = Recipe | str
 
 
-def read_recipes(text: str) -> dict[str, RecipeSource]:
+def read_recipes(text: str, recorded: Mapping[str, str] | None = None) -> dict[str, RecipeSource]:
     """Return the recipes of `default,best_recipe.yaml,mine.py:my_recipe` by the names that their rows have.
 
-    ValueError names the element, or the file and its field.
+    `recorded` are the definitions in the run directory: one that was begun with a recipe of the version before
+    goes on with it. ValueError names the element, or the file and its field.
     """
     recipes: dict[str, RecipeSource] = {}
     for element in parse_names("recipes", text):
@@ -27,7 +28,13 @@ def read_recipes(text: str) -> dict[str, RecipeSource]:
         if twice := recipes.keys() & found.keys():
             raise ValueError(f"recipes: {min(twice)!r} is listed twice; list each recipe once")
         recipes |= found
-    return recipes
+    return {name: _as_recorded(name, source, recorded or {}) for name, source in recipes.items()}
+
+
+def _as_recorded(name: str, source: RecipeSource, recorded: Mapping[str, str]) -> RecipeSource:
+    digest = recorded.get(f"recipe {name}")
+    earlier = None if digest is None else earlier_recipe(name)
+    return earlier if earlier is not None and recipe_digest(earlier) == digest else source
 
 
 def definitions_of_recipes(recipes: Mapping[str, RecipeSource]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from attrib_core.classifiers import Classifier
 from attrib_core.generation import RECIPES, PyramidSettings, find_recipe, generate, pyramid_recipe
 from attrib_core.generation.objectives import CrossEntropy
 from attrib_core.generation.recipe_files import recipe_digest
+from attrib_core.generation.recipe_references import earlier_recipe
 from attrib_core.generation.recipes import DEFAULT
 
 Write = Callable[[str], str]
@@ -166,3 +167,20 @@ def test_a_name_that_is_no_recipe(body, message, write) -> None:
 def test_an_objective_that_cannot_be_names_the_line(body, message, classifier, write) -> None:
     with pytest.raises(ValueError, match=message):
         generate(classifier, [1], recipe=f"{write(body)}:value")
+
+
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        ("default", "df030872e23bcf2e"),
+        ("fast", "aa772146e0b88985"),
+        ("blur", None),
+        ("best", None),
+        ("defaul", None),
+    ],
+)
+def test_what_a_name_meant_before_has_the_digest_that_it_had(text: str, digest: str | None) -> None:
+    found = earlier_recipe(text)
+    assert (None if found is None else recipe_digest(found)) == digest
+    changed = earlier_recipe(f"{text}:num_steps=3")
+    assert (None if changed is None else changed.num_steps) == (3 if digest else None)

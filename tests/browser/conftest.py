@@ -184,6 +184,8 @@ def result_row(image_file: str, recipe: str, class_index: int, seed: int) -> dic
         "judge_top5_hit": {judge: not missed for judge, missed in wrong.items()},
         "total_variation": 0.1,
         "clipped_share": 0.0,
+        "ripple": 0.25,
+        "sharpness": -2.0,
         "logit_by_step": [float(step) for step in range(NUM_STEPS)],
         "loss_by_step": [-float(step) for step in range(NUM_STEPS)],
         "argmax_by_step": [class_index] * NUM_STEPS,

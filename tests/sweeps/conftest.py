@@ -301,6 +301,8 @@ def _row(shard_id: str, index: int, attempt: int, image_file: str | None):
         "judge_top5_hit": {"judge": True},
         "total_variation": 0.1,
         "clipped_share": 0.0,
+        "ripple": 0.25,
+        "sharpness": -2.0,
         "logit_by_step": [0.0, 1.5],
         "loss_by_step": [2.0, 1.0],
         "argmax_by_step": [0, index],

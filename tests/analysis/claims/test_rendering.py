@@ -117,7 +117,7 @@ def test_a_wrong_run_is_one_line(
     assert exit_status(lambda: main([str(each) for each in given])) == 2
     expected = {
         "missing": "nowhere",
-        "unknown": "sweep of kind 'bake': accepted: attack,",
+        "unknown": "sweep of kind 'bake': accepted: activations, attack,",
         "twice": "2 times",
     }
     error = capsys.readouterr().err
