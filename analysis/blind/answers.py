@@ -27,11 +27,15 @@ class Answers:
     kind: frozenset[str]
 
     def verdict(self, guess: str) -> Verdict:
-        """Return whether a guess is a name of the class, a name of a kind it belongs to, or neither."""
-        form = canonical(guess)
-        if form in self.right:
+        """Return whether a guess is a name of the class, a name of a kind it belongs to, or neither.
+
+        The kind may follow the name, `papillon dog`, and words in brackets may explain it.
+        """
+        forms = {canonical(name) for name in single_names(guess)} | {canonical(guess)}
+        with_kind = {form.removesuffix(kind) for form in forms for kind in self.kind if form.endswith(kind)}
+        if self.right & (forms | with_kind):
             return "right"
-        return "kind" if form in self.kind else "wrong"
+        return "kind" if self.kind & forms else "wrong"
 
     def near_miss(self, guess: str) -> str:
         """Return what a person may want to decide about a guess that is not right; empty without anything."""
