@@ -104,7 +104,7 @@ def model(request: pytest.FixtureRequest) -> PreparedModel:
         return prepare(NETWORKS[request.param](), device="cpu", batch_size=4)
 
 
-def shortened(recipe: Recipe, most: int = 6) -> Recipe:
+def shortened(recipe: Recipe, most: int = 8) -> Recipe:
     """The recipe with every stage, but few steps in each."""
     stages = tuple(replace(stage, num_steps=min(stage.num_steps, most)) for stage in recipe.stages)
     return replace(recipe, stages=stages)
@@ -203,7 +203,7 @@ def test_a_network_of_one_size_sees_its_views_enlarged_and_the_gradient_flows() 
 
 
 def _randomness() -> Any:
-    from attrib_core.generation.ascent import START
+    from attrib_core.generation.batch_state import START
     from attrib_core.seeding import Randomness
 
     return Randomness([(0, 1, 0, START)])

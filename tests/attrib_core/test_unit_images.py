@@ -21,7 +21,7 @@ from attrib_core.generation import (
     recipe_of_units,
     to_8_bits,
 )
-from attrib_core.generation.ascent import START
+from attrib_core.generation.batch_state import START
 from attrib_core.generation.diversity import diversity_losses, gram_similarity
 from attrib_core.generation.objectives import (
     CrossEntropy,
