@@ -193,7 +193,9 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
             "precision": options.precision,
             **({} if options.repeatable else {"repeatable": False}),
         },
-        definitions=model_definitions(checkpoint) | definitions_of_recipes(recipes) | inputs.definitions,
+        definitions=model_definitions(checkpoint)
+        | definitions_of_recipes(recipes)
+        | inputs.units.definitions,
         batch_size=settings.batch_size,
         provenance={"num_classes": classifier.num_classes, "notes": list(checkpoint.notes)},
         shard_size=max(1, SHARD_SIZE // options.diversity),

@@ -178,7 +178,7 @@ def _ascend(
             sketches = [start(Candidates(aim, [number], "sketch")) for number in range(recipe.num_sketches)]
             for sketch in sketches:
                 sketch.run(recipe.stages[:1])
-            losses = host_copies([sketch.by_step(sketch.losses)[:num_images] for sketch in sketches])
+            losses = host_copies([torch.stack(sketch.losses, 1)[:num_images] for sketch in sketches])
             chosen = chosen_candidates(torch.stack(losses), aim.group).tolist()
             best = Candidates(aim, chosen, "sketch")
             if observe is None:
@@ -195,8 +195,8 @@ def _ascend(
             [
                 images.clamp(0, 1),
                 ((images < 0) | (images > 1)).float().flatten(1).mean(1),
-                *(state.by_step(each)[:num_images] for each in zip(*state.kept, strict=True)),
-                state.by_step(state.losses)[:num_images],
+                *(torch.stack(each, 1)[:num_images] for each in zip(*state.kept, strict=True)),
+                torch.stack(state.losses, 1)[:num_images],
             ]
         )
     return found, losses_by_step

@@ -49,10 +49,6 @@ class BatchState:
                     observe(self.num_updates, self.images())
                 self.update(stage, Moment(step, stage.num_steps, self.image_size))
 
-    def by_step(self, values: Sequence[Tensor]) -> Tensor:
-        """Return what each step kept, `[B]` each, as `[B, T]`."""
-        return torch.stack(list(values), 1)
-
     def enter(self, stage: Stage) -> None:
         """Begin a stage; if it zooms, enlarge and crop the pixels."""
         end = self.num_updates + stage.num_steps

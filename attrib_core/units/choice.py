@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attrib_core.prepared import PreparedModel
-from attrib_core.units.directions import SUFFIX, as_directions, read_directions
+from attrib_core.units.directions import SUFFIX, as_directions, digest, read_directions
 from attrib_core.units.layers import Layer, find_layer
 from attrib_core.units.names import CENTER, UnitName
 
@@ -28,6 +28,11 @@ class Units:
     layers: Mapping[str, Layer]
     names: Mapping[str, tuple[UnitName, ...]]  # of each layer
     directions: Mapping[str, NDArray[np.float32]]  # [D, C] each, by `FILE#key`
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Digests of the directions, for a run's record: another file of the same name is not the same."""
+        return {f"directions {name}": digest(found) for name, found in self.directions.items()}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from attrib_core.activations import Activations, class_activations, unit_activat
 from attrib_core.downloads import Download
 from attrib_core.generation import to_8_bits
 from attrib_core.units import UnitName, Units
-from attrib_core.units.directions import digest
 from sweeps.activations.rows import ActivationShard, Measured, Shown, image_table, result_table
 from sweeps.commit import commit_shard
 from sweeps.images.actor import ActorSettings, ImageActor
@@ -35,8 +34,7 @@ class ActivationInputs(ImageInputs):
     @property
     def definitions(self) -> dict[str, str]:
         """Digests of the directions that units are, for sweep.json."""
-        directions = {} if self.units is None else self.units.directions
-        return {f"directions {name}": digest(found) for name, found in directions.items()}
+        return {} if self.units is None else self.units.definitions
 
     def check(self, shard: Shard) -> None:
         """Raise ValueError if an earlier command's shard has units of a layer or file that is not named here."""

@@ -30,7 +30,6 @@ from attrib_core.generation.unit_evaluation import UnitVerdict, evaluate_units
 from attrib_core.generation.unit_images import batch_size_for, gives_the_same
 from attrib_core.prepared import PreparedModel, prepare, whole_batch
 from attrib_core.units import Units
-from attrib_core.units.directions import digest
 from sweeps.commit import commit_shard
 from sweeps.generate.recipe_sources import RecipeSource, built
 from sweeps.plan import Shard
@@ -62,11 +61,6 @@ class UnitInputs:
 
     model: Checkpoint
     units: Units
-
-    @property
-    def definitions(self) -> dict[str, str]:
-        """What the directions are, for sweep.json: another file of the same name is refused."""
-        return {f"directions {name}": digest(found) for name, found in self.units.directions.items()}
 
     def products(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield the layers with their units, those of each file apart.
