@@ -152,7 +152,7 @@ def test_commands_of_the_guide_run(in_real_runs: Path) -> None:
     ]
     assert commands
     for command in commands:
-        program, *words = shlex.split(command)
+        program, *words = shlex.split(command, comments=True)  # as bash reads it
         assert program == "python"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, check=False)
