@@ -34,6 +34,7 @@ from attrib_core.references import reference_text
 from attrib_core.user_code import take_folder
 from sweeps.store.terminal_text import terminal_text
 
+CONSOLE = "attrib-sweeps"  # the first word of `sys.argv` where a sweep is not started as a script
 INTERRUPTED = 130
 USER_MISTAKE = 2
 
@@ -133,7 +134,7 @@ def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
     try:
         default = kind(**(_read_yaml(file) if file is not None else {}))
         # tyro builds the model anew from the default and the arguments, so that both are validated.
-        return tyro.cli(kind, args=list(arguments), default=default)
+        return tyro.cli(kind, prog=program(), args=list(arguments), default=default)
     except RefusedOptionsError as error:
         raise ValueError(str(error)) from None
 
@@ -164,7 +165,22 @@ def run_command(
 
 def same_command() -> str:
     """Return the sentence that tells the user how to continue."""
-    return f"The same command continues: {shlex.join(['python', *sys.argv])}"
+    typed = sys.argv if _is_console_command() else ["python", *sys.argv]
+    return f"The same command continues: {shlex.join(typed)}"
+
+
+def typed_options() -> list[str]:
+    """Return what was typed behind the script's name, or behind `attrib-sweeps COMMAND`."""
+    return sys.argv[2:] if _is_console_command() else sys.argv[1:]
+
+
+def _is_console_command() -> bool:
+    return sys.argv[0] == CONSOLE
+
+
+def program() -> str | None:
+    """Return the name in the help of a console command, `attrib-sweeps COMMAND`; None for a script's own."""
+    return " ".join(sys.argv[:2]) if _is_console_command() else None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

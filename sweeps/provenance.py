@@ -37,8 +37,11 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """Return the checkout's commit, with `+changes` when it differs; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    file = Path(__file__).resolve()
+    root = file.parents[1]
     try:
+        # Installed code may lie inside somebody else's checkout, whose commit says nothing of it.
+        _git(root, "ls-files", "--error-unmatch", str(file))
         commit = _git(root, "rev-parse", "HEAD")
         return commit + "+changes" * bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):

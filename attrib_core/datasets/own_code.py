@@ -156,4 +156,4 @@ def _is_ours(source: ImageSource) -> bool:
     """Return True if a source can be pickled without a user's class in it."""
     if isinstance(source, SelectedImages):
         return _is_ours(source.source)
-    return type(source).__module__.startswith("attrib_core.")
+    return type(source).__module__.startswith(f"{__package__.partition('.datasets')[0]}.")

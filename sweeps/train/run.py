@@ -22,6 +22,7 @@ from attrib_core.training import (
     initial_network,
 )
 from attrib_core.training.models import trained_model
+from sweeps.cli import typed_options
 from sweeps.ranges import parse_names
 from sweeps.train.weights_output import WeightsOutput
 
@@ -132,7 +133,7 @@ class TrainingRun:
         settings = self._trainer.settings
         return {
             "model": canonical_name(self._model),
-            "command": shlex.join(["python", "sweeps/train_classifier.py", *sys.argv[1:]]),
+            "command": f"python sweeps/train_classifier.py {shlex.join(typed_options())}",
             "test_accuracy": f"{test_accuracy:.4f}",
             "dataset": self._train_set.name,
             "train_digest": self._train_set.digest,

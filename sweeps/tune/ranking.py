@@ -66,4 +66,4 @@ def usage(file: str, options: Mapping[str, object]) -> str:
     """Return the command that generates with the file, under those of the search's options that are given."""
     given = {"recipes": file} | {name: value for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return shlex.join(["python", "sweeps/generate_all.py", *words])
+    return f"python sweeps/generate_all.py {shlex.join(words)}"
