@@ -1,9 +1,9 @@
 """Moves the four folders into the package `attrib_sweeps` when a wheel is built (a build hook of hatchling).
 
 `analysis`, `cluster`, `sweeps` and `attrib_core` at the top of everybody's site-packages would hide a user's own
-modules of these names, or be hidden by them. So the wheel holds `attrib_sweeps.analysis` and so on. Absolute imports,
-names of modules in strings, and commands in messages are rewritten in a copy; an editable install uses the checkout as
-it is.
+modules of these names, or be hidden by them. So the wheel holds `attrib_sweeps.analysis` and so on. Absolute
+imports, names of modules in strings, and commands in messages are rewritten in a copy; an editable install uses
+the checkout as it is.
 """
 
 import re
@@ -79,7 +79,9 @@ def _moved(text: str, root: Path) -> str:
 def _commands(root: Path) -> dict[str, str]:
     """Return the console command by the script or module that it runs."""
     table = runpy.run_path(str(root / FRONT / "commands.py"))["COMMANDS"]
-    return {command.module.removesuffix(".__main__"): f"attrib-sweeps {name}" for name, command in table.items()}
+    return {
+        command.module.removesuffix(".__main__"): f"attrib-sweeps {name}" for name, command in table.items()
+    }
 
 
 def _with_commands(text: str, commands: dict[str, str]) -> str:

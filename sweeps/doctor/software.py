@@ -57,7 +57,9 @@ def _lacking(requirements: list[Requirement]) -> list[str]:
     """Return in words which requirements are missing or have another version."""
     found = [(each, _version(each.name)) for each in requirements]
     return [
-        f"{each.name} is not installed" if version is None else f"{each.name} {version} is not {each.specifier}"
+        f"{each.name} is not installed"
+        if version is None
+        else f"{each.name} {version} is not {each.specifier}"
         for each, version in found
         if version is None or not each.specifier.contains(version, prereleases=True)
     ]

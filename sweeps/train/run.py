@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path

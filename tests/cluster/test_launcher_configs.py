@@ -86,9 +86,10 @@ def test_all_that_is_shipped_exists_and_is_all_that_the_installation_needs(name)
     assert all((REPOSITORY / source).exists() for source in sources)
     assert all(target == f"~/attrib-sweeps/{source}" for target, source in mounts.items() if source != TOKEN)
     project = tomllib.loads(text("pyproject.toml"))
-    packages = {
-        include.rstrip("*") for include in project["tool"]["setuptools"]["packages"]["find"]["include"]
-    }
+    packages = {"attrib_core", "sweeps", "cluster", "analysis"}
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["path"].startswith(
+        "sweeps/"
+    )
     assert sources == packages | {"pyproject.toml", "constraints.txt", project["project"]["readme"]}
 
 

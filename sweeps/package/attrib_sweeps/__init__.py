@@ -5,9 +5,9 @@
 They are loaded when first used: the names that read results need neither torch nor Ray. `attrib-sweeps` and
 `python -m attrib_sweeps` are the command line.
 
-In a checkout the code lies in four folders at the top: `attrib_core`, `sweeps`, `cluster` and `analysis`. In the wheel
-the same folders lie inside this package, as `attrib_sweeps.attrib_core` and so on, so that nothing else of the user's
-called `analysis` or `cluster` is in the way; `sweeps/hatch_build.py` moves them.
+In a checkout the code lies in four folders at the top: `attrib_core`, `sweeps`, `cluster` and `analysis`. In the
+wheel the same folders lie inside this package, as `attrib_sweeps.attrib_core` and so on, so that nothing else of
+the user's called `analysis` or `cluster` is in the way; `sweeps/hatch_build.py` moves them.
 """
 
 import importlib
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from analysis.load import results as results
     from analysis.success_rates import accuracy as accuracy
     from analysis.success_rates import success_rate as success_rate
-    from attrib_core.activations import activations as activations
+    from attrib_core.activations import class_activations as class_activations
+    from attrib_core.activations import unit_activations as unit_activations
     from attrib_core.attacks import AttackSettings as AttackSettings
     from attrib_core.attacks import attack as attack
     from attrib_core.attacks import transfer as transfer
@@ -50,9 +51,9 @@ PUBLIC = {
     "RECIPES": "attrib_core.generation",
     "View": "attrib_core.datasets",
     "accuracy": "analysis.success_rates",
-    "activations": "attrib_core.activations",
     "attack": "attrib_core.attacks",
     "attribute": "attrib_core.attribution",
+    "class_activations": "attrib_core.activations",
     "encoded_images": "analysis.load",
     "generate": "attrib_core.generation",
     "generate_units": "attrib_core.generation",
@@ -66,6 +67,7 @@ PUBLIC = {
     "results": "analysis.load",
     "success_rate": "analysis.success_rates",
     "transfer": "attrib_core.attacks",
+    "unit_activations": "attrib_core.activations",
 }
 
 
