@@ -47,6 +47,8 @@ def test_a_package_imports_only_the_siblings_it_may_know(package: str) -> None:
     wrong = [
         (str(file.relative_to(ROOT)), module)
         for file in sorted((ROOT / package).rglob("*.py"))
+        # The public package stands before all four; it imports when a name or a command is used.
+        if not file.is_relative_to(ROOT / "sweeps" / "package")
         for module in imported_modules(file)
         if (is_below(module, siblings) and not is_below(module, ALLOWED[package]))
         or module.split(".")[0] in FORBIDDEN[package]
