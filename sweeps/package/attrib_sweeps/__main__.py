@@ -5,6 +5,7 @@ Exit status: that of the command, 0 for help, 2 for a user's mistake, 130 after 
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -51,6 +52,9 @@ def run(name: str, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:  # while torch or Ray were being imported
         print("Interrupted before any work started", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def overview() -> str:
