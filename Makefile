@@ -7,7 +7,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 RUN := runs/demo
 ATTACK := runs/demo-attack
 ATTRIBUTE := runs/demo-attribute
-TRAINING := runs/demo-training
+TRAINING := runs/demo-train
 MODIFY := runs/demo-modify
 FIGURES := runs/demo-figures
 CLASSES := 1,291,323,417,779,963
@@ -65,8 +65,8 @@ demo: install
 	$(BIN)/python -m analysis.modification $(MODIFY) --output $(FIGURES)
 	@echo
 	@echo "=== 5 of 6, about 35 s: train the network anew, and watch where it looks after every 10 minibatches"
-	$(BIN)/python sweeps/attribute_training.py --output $(TRAINING) --batch-size 64 --every 10
-	$(BIN)/python -m analysis.video $(TRAINING) --output $(FIGURES)/training.mp4
+	$(BIN)/python sweeps/attribute_training.py --output $(TRAINING) --batch-size 64 --every 10 --methods gradient_x_input,loss_gradient
+	$(BIN)/python -m analysis.video $(TRAINING) --output $(FIGURES)/training.mp4 --method gradient_x_input
 	@echo
 	@echo "=== 6 of 6, about 15 s: the report"
 	$(BIN)/python -m analysis.report $(ATTACK) $(RUN) $(ATTRIBUTE) $(MODIFY) $(TRAINING) --output $(REPORT)
