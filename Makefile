@@ -7,9 +7,10 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 RUN := runs/demo
 ATTACK := runs/demo-attack
 ATTRIBUTE := runs/demo-attribute
-TRAINING := runs/demo-training
+TRAINING := runs/demo-train
 MODIFY := runs/demo-modify
 FIGURES := runs/demo-figures
+CLASSES := 1,291,323,417,779,963
 REPORT := runs/demo-report
 REPRODUCE := runs/reproduce
 
@@ -33,30 +34,45 @@ $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps quantus
 	touch $@
 
-# All 10,000 test images of Fashion-MNIST attacked at twelve ε; what the model looks at, and how it came to look there
-# in an epoch of training; then twelve classes that anybody can name, generated under four recipes, judged and drawn.
+# One small sweep of each kind, with a picture after each, and a report of all. The first picture is of the attack, since
+# that is the quickest. A second `make demo` continues what was interrupted; sweeps that are complete end at once.
 demo: install
-	$(BIN)/python sweeps/attack_all.py --output $(ATTACK) --methods fgsm,random_sign,minimum_fgsm
-	$(BIN)/python -m analysis.success_rates $(ATTACK) --by method,epsilon
-	$(BIN)/python -m analysis.attacks.curves $(ATTACK) --output $(FIGURES)
-	$(BIN)/python -m analysis.attacks.triptychs $(ATTACK) --output $(FIGURES) --methods fgsm --epsilons 0.01,8/255
-	$(BIN)/python sweeps/attribute_all.py --output $(ATTRIBUTE) --images 0-199
-	$(BIN)/python -m analysis.attribution.grids $(ATTRIBUTE) --output $(FIGURES)
-	$(BIN)/python -m analysis.attribution.scores $(ATTRIBUTE) --output $(FIGURES)
-	$(BIN)/python sweeps/attribute_training.py --output $(TRAINING) --every 10 --methods gradient_x_input,loss_gradient
-	$(BIN)/python -m analysis.training.recapitulation $(TRAINING) --output $(FIGURES)
-	$(BIN)/python -m analysis.video $(TRAINING) --output $(FIGURES)/training.mp4 --method gradient_x_input
-	$(BIN)/python sweeps/modify_all.py --output $(MODIFY) --images 0-7
-	$(BIN)/python -m analysis.modification $(MODIFY) --output $(FIGURES)
-	$(BIN)/python sweeps/generate_all.py --output $(RUN) --recipes default,fast,blur,plain \
-		--classes 1,107,291,323,340,417,483,779,863,954,963,980
+	@echo "This demo runs five small sweeps on this machine, a picture after each, and a report at the end."
+	@echo "With two free CPU cores it takes about 3 minutes:"
+	@echo "  1. Attack:     how easily is a network of clothes fooled?       20 s"
+	@echo "  2. Generate:   what does a network think a class looks like?    60 s"
+	@echo "  3. Attribute:  which pixels does an answer depend on?           15 s"
+	@echo "  4. Modify:     how little turns a boot into a bag?              15 s"
+	@echo "  5. Train:      when does a network learn where to look?         35 s"
+	@echo "  6. Report:     all of it as web pages                           15 s"
+	@echo "Ctrl-C stops it; 'make demo' then continues where it was."
+	@echo
+	@echo "=== 1 of 6, about 20 s: attack 2,000 test images of Fashion-MNIST by two methods at twelve sizes"
+	$(BIN)/python sweeps/attack_all.py --output $(ATTACK) --images 0-1999 --methods fgsm,random_sign
+	$(BIN)/python -m analysis.attacks.triptychs $(ATTACK) --output $(FIGURES) --methods fgsm --epsilons 8/255
+	@echo
+	@echo "=== 2 of 6, about 60 s: generate pictures of six classes of ImageNet by two recipes; two networks judge them"
+	$(BIN)/python sweeps/generate_all.py --output $(RUN) --recipes fast,default --classes $(CLASSES) --shard-size 3
 	$(BIN)/python -m analysis.generation.judge_accuracy $(RUN)
 	$(BIN)/python -m analysis.generation.contact_sheets $(RUN) --output $(FIGURES)
-	$(BIN)/python -m analysis.generation.recipe_strips $(RUN) --output $(FIGURES)
-	$(BIN)/python -m analysis.report $(RUN) $(ATTACK) $(ATTRIBUTE) $(TRAINING) $(MODIFY) --output $(REPORT)
 	@echo
-	@echo "Report:          $(REPORT)/index.html"
-	@echo "Figures:         $(FIGURES)/: curves, triptychs, attributions, training.mp4, contact sheets, strips"
+	@echo "=== 3 of 6, about 15 s: attribute the answers for 100 images to their pixels, by three methods"
+	$(BIN)/python sweeps/attribute_all.py --output $(ATTRIBUTE) --images 0-99
+	$(BIN)/python -m analysis.attribution.grids $(ATTRIBUTE) --output $(FIGURES)
+	@echo
+	@echo "=== 4 of 6, about 15 s: change six images, as little as possible, into each of the ten classes"
+	$(BIN)/python sweeps/modify_all.py --output $(MODIFY) --images 0-5
+	$(BIN)/python -m analysis.modification $(MODIFY) --output $(FIGURES)
+	@echo
+	@echo "=== 5 of 6, about 35 s: train the network anew, and watch where it looks after every 10 minibatches"
+	$(BIN)/python sweeps/attribute_training.py --output $(TRAINING) --batch-size 64 --every 10 --methods gradient_x_input,loss_gradient
+	$(BIN)/python -m analysis.video $(TRAINING) --output $(FIGURES)/training.mp4 --method gradient_x_input
+	@echo
+	@echo "=== 6 of 6, about 15 s: the report"
+	$(BIN)/python -m analysis.report $(ATTACK) $(RUN) $(ATTRIBUTE) $(MODIFY) $(TRAINING) --output $(REPORT)
+	@echo
+	@echo "Report:          $(REPORT)/index.html, which a browser opens from the disk"
+	@echo "Figures:         $(FIGURES)/: triptychs, contact sheets, attributions, strips, training.mp4"
 	@echo "Parquet:         $(ATTACK)/results/, $(ATTRIBUTE)/results/, ... (pandas.read_parquet reads a folder)"
 	@echo "Next:            $(BIN)/python sweeps/generate_all.py --classes 0-999 --output runs/generate"
 
