@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +150,24 @@ def _join(address: str) -> None:
 
 def _init(address: str, **options: Any) -> None:
     # Only loopback addresses need this; Ray handles the network's addresses correctly.
-    with _loopback_as_such() if _may_be_loopback(address) else contextlib.nullcontext():
+    with (
+        _own_sigterm_handler(),
+        _loopback_as_such() if _may_be_loopback(address) else contextlib.nullcontext(),
+    ):
         # Only the driver writes to the terminal. What workers print is in Ray's logs; their errors are events.
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
+
+
+@contextlib.contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep the program's own handler of SIGTERM, which `ray.init` replaces by one that exits with status 1.
+
+    A scheduler ends a job by this signal. The sweep must then say how to resume, and exit as after Ctrl-C.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
