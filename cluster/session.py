@@ -165,9 +165,11 @@ def _own_sigterm_handler() -> Iterator[None]:
     A scheduler ends a job by this signal. The sweep must then say how to resume, and exit as after Ctrl-C.
     """
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,9 @@ class Slurm:
     def __init__(self) -> None:
         self.mark = secrets.token_hex(3)
         self.bridge = f"sl{self.mark}br"
-        self.subnet = f"198.{secrets.choice((18, 19))}.{secrets.randbelow(256)}"  # RFC 2544: nothing else is there
+        self.subnet = (
+            f"198.{secrets.choice((18, 19))}.{secrets.randbelow(256)}"  # RFC 2544: nothing else is there
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))
         self.daemons: list[subprocess.Popen[bytes]] = []
         self.jobs: list[str] = []
@@ -144,7 +146,9 @@ class Slurm:
 
     def tear_down(self) -> None:
         for node in range(1, NUM_NODES + 1):
-            listed = subprocess.run(["ip", "netns", "pids", self.namespace(node)], capture_output=True, text=True)
+            listed = subprocess.run(
+                ["ip", "netns", "pids", self.namespace(node)], capture_output=True, text=True
+            )
             for pid in map(int, listed.stdout.split()):
                 with contextlib.suppress(ProcessLookupError):  # ended meanwhile
                     os.kill(pid, signal.SIGKILL)

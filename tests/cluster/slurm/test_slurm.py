@@ -1,4 +1,4 @@
-"""cluster/slurm.sbatch on a real SLURM: the sweep's status is the job's, and an interrupted job goes on by itself."""
+"""cluster/slurm.sbatch on a real SLURM: the sweep's status is the job's, an interrupted job goes on by itself."""
 
 import time
 
@@ -22,7 +22,8 @@ def test_a_job_of_two_nodes_that_is_out_of_time_goes_back_into_the_queue_and_com
         assert time.monotonic() < deadline, slurm.said()
         time.sleep(0.05)
     slurm.command("scancel", "--batch", "--signal=TERM", job)  # what `--signal=B:TERM@120` sends
-    assert slurm.wait_until_ended(job, 200) == "COMPLETED", slurm.said()
+    # SLURM itself holds a job that is back in the queue for two minutes.
+    assert slurm.wait_until_ended(job, 500) == "COMPLETED", slurm.said()
 
     assert slurm.field(job, "Restarts") == "1"
     assert slurm.field(job, "ExitCode") == "0:0"
@@ -38,7 +39,9 @@ def test_a_job_of_two_nodes_that_is_out_of_time_goes_back_into_the_queue_and_com
 
 
 def test_a_mistake_is_the_jobs_status(slurm, tmp_path) -> None:
-    job = slurm.submit("sweeps/attack_all.py", "--methods", "fgsn", "--output", str(tmp_path / "run"), nodes="1")
+    job = slurm.submit(
+        "sweeps/attack_all.py", "--methods", "fgsn", "--output", str(tmp_path / "run"), nodes="1"
+    )
     assert slurm.wait_until_ended(job, 90) == "FAILED"
     assert slurm.field(job, "ExitCode") == "2:0", slurm.said()
     assert "fgsn" in slurm.said()
