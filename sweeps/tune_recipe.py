@@ -8,6 +8,7 @@ chunks of `--shard-size`, in one shuffled order for all; after some, ASHA stops 
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -252,9 +253,9 @@ def _conclude(run: RunDirectory, search: Search, options: TuneOptions) -> None:
     print(f"  {usage(file, options.model_dump(include=set(repeated)))}")
 
 
-def main() -> int:
-    """Run the command line and return the exit status."""
-    return run_command(TuneOptions, run_search)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, the process's own if none is given, and return the exit status."""
+    return run_command(TuneOptions, run_search, arguments)
 
 
 if __name__ == "__main__":
