@@ -126,4 +126,6 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 def _escaped(text: str) -> str:
     """Return text in which Markdown finds nothing but code in backticks."""
     parts = text.split("`")
-    return "`".join(re.sub(r"([*<\[\]])", r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts))
+    return "`".join(
+        re.sub(r"([*<\[\]])", r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts)
+    )

@@ -10,9 +10,6 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-# Names of no meaning outside a signature: type variables, and unions that are written out where they are used.
-OWN_PACKAGES = ("attrib_core.", "analysis.", "sweeps.")
-
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", _find)
