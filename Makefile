@@ -17,7 +17,7 @@ REPRODUCE := runs/reproduce
 # Some systems tell Python to keep no compiled modules. Then each of the many processes that tests start compiles them all.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo reproduce test test-all lint bench gpu-bundle
+.PHONY: install demo reproduce test test-all lint docs docs-links bench gpu-bundle
 
 install: $(INSTALLED)
 
@@ -149,6 +149,16 @@ ALONE := tests/faults tests/cluster tests/sweeps/object_stores tests/sweeps/test
 test-all: test
 	$(PYTEST) -m long $(addprefix --ignore=,$(ALONE))
 	$(BIN)/python -m pytest -m long $(ALONE)
+
+# The pages of docs/ and of every Markdown file, as .docs/index.html; a link inside that leads nowhere is an error.
+DOCUMENTATION := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -c docs
+docs: install
+	$(DOCUMENTATION) . .docs
+	@echo "Documentation:   .docs/index.html"
+
+# Those that lead outside, which needs the internet.
+docs-links: install
+	$(DOCUMENTATION) -b linkcheck . .docs/links
 
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/run_all.py

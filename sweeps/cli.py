@@ -32,6 +32,7 @@ from attrib_core.devices import without_gpus
 from attrib_core.execution import Precision
 from attrib_core.references import reference_text
 from attrib_core.user_code import take_folder
+from sweeps.help_text import print_help_if_asked
 from sweeps.store.terminal_text import terminal_text
 
 CONSOLE = "attrib-sweeps"  # the first word of `sys.argv` where a sweep is not started as a script
@@ -133,6 +134,7 @@ def parse_options(kind: type[Options], arguments: Sequence[str]) -> Options:
     file = _config_file(arguments)
     try:
         default = kind(**(_read_yaml(file) if file is not None else {}))
+        print_help_if_asked(kind, arguments, program=program(), default=default)
         # tyro builds the model anew from the default and the arguments, so that both are validated.
         return tyro.cli(kind, prog=program(), args=list(arguments), default=default)
     except RefusedOptionsError as error:

@@ -31,6 +31,7 @@ from attrib_core.training import (
 )
 from attrib_core.user_code import take_folder
 from sweeps.cli import INTERRUPTED, USER_MISTAKE, program
+from sweeps.help_text import print_help_if_asked
 from sweeps.store.terminal_text import terminal_text
 from sweeps.train.run import DATASETS, TrainingRun, TrainingSource
 from sweeps.train.weights_output import WeightsOutput
@@ -113,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and train. A ValueError is a user's mistake: one line on stderr, status 2."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return train(tyro.cli(TrainOptions, prog=program(), args=arguments, description=__doc__))
+        given = sys.argv[1:] if arguments is None else arguments
+        print_help_if_asked(TrainOptions, given, program=program())
+        return train(tyro.cli(TrainOptions, prog=program(), args=given))
     except ValueError as error:
         print(terminal_text(f"error: {error}"), file=sys.stderr)
         return USER_MISTAKE

@@ -119,7 +119,12 @@ def figures(table: pd.DataFrame, subject: str, *, notes: Sequence[str] = ()) -> 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("python -m analysis.attacks.class_success", "Success of attacks by class and ε.")
-    parser.add_argument("--denominator", default="initially_correct", choices=DENOMINATORS)
+    parser.add_argument(
+        "--denominator",
+        default="initially_correct",
+        choices=DENOMINATORS,
+        help="images that a rate is of (%(default)s)",
+    )
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     options = parser.parse_args(arguments)

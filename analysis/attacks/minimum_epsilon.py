@@ -245,7 +245,9 @@ def _draw_box(axes: Axes, position: int, ends: NDArray[np.float64], *, median_fo
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("python -m analysis.attacks.minimum_epsilon", "The distribution of the minimum ε.")
-    parser.add_argument("--denominator", default="all", choices=DENOMINATORS)
+    parser.add_argument(
+        "--denominator", default="all", choices=DENOMINATORS, help="images that a rate is of (%(default)s)"
+    )
     options = parser.parse_args(arguments)
     run, denominator = open_run(options.run), options.denominator
     frame = load_minimum_rows(run)

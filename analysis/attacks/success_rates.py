@@ -240,7 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="columns to group by, such as method,epsilon,label; unless given epsilon, method, and those of "
         f"{', '.join(AXES)} that have several values",
     )
-    parser.add_argument("--denominator", default="all", choices=DENOMINATORS)
+    parser.add_argument(
+        "--denominator", default="all", choices=DENOMINATORS, help="images that a rate is of (%(default)s)"
+    )
     parser.add_argument("--against", default="label", choices=AGAINST, help="what a success differs from")
     parser.add_argument("--rounded", action="store_true", help="predictions after rounding to 8 bits")
     parser.add_argument("--output", metavar="FILE", type=table_path, help="write the table: .csv, .parquet")

@@ -92,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("run", metavar="RUN", help="run directory: path or URL")
     parser.add_argument("--by", default="recipe", help="columns to group by, such as recipe,class_index")
-    parser.add_argument("--rank", default="top1", choices=RANKS)
+    parser.add_argument(
+        "--rank", default="top1", choices=RANKS, help="where a judge must have the class (%(default)s)"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the table as CSV too")
     options = parser.parse_args(arguments)
     by = [column for column in options.by.split(",") if column]

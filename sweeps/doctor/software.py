@@ -18,7 +18,7 @@ FEATURES = {
     "torchattacks": "attacks torchattacks:NAME",
     "transformers": "models transformers:NAME",
 }
-FOR_DEVELOPERS = {"bench", "dev", "s3"}
+FOR_DEVELOPERS = {"bench", "dev", "docs", "s3"}
 
 
 def software() -> Iterator[Finding]:
