@@ -4,8 +4,8 @@
 
 `pgd:num_steps=40`, `timm:resnet50.a1_in1k`, `foolbox:L2DeepFoolAttack:steps=50`, `my_model.py:make_net:depth=20`,
 `my_package.attacks:square`. A reference has no spaces, quotes, commas or brackets, so that it survives shells and
-`ray submit`. Its settings belong to it: `pgd:num_steps=10` and `pgd:num_steps=40` are two methods. A setting may be
-a URL, colons and all: `mlflow:tracking_uri=http://host:5000:run_name=first`.
+`ray submit`. Its settings belong to it: `pgd:num_steps=10` and `pgd:num_steps=40` are two methods. A setting may
+be a URL, colons and all: `mlflow:tracking_uri=http://host:5000:run_name=first`.
 """
 
 import dataclasses

@@ -111,6 +111,8 @@ class Notices:
         if (process := self._process) is None:
             return
         self._process = None
+        assert process.stdin is not None
+        process.stdin.close()
         process.kill()
         process.wait()
         self._reader.join(1.0)

@@ -39,7 +39,7 @@ class Committed:
     """The committed shards of a run directory, and the rates of those whose rows have been read.
 
     New shards are read first. Then come those that earlier commands have committed, one by one, while nothing else
-    is to do: `num_rows` says how far that is.
+    is to do. Until then there are no rates, since those of a part would look like a jump.
     """
 
     def __init__(self, url: str, sweep: str) -> None:
@@ -50,7 +50,7 @@ class Committed:
         self._new: deque[str] = deque()
         self._read: set[str] = set()
         self._points: list[Point] = []
-        self.means = Means()
+        self._means = Means()
 
     @property
     def num_shards(self) -> int:
@@ -75,6 +75,17 @@ class Committed:
                 self._add_rows(shard_id)
         return True
 
+    @property
+    def num_unread(self) -> int:
+        """Shards of earlier commands whose rows have not been read."""
+        return len(self._earlier)
+
+    def rates(self) -> dict[str, float]:
+        """Return the rates of all rows that have been read, and their number."""
+        if self._earlier or not self._means.num_rows:
+            return {}
+        return self._means.values() | {"rows_read": self._means.num_rows}
+
     def points(self) -> Sequence[Point]:
         """Return the points of the shards read since the last call, by step."""
         points, self._points = sorted(self._points, key=lambda point: point.step), []
@@ -86,7 +97,7 @@ class Committed:
         if not columns:
             return
         rows = file.read(columns=columns)
-        self.means.add(rows, rates_of(self._sweep, rows.schema))
+        self._means.add(rows, rates_of(self._sweep, rows.schema))
         if self._sweep == "attribute_training":
             self._points += training_points(rows)
 
@@ -117,6 +128,10 @@ def report(messages: "queue.Queue[Message]", tell: Callable[[str], None]) -> Non
     deadline = time.monotonic() + READING
     while time.monotonic() < deadline and committed.read_one():
         pass
+    if committed.num_unread:
+        tell(
+            f"notify: no rates, since {committed.num_unread} shards of earlier commands could not be read in time"
+        )
     _send(outlets, committed, progress)
     _say_goodbye(outlets, end)
 
@@ -134,10 +149,7 @@ def _next(messages: "queue.Queue[Message]", wait: float) -> Message:
 
 
 def _send(outlets: Iterable[Outlet], committed: Committed, progress: dict[str, float]) -> None:
-    values = progress | committed.means.values()
-    if committed.means.num_rows:
-        values["rows_read"] = committed.means.num_rows
-    update = Update(committed.num_shards, values, committed.points())
+    update = Update(committed.num_shards, progress | committed.rates(), committed.points())
     for outlet in outlets:
         outlet.put(update)
 

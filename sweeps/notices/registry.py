@@ -36,7 +36,7 @@ def chosen(text: str) -> dict[str, Sink]:
 
 def _sink(reference: Reference) -> Sink:
     if reference.name not in SINKS:
-        raise ValueError(f"notify: {unknown('tracker', reference.name, [*SINKS, 'none'])}")
+        raise ValueError(f"notify: {unknown('tracker', reference.name, SINKS)}")
     if reference.rest:
         raise ValueError(
             f"notify={str(reference)!r}: {reference.rest[0]!r} is no setting; accepted: key=value"

@@ -1,6 +1,6 @@
 """TensorBoard: event files in a folder, which `tensorboard --logdir FOLDER` shows."""
 
-import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,13 @@ class TensorBoard:
     def check(self, run: str) -> None:
         folder = self.folder(run)
         existing = next(path for path in (folder, *folder.parents) if path.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise ValueError(f"notify: log_dir={folder} cannot be written; choose another log_dir")
+        try:
+            tempfile.TemporaryFile(dir=existing).close()
+        except OSError as error:
+            reason = f"{existing}: {error.strerror}"
+            raise ValueError(
+                f"notify: log_dir={folder} cannot be written ({reason}); choose another log_dir"
+            ) from None
 
     def open(self, about: About) -> Connection:
         return _EventFiles(self, about)

@@ -1,8 +1,11 @@
 """Weights & Biases: a run of a project, on its server, or offline in a folder that `wandb sync` uploads."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from sweeps.notices.sink import About, Connection, End, Update
@@ -32,16 +35,7 @@ class WandB:
         if self.mode in ("offline", "disabled"):
             return
         login = _LOGIN if self.mode is None else "import wandb; wandb.login(verify=False)"
-        try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-c", login],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_LOGIN_TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            return  # a slow disk; the run itself has its own limit
-        if done.returncode:
+        if not _can_log_in(login):
             raise ValueError(
                 "notify: wandb has no key for its server; set WANDB_API_KEY, log in with `wandb login`, or say "
                 "wandb:mode=offline, whose folder `wandb sync` uploads later"
@@ -49,6 +43,24 @@ class WandB:
 
     def open(self, about: About) -> Connection:
         return _Run(self, about)
+
+
+def _can_log_in(code: str) -> bool:
+    """Return whether W&B finds a key, in the environment or where `wandb login` writes it; it contacts nobody."""
+    with tempfile.TemporaryDirectory() as folder:
+        # W&B logs to ./wandb, which a command that is refused must not make; settings may be in one that is there.
+        elsewhere = {} if Path("wandb").exists() else {"WANDB_DIR": folder}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", code],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_LOGIN_TIMEOUT,
+                env=os.environ | elsewhere,
+            )
+        except subprocess.TimeoutExpired:
+            return True  # a slow disk; the run itself has a limit of its own
+    return done.returncode == 0
 
 
 class _Run:

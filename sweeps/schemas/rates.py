@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweeps.schemas.attribute import SCORE_COLUMNS
-
 # Values that are not named in the name of a number: nearly all rows of nearly all runs have them.
 _USUAL = {"checkpoint": "trained", "target": "predicted"}
 
@@ -158,7 +156,7 @@ _RATES: dict[str, tuple[Rate, ...]] = {
             columns=(score,),
             values=lambda rows, score=score: rows[score],  # type: ignore[misc]
         )
-        for score in SCORE_COLUMNS
+        for score in ("deletion_score", "insertion_score")
     ),
     "generate": _GENERATE,
     "tune_recipe": _GENERATE,
