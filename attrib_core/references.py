@@ -4,7 +4,8 @@
 
 `pgd:num_steps=40`, `timm:resnet50.a1_in1k`, `foolbox:L2DeepFoolAttack:steps=50`, `my_model.py:make_net:depth=20`,
 `my_package.attacks:square`. A reference has no spaces, quotes, commas or brackets, so that it survives shells and
-`ray submit`. Its settings belong to it: `pgd:num_steps=10` and `pgd:num_steps=40` are two methods.
+`ray submit`. Its settings belong to it: `pgd:num_steps=10` and `pgd:num_steps=40` are two methods. A setting may
+be a URL, colons and all: `mlflow:tracking_uri=http://host:5000:run_name=first`.
 """
 
 import dataclasses
@@ -58,7 +59,7 @@ def parse_reference(field: str, text: str) -> Reference:
         raise ValueError(f"{field}: a {type(text).__name__}; accepted is text: {FORM}")
     if found := _FORBIDDEN.search(text):
         raise ValueError(f"{field}={text!r}: {found[0]!r} cannot be in it; accepted: {FORM}")
-    elements = text.split(":")
+    elements = _elements(text)
     parts = tuple(element for element in elements if "=" not in element)
     if not all(parts) or not parts or "=" in elements[0]:
         raise ValueError(f"{field}={text!r}: it has an empty part; accepted: {FORM}")
@@ -137,6 +138,19 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
         return f"no {what} {name!r}; it has none"
     rest = f" and {len(names) - 40} more" if len(names) > 40 else ""
     return f"no {what} {name!r}; accepted are {', '.join(sorted(names)[:40])}{rest}"
+
+
+def _elements(text: str) -> list[str]:
+    """Return what stands between the colons. A URL in a setting keeps its own colons."""
+    elements: list[str] = []
+    for element in text.split(":"):
+        begins_url = bool(elements) and "=" in elements[-1] and element.startswith("//")
+        in_url = bool(elements) and "://" in elements[-1] and "=" not in element
+        if begins_url or in_url:
+            elements[-1] += f":{element}"
+        else:
+            elements.append(element)
+    return elements
 
 
 def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

@@ -33,6 +33,7 @@ from attrib_core.execution import Precision
 from attrib_core.references import reference_text
 from attrib_core.user_code import take_folder
 from sweeps.help_text import print_help_if_asked
+from sweeps.notices.registry import check_notices
 from sweeps.store.terminal_text import terminal_text
 
 CONSOLE = "attrib-sweeps"  # the first word of `sys.argv` where a sweep is not started as a script
@@ -101,6 +102,11 @@ class SweepOptions(BaseModel):
     shard_timeout: float | None = Field(
         None, gt=0, description="Seconds a worker may take for one shard before it counts as hung; no limit."
     )
+    notify: str = Field(
+        "none",
+        description="Trackers that are told of progress and rates while it runs: `tensorboard`, "
+        "`mlflow:tracking_uri=URI`, `wandb:mode=offline`, with settings of their own; see docs/sweeps.md.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -152,6 +158,7 @@ def run_command(
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         options = parse_options(kind, sys.argv[1:] if arguments is None else arguments)
+        check_notices(options.notify, options.output)
         if options.code is not None:
             take_folder(options.code)
         # Also from the driver's own passes, such as a warm-up.

@@ -27,6 +27,8 @@ class Progress:
         self.quarantined: list[str] = []
         self.cells = 0
         self._write = write
+        # Called with the counts, and with the id of the shard that was committed, if it was that.
+        self.listener: Callable[[dict[str, float], str | None], None] | None = None
         self._by_worker: Counter[str] = Counter()
         self._start = self._last_line = self._last_write = time.monotonic()
         self.console = Console(file=sys.stderr)
@@ -46,6 +48,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self._notify()
         return self
 
     def __exit__(
@@ -65,22 +68,25 @@ class Progress:
         if self.skipped % 1000 == 0:
             self.refresh()
 
-    def commit(self, worker: str, cells: int) -> None:
+    def commit(self, worker: str, cells: int, shard_id: str | None = None) -> None:
         """Count a shard that this worker committed."""
         self.committed += 1
         self.cells += cells
         self._by_worker[worker] += cells
         self.refresh()
+        self._notify(shard_id)
 
     def quarantine(self, shard_id: str) -> None:
         """Count a shard that was given up."""
         self.quarantined.append(shard_id)
         self.refresh()
+        self._notify()
 
     def drop(self, num_shards: int) -> None:
         """Take shards out of the total that turned out not to be needed."""
         self.total -= num_shards
         self.refresh()
+        self._notify()
 
     def log(self, message: str) -> None:
         """Print a line above the bar, or in the log."""
@@ -100,6 +106,17 @@ class Progress:
             self._last_write = now
             self._write(self.snapshot())
 
+    def counts(self) -> dict[str, float]:
+        """Return how far the run is, and how fast it was so far: what trackers are told."""
+        seconds = 60 * self._minutes()
+        return {
+            "progress/total_shards": self.total,
+            "progress/committed_shards": self.done,
+            "progress/quarantined_shards": len(self.quarantined),
+            "progress/shards_per_second": self.committed / seconds,
+            "progress/cells_per_second": self.cells / seconds,
+        }
+
     def snapshot(self) -> dict[str, Any]:
         """Return what progress.json holds: counts, seconds, and cells per minute of each worker."""
         minutes = self._minutes()
@@ -114,6 +131,10 @@ class Progress:
                 worker: round(cells / minutes, 2) for worker, cells in sorted(self._by_worker.items())
             },
         }
+
+    def _notify(self, shard_id: str | None = None) -> None:
+        if self.listener is not None:
+            self.listener(self.counts(), shard_id)
 
     def _minutes(self) -> float:
         return max(time.monotonic() - self._start, 1e-3) / 60

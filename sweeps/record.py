@@ -9,6 +9,7 @@ blocks                    the growth history: axes (integers as ranges) and shar
 beside                    kinds of axes and blocks of each table beside results/: see `side_table.py`
 invocations               versions, commit, command of each start (the last hundred)
 rows_without              later axes that the first rows are too old to have as columns
+notices_id                what trackers (`--notify`) know the directory by, since the first command that had any
 devices                   kinds of devices that have computed rows: name, driver, libraries, precision
 """
 

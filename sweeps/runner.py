@@ -24,6 +24,7 @@ from cluster.pool import (
 from cluster.session import Session, connect
 from sweeps.actor_device import DescribedJob, DeviceShare, DevicesSeen
 from sweeps.cli import INTERRUPTED, SweepOptions, same_command
+from sweeps.notices.driver import Notices, open_notices
 from sweeps.plan import Axes, Shard
 from sweeps.progress import Progress
 from sweeps.provenance import provenance
@@ -152,14 +153,23 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
         work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():
             work.progress.log("The plan has grown: _SUCCESS comes back when all of it is committed.")
-        if sweep.prepare is not None:
-            try:
-                sweep.prepare(Preparation(work.shards, workers, work.progress.log, check_node))
-            except KeyboardInterrupt:
-                work.progress.log(how_to_resume(work.progress, run))
-                return INTERRUPTED
-            work = work_of(written, sweep, run)
-        return _complete(sweep, work, workers, partial(_build_where_seen, check_node, sweep.factory, share))
+        factory = partial(_build_where_seen, check_node, sweep.factory, share)
+        with notices_of(sweep, options, run, work.progress.log) as notices:
+            if sweep.prepare is not None:
+                try:
+                    sweep.prepare(Preparation(work.shards, workers, work.progress.log, check_node))
+                except KeyboardInterrupt:
+                    work.progress.log(how_to_resume(work.progress, run))
+                    return notices.ends(INTERRUPTED)
+                work = work_of(written, sweep, run)
+            work.progress.listener = notices.tell
+            return notices.ends(_complete(sweep, work, workers, factory))
+
+
+def notices_of(sweep: Sweep, options: SweepOptions, run: RunDirectory, log: Callable[[str], None]) -> Notices:
+    """Return what tells the trackers of --notify; that option itself may name servers, so it is not told."""
+    resolved = options.model_dump(exclude_none=True, exclude={"plan", "config", "notify"})
+    return open_notices(options.notify, sweep.name, resolved | sweep.settings, run, log)
 
 
 def merged(existing: dict[str, Any] | None, sweep: Sweep, shard_size: int) -> dict[str, Any]:
@@ -288,7 +298,7 @@ def _handle(event: Committed | Quarantined | WorkerLost | Stalled, work: Work) -
         case Committed():
             run.clear_failure(event.shard.id)
             work.failures.add(event.summary.get("failed_images", ()))
-            progress.commit(event.worker, event.summary["cells"])
+            progress.commit(event.worker, event.summary["cells"], event.shard.id)
         case Quarantined():
             progress.quarantine(event.shard.id)
             tries = f"{event.attempts} attempts"

@@ -32,6 +32,7 @@ from sweeps.runner import (
     Sweep,
     chosen_batch_size,
     how_to_resume,
+    notices_of,
     pool_options,
     print_plan,
     record,
@@ -221,11 +222,13 @@ def _try_all(sweep: Sweep, search: Search, run: RunDirectory, session: Session, 
         progress.log(note)
     run.clear_success()
     try:
-        with progress:
+        with notices_of(sweep, options, run, progress.log) as notices, progress:
+            progress.listener = notices.tell
             search = replace(
                 search, num_threads=workers.threads_per_worker, gpus_per_worker=workers.gpus_per_worker
             )
             outcome = run_trials(search, sweep.shared, workers, options.time_budget, progress)
+            notices.ends(SOME_QUARANTINED if outcome.failed else 0)
     except KeyboardInterrupt:
         progress.log(how_to_resume(progress, run))
         return INTERRUPTED

@@ -15,8 +15,12 @@ FEATURES = {
     "cluster": "`ray up`, `ray submit` and the dashboard",
     "foolbox": "attacks foolbox:NAME",
     "hf": "data sets hf:NAME",
+    "mlflow": "--notify mlflow",
+    "tensorboard": "--notify tensorboard",
     "torchattacks": "attacks torchattacks:NAME",
     "transformers": "models transformers:NAME",
+    "viewer": "report --serve",
+    "wandb": "--notify wandb",
 }
 FOR_DEVELOPERS = {"bench", "dev", "docs", "s3"}
 

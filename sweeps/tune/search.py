@@ -83,7 +83,7 @@ class _Report(tune.Callback):
             self._run.clear_failure(shard_id)
         if result["new_images"]:
             self._devices.add(result["device"])
-            self._progress.commit(f"{result['hostname']}:{result['pid']}", result["new_images"])
+            self._progress.commit(f"{result['hostname']}:{result['pid']}", result["new_images"], shard_id)
         else:
             self._progress.skip()
 

@@ -19,6 +19,8 @@ from attrib_core.references import Reference, parse_reference, reference_text, t
         ("my_package.attacks:square", ("my_package.attacks", "square"), ()),
         ("pgd:step_size=1/255:num_steps=7", ("pgd",), (("num_steps", "7"), ("step_size", "1/255"))),
         ("f.py:g:path=/a/b=c", ("f.py", "g"), (("path", "/a/b=c"),)),
+        ("a:uri=sqlite:///x.db:b=1", ("a",), (("b", "1"), ("uri", "sqlite:///x.db"))),
+        ("a:uri=http://host:5000/x:b=1", ("a",), (("b", "1"), ("uri", "http://host:5000/x"))),
     ],
 )
 def test_a_reference_has_parts_and_settings_in_the_order_of_their_keys(text, parts, settings) -> None:

@@ -39,11 +39,10 @@ def test_make_uses_the_same_flags() -> None:
 
 def test_the_commands_have_all_scripts_and_options(built: Path) -> None:
     page = (built / "docs" / "reference" / "commands.html").read_text(encoding="utf-8")
-    for folder in ("sweeps", "analysis"):
-        for path in (ROOT / folder).rglob("*.py"):
-            if '__name__ == "__main__"' in path.read_text(encoding="utf-8"):
-                words = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-                assert re.search(rf"{words}|{words.replace('.', '/')}\.py", page), words
+    for name, command in COMMANDS.items():
+        words = command.module.removesuffix(".__main__")
+        assert re.search(rf"{words}|{words.replace('.', '/')}\.py", page), words
+        assert f"attrib-sweeps {name}" in page
     for option in (
         "attack-methods",
         "generate-recipes",
