@@ -52,9 +52,9 @@ def mean_interval(
 def interval_of_moments(
     mean: ArrayLike, deviation: ArrayLike, count: ArrayLike, *, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return lower and upper bound of means, as `mean_interval` does, from standard deviations (of n - 1) and counts.
+    """Return lower and upper bound of means, as `mean_interval` does, from standard deviations and counts.
 
-    Of fewer than two values the bounds are NaN.
+    A deviation is the root of the squares' sum by n - 1. Of fewer than two values the bounds are NaN.
     """
     n = np.asarray(count, dtype=float)
     freedom = np.where(n > 1, n - 1, np.nan)

@@ -30,7 +30,11 @@ JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
 def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return every committed row, with these columns or all, in the order of the shard ids."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, added, later = result_names(directory), added_columns(directory, columns), later_axes(directory)
+        names, added, later = (
+            result_names(directory),
+            added_columns(directory, columns),
+            later_axes(directory),
+        )
         own = added.needed(columns)
         tables = list(pool.map(lambda name: read_rows(directory, name, own, later), names))
         return added.beside(data_frame(_chosen(tables, own, directory)), columns)
@@ -39,7 +43,8 @@ def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.D
 def read_portions(directory: RunDirectory, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Yield the rows of `read_results` in the same order, some at a time."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, added, later = iter(result_names(directory)), added_columns(directory, columns), later_axes(directory)
+        names, later = iter(result_names(directory)), later_axes(directory)
+        added = added_columns(directory, columns)
         own, waiting = added.needed(columns) or (), []
         # All at once, the pool would read ahead of its consumer without end.
         while window := list(islice(names, _NUM_RESULT_READERS)):

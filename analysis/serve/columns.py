@@ -1,4 +1,4 @@
-"""What is known about a column of a run's rows: its kind, its few values or its range. Facts add up over portions."""
+"""What is known about a column of a run's rows: its kind, its few values or its range."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ MOST_CHOICES = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column with one value a row. `choices` are its values, None if they are many; `low` and `high` its range.
+    """A column with one value a row; its facts add up over portions of the rows. `choices` are its values, None if they are many; `low` and `high` its range.
 
     `single`: its numbers are of 32 bits.
     """

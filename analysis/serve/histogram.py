@@ -1,4 +1,4 @@
-"""How often values of a column of numbers occur among the rows of a view, drawn as bars that lead to their rows."""
+"""How often values of a column of numbers occur among the rows of a view, as bars that lead to their rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

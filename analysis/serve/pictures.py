@@ -1,4 +1,4 @@
-"""Stored images and attribution maps of a run, as PNG files that a page shows. What a page names is read at once."""
+"""Stored images and attribution maps of a run, as PNG files: what a page shows is read at once."""
 
 import re
 import threading

@@ -52,8 +52,9 @@ _VERDICTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What the table holds: rows of these results files, beside them those of other tables, and its columns."""
+    """What a table holds: rows of these results files, beside them those of other tables, and its columns."""
 
+    table: str = ""
     names: frozenset[str] = frozenset()
     beside: frozenset[str] = frozenset()
     num_rows: int = 0
@@ -65,8 +66,7 @@ class RunRows:
 
     def __init__(self, run: Run, database: Database) -> None:
         self.run, self._database = run, database
-        self._table = quoted(f"rows {run.index}")
-        self._content = Content()
+        self._content, self._num_tables = Content(), 0
         self._lock = threading.Lock()
 
     @property
@@ -93,7 +93,7 @@ class RunRows:
     def source(self) -> str:
         """The table with its verdicts, for the FROM of a query."""
         verdicts = "".join(f", {sql} AS {quoted(name)}" for name, sql in self._verdicts().items())
-        return f"(SELECT *{verdicts} FROM {self._table})"
+        return f"(SELECT *{verdicts} FROM {self._content.table})"
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
         """Run a query and return its cursor."""
@@ -110,17 +110,20 @@ class RunRows:
             before = self._content
             if (names, beside) == (before.names, before.beside):
                 return
-            goes_on = beside == before.beside and before.names <= names
+            goes_on = before.table and beside == before.beside and before.names <= names
+            start = before if goes_on else self._empty_table(min(names), beside)
             cursor = self._database.cursor()
             # Other threads see the rows as they were until all new ones are there.
             cursor.begin()
             try:
-                start = before if goes_on else Content(beside=beside)
-                self._content = self._read(cursor, start, sorted(names - start.names), tell)
+                content = self._read(cursor, start, sorted(names - start.names), tell)
             except BaseException:
                 cursor.rollback()
                 raise
             cursor.commit()
+            self._content = content
+            found = self.query(f"SELECT count({ROW}) FROM {content.table}").fetchone()
+            assert found == (content.num_rows,), f"{found} of {content.num_rows} rows are in the table"
 
     def _names_beside(self) -> frozenset[str]:
         """Return the results files of tables beside results/, whose rows fill columns of these."""
@@ -135,14 +138,10 @@ class RunRows:
         names: Sequence[str],
         tell: Callable[[int, int], None],
     ) -> Content:
-        if not content.names:
-            cursor.execute(f"DROP TABLE IF EXISTS {self._table}")
         with ThreadPoolExecutor(_NUM_READERS) as pool:
             for start in range(0, len(names), _FILES_AT_ONCE):
                 window = names[start : start + _FILES_AT_ONCE]
-                table = self._with_added(one_table(list(pool.map(self._read_file, window))))
-                table = table.select([each.name for each in table.schema if is_flat(each.type)])
-                table = table.unify_dictionaries()
+                table = self._read_window(list(pool.map(self._read_file, window)))
                 self._insert(cursor, content, table)
                 content = replace(
                     content,
@@ -152,6 +151,24 @@ class RunRows:
                 )
                 tell(start + len(window), len(names))
         return content
+
+    def _empty_table(self, name: str, beside: frozenset[str]) -> Content:
+        """Create a table with the columns of a results file, and drop the one before the last."""
+        cursor, number = self._database.cursor(), self._num_tables
+        tables = [quoted(f"rows {self.run.index} {each}") for each in (number, number - 2)]
+        cursor.register("portion", self._read_window([self._read_file(name)]))
+        # Outside of the transaction that fills it: DuckDB 2.0.0 loses what is inserted in one that creates the table.
+        cursor.execute(f"CREATE TABLE {tables[0]} AS SELECT * FROM portion LIMIT 0")
+        cursor.execute(f"DROP TABLE IF EXISTS {tables[1]}")
+        cursor.unregister("portion")
+        self._num_tables += 1
+        return Content(table=tables[0], beside=beside)
+
+    def _read_window(self, tables: Sequence[pa.Table]) -> pa.Table:
+        """Return the rows of some files: with what tables beside results/ say of them, without lists."""
+        table = self._with_added(one_table(tables))
+        flat = table.select([each.name for each in table.schema if is_flat(each.type)])
+        return flat.unify_dictionaries()
 
     def _read_file(self, name: str) -> pa.Table:
         """Return the rows of a results file without its lists, and where each row stands."""
@@ -180,13 +197,11 @@ class RunRows:
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, content: Content, table: pa.Table) -> None:
         cursor.register("portion", table)
-        if not content.names:
-            cursor.execute(f"CREATE TABLE {self._table} AS SELECT * FROM portion LIMIT 0")
-        else:
-            for name, kind in _types(cursor, "portion"):
-                if name not in content.columns:
-                    cursor.execute(f"ALTER TABLE {self._table} ADD COLUMN {quoted(name)} {kind}")
-        cursor.execute(f"INSERT INTO {self._table} BY NAME SELECT * FROM portion")
+        known = {name for name, _ in _types(cursor, content.table)}
+        for name, kind in list(_types(cursor, "portion")):
+            if name not in known:
+                cursor.execute(f"ALTER TABLE {content.table} ADD COLUMN {quoted(name)} {kind}")
+        cursor.execute(f"INSERT INTO {content.table} BY NAME SELECT * FROM portion")
         cursor.unregister("portion")
 
     def _verdicts(self) -> dict[str, str]:

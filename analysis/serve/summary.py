@@ -1,7 +1,7 @@
 """Groups of the rows of a view: how often attacks succeed, a rate of yes and no, or a mean, with its interval.
 
-The database counts; `analysis.attacks.success_rates` and `analysis.intervals` make rates and intervals of the counts,
-so that a page says what their tables say.
+The database counts; `analysis.attacks.success_rates` and `analysis.intervals` make rates and intervals of the
+counts, so that a page says what their tables say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ def _aggregated(
             f"{MOST_CHOICES} values"
         )
     table = pd.DataFrame(found, columns=[*by, *facts])
-    return table.astype({name: object for name in by} | {"count": np.int64})
+    return table.astype(dict.fromkeys(by, object) | {"count": np.int64})
 
 
 def _nothing(by: Sequence[str]) -> pd.DataFrame:

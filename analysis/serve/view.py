@@ -11,9 +11,9 @@ denominator=all             of the success of attacks: `all` images or those `in
 histogram=loss              a column of numbers
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -199,11 +199,12 @@ def _number(name: str, text: str, column: Column) -> float:
         return _whole(name, text)
     try:
         # As the sweeps take ε: 8/255 is the same number there and here.
-        parts = [float(Fraction(part.strip())) for part in text.split("/")]
-        value = parts[0] if len(parts) == 1 else parts[0] / parts[1]
-        assert len(parts) <= 2
-    except (ValueError, ZeroDivisionError, OverflowError, AssertionError):
-        raise BadQuery(f"{name} is {text!r}: give a number such as 0.03 or 8/255") from None
+        numerator, slash, denominator = text.partition("/")
+        value = float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadQuery(f"{name} is {text!r}: give a number such as 0.03 or 8/255")
     with np.errstate(over="ignore"):
         return float(np.float32(value)) if column.single else value
 
