@@ -15,9 +15,9 @@ MOST_CHOICES = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column with one value a row; its facts add up over portions of the rows. `choices` are its values, None if they are many; `low` and `high` its range.
+    """A column with one value a row; its facts add up over portions of the rows.
 
-    `single`: its numbers are of 32 bits.
+    `choices` are its values, None if they are many; `low` and `high` its range. `single`: its numbers are of 32 bits.
     """
 
     name: str

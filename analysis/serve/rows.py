@@ -157,7 +157,8 @@ class RunRows:
         cursor, number = self._database.cursor(), self._num_tables
         tables = [quoted(f"rows {self.run.index} {each}") for each in (number, number - 2)]
         cursor.register("portion", self._read_window([self._read_file(name)]))
-        # Outside of the transaction that fills it: DuckDB 2.0.0 loses what is inserted in one that creates the table.
+        # Outside of the transaction that fills it: in one that creates its table, DuckDB 2.0.0 loses inserts of
+        # more than a row group.
         cursor.execute(f"CREATE TABLE {tables[0]} AS SELECT * FROM portion LIMIT 0")
         cursor.execute(f"DROP TABLE IF EXISTS {tables[1]}")
         cursor.unregister("portion")

@@ -33,7 +33,7 @@ _HEADERS = {
 
 
 class ViewerServer(ThreadingHTTPServer):
-    """The server of a viewer, on a port of the loopback interface; 0 is any free one. ValueError if it is taken."""
+    """The server of a viewer, on a port of the loopback interface; 0 is any free one. ValueError if taken."""
 
     daemon_threads = True
 
