@@ -9,5 +9,6 @@ the views together for the report. `training` imports `attribution`, whose maps 
 
 `run.py` is an opened run, which is passed around; `sweep_kinds.py` names the section and the rows of each kind
 of sweep. `html` and `drawing` know no question. `claims` measures statements with the tables of the questions;
-`report` puts sections and claims together. Nothing imports `report`, and only `report` imports `claims`.
+`report` puts sections and claims together; `serve` shows all rows of runs on this machine, which needs the extra
+`viewer`. Nothing imports `report`, and only `report` imports `claims` and `serve`.
 """

@@ -45,9 +45,22 @@ def mean_interval(
     divisor = np.where(count > 0, count, np.nan)
     mean = np.where(known, array, 0).sum(axis) / divisor
     squares = np.where(known, array - np.expand_dims(mean, axis), 0) ** 2
-    freedom = np.where(count > 1, count - 1, np.nan)
-    half_width = _student_t(freedom, confidence) * np.sqrt(squares.sum(axis) / freedom / divisor)
-    return mean, mean - half_width, mean + half_width, count
+    deviation = np.sqrt(squares.sum(axis) / np.where(count > 1, count - 1, np.nan))
+    return mean, *interval_of_moments(mean, deviation, count, confidence=confidence), count
+
+
+def interval_of_moments(
+    mean: ArrayLike, deviation: ArrayLike, count: ArrayLike, *, confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return lower and upper bound of means, as `mean_interval` does, from standard deviations and counts.
+
+    A deviation is the root of the squares' sum by n - 1. Of fewer than two values the bounds are NaN.
+    """
+    n = np.asarray(count, dtype=float)
+    freedom = np.where(n > 1, n - 1, np.nan)
+    middle = np.asarray(mean, dtype=float)
+    half_width = _student_t(freedom, confidence) * np.asarray(deviation, dtype=float) / np.sqrt(freedom + 1)
+    return middle - half_width, middle + half_width
 
 
 def quantile_interval(

@@ -24,13 +24,17 @@ _NUM_RESULT_READERS = 16
 # pandas takes some hundred bytes for a row that it groups.
 _PORTION_ROWS = 500_000
 
-_JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
+JUDGE_STRUCTS = ("judge_top1", "judge_top5_hit")
 
 
 def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return every committed row, with these columns or all, in the order of the shard ids."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, added, later = result_names(directory), _added(directory, columns), later_axes(directory)
+        names, added, later = (
+            result_names(directory),
+            added_columns(directory, columns),
+            later_axes(directory),
+        )
         own = added.needed(columns)
         tables = list(pool.map(lambda name: read_rows(directory, name, own, later), names))
         return added.beside(data_frame(_chosen(tables, own, directory)), columns)
@@ -39,7 +43,8 @@ def read_results(directory: RunDirectory, columns: Sequence[str] | None) -> pd.D
 def read_portions(directory: RunDirectory, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Yield the rows of `read_results` in the same order, some at a time."""
     with explained(directory.url, "read"), ThreadPoolExecutor(_NUM_RESULT_READERS) as pool:
-        names, added, later = iter(result_names(directory)), _added(directory, columns), later_axes(directory)
+        names, later = iter(result_names(directory)), later_axes(directory)
+        added = added_columns(directory, columns)
         own, waiting = added.needed(columns) or (), []
         # All at once, the pool would read ahead of its consumer without end.
         while window := list(islice(names, _NUM_RESULT_READERS)):
@@ -59,10 +64,10 @@ def column_names(directory: RunDirectory) -> list[str]:
         refuse_empty(directory, first)
         empty = open_rows(directory, first[0]).schema_arrow.empty_table()
         names: list[str] = flatten_judges(empty).column_names
-        return list(dict.fromkeys([*names, *later_axes(directory), *_added(directory, None).columns]))
+        return list(dict.fromkeys([*names, *later_axes(directory), *added_columns(directory, None).columns]))
 
 
-def _added(directory: RunDirectory, columns: Sequence[str] | None) -> AddedVictims | AddedScores:
+def added_columns(directory: RunDirectory, columns: Sequence[str] | None) -> AddedVictims | AddedScores:
     """Return what a table beside results/ adds to its rows."""
     victims = AddedVictims.of(directory, columns)
     return victims if victims.columns else AddedScores.of(directory, columns)
@@ -136,7 +141,7 @@ def read_rows(
     Raises ValueError for an unknown schema version.
     """
     parquet = open_rows(directory, name)
-    _refuse_other_schemas(parquet, name)
+    refuse_other_schemas(parquet, name)
     names: list[str] = parquet.schema_arrow.names
     # A judge is a field of a struct, a victim has a dot in the column's own name.
     wanted = set(columns or ()) | {column.split(".")[0] for column in columns or ()}
@@ -178,7 +183,8 @@ def refuse_empty(directory: RunDirectory, names: Sequence[str]) -> None:
         raise ValueError(f"{directory.url} is empty: no shard has been committed to its results/ yet")
 
 
-def _refuse_other_schemas(parquet: pq.ParquetFile, name: str) -> None:
+def refuse_other_schemas(parquet: pq.ParquetFile, name: str) -> None:
+    """Raise ValueError if rows of a results file are of a schema version that this release does not read."""
     versions: set[int] = set()
     if "schema_version" in parquet.schema_arrow.names:
         versions = set(parquet.read(columns=["schema_version"])["schema_version"].to_pylist())
@@ -191,7 +197,7 @@ def _refuse_other_schemas(parquet: pq.ParquetFile, name: str) -> None:
 
 def flatten_judges(table: pa.Table) -> pa.Table:
     """Return the table with a column `judge_top1.NAME` or `judge_top5_hit.NAME` for each judge."""
-    for struct in _JUDGE_STRUCTS:
+    for struct in JUDGE_STRUCTS:
         if struct in table.column_names:
             column = table[struct]
             for field, values in zip(column.type, column.flatten(), strict=True):

@@ -87,7 +87,8 @@ ALLOWED_IN_ANALYSIS = {
     "generation": ("drawing", "html", "units"),  # natural images beside those of classes
     "blind": ("drawing", "generation"),
     "claims": QUESTIONS,
-    "report": ("drawing", "html", "claims", *QUESTIONS),
+    "serve": ("html", "attacks", "attribution"),
+    "report": ("drawing", "html", "claims", "serve", *QUESTIONS),
 }
 
 

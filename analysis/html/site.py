@@ -17,7 +17,7 @@ from typing import Any
 
 import obstore
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -55,14 +55,7 @@ class Site:
         self._is_bucket = "://" in url
         self._written: set[str] = set()
         self._pending: list[Future[None]] = []
-        self._environment = Environment(
-            loader=PackageLoader("analysis.html"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(FILTERS)
+        self._environment = template_environment(PackageLoader("analysis.html"))
 
     @property
     def index(self) -> str:
@@ -131,6 +124,15 @@ class Site:
         left = (entry.path for entry in list(self._files.list("")) if entry.path not in self._written)
         for path in filter(_is_reports, left):
             self._files.delete(path)
+
+
+def template_environment(loader: BaseLoader) -> Environment:
+    """Return what renders a report's templates: values are escaped, a missing one is an error."""
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(FILTERS)
+    return environment
 
 
 def open_site(output: str) -> Site:

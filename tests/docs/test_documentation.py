@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from attrib_sweeps.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 

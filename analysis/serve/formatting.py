@@ -1,0 +1,37 @@
+"""Values of rows as a page shows them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.naming import format_epsilon
+
+MISSING = "\N{EN DASH}"
+
+# Columns whose numbers are classes of the run's model.
+CLASSES = (
+    "label",
+    "target",
+    "class_index",
+    "prediction",
+    "initial_prediction",
+    "clean_prediction",
+    "adversarial_prediction",
+    "prediction_u8",
+    "explained_class",
+    "top1",
+)
+
+
+def shown(name: str, value: Any, class_names: Sequence[str] = ()) -> str:
+    """Return a value of a column in words: a class by index and name, ε in steps of 8-bit images, null as a dash."""
+    if value is None or value != value:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "epsilon":
+        return format_epsilon(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if name in CLASSES and 0 <= value < len(class_names):
+        return f"{value} {class_names[value]}"
+    return str(value)
