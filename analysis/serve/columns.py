@@ -17,7 +17,8 @@ MOST_CHOICES = 60
 class Column:
     """A column with one value a row; its facts add up over portions of the rows.
 
-    `choices` are its values, None if they are many; `low` and `high` its range. `single`: its numbers are of 32 bits.
+    `choices` are its values, None if they are many; `low` and `high` its range. `single`: its numbers have
+    32 bits.
     """
 
     name: str

@@ -23,7 +23,7 @@ CLASSES = (
 
 
 def shown(name: str, value: Any, class_names: Sequence[str] = ()) -> str:
-    """Return a value of a column in words: a class by index and name, ε in steps of 8-bit images, null as a dash."""
+    """Return a value of a column in words: a class by index and name, ε in 8-bit steps, null as a dash."""
     if value is None or value != value:
         return MISSING
     if isinstance(value, bool):
