@@ -9,23 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from attrib_sweeps.commands import COMMANDS
 
 from attrib_core.user_code import forget
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"Write this into `(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
-COMMANDS = [
+TYPED = [
     line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()
 ]
-MODULES = {
-    "train": "sweeps.train_classifier",
-    "attack": "sweeps.attack_all",
-    "success-rates": "analysis.attacks.success_rates",
-    "triptychs": "analysis.attacks.triptychs",
-    "generate": "sweeps.generate_all",
-    "contact-sheets": "analysis.generation.contact_sheets",
-    "report": "analysis.report.__main__",
-}
 
 pytestmark = pytest.mark.long
 
@@ -42,14 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_page_has_its_files_and_commands() -> None:
     assert list(FILES) == ["draw.py", "net.py"]
-    assert len(COMMANDS) == 9
+    assert len(TYPED) == 9
 
 
-@pytest.mark.parametrize("number", range(len(COMMANDS)))
+@pytest.mark.parametrize("number", range(len(TYPED)))
 def test_a_command_of_the_page_works(
     number: int, folder: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    program, *words = shlex.split(COMMANDS[number])
+    program, *words = shlex.split(TYPED[number])
     if program == "python":
         runpy.run_path(words[0], run_name="__main__")
         assert len(list(folder.glob("shapes/*/*/*.png"))) == 1500
@@ -58,7 +50,7 @@ def test_a_command_of_the_page_works(
     if words[0] in ("attack", "generate"):
         request.getfixturevalue("in_this_process")
     added = ["--threads", "1"] if words[0] == "train" else []  # two that wait for each other burn the cores
-    status = importlib.import_module(MODULES[words[0]]).main([*words[1:], *added])
+    status = importlib.import_module(COMMANDS[words[0]].module).main([*words[1:], *added])
     assert not status, capsys.readouterr().err
     if words[0] == "train":
         share = float(re.findall(r"test accuracy ([\d.]+)%", capsys.readouterr().out)[-1])

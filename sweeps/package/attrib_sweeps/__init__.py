@@ -7,14 +7,15 @@ They are loaded when first used: the names that read results need neither torch 
 
 In a checkout the code lies in four folders at the top: `attrib_core`, `sweeps`, `cluster` and `analysis`. In the
 wheel the same folders lie inside this package, as `attrib_sweeps.attrib_core` and so on, so that nothing else of
-the user's called `analysis` or `cluster` is in the way; `sweeps/hatch_build.py` moves them.
+the user's called `analysis` or `cluster` is in the way; `sweeps/hatch_build.py` moves them. Either way
+`from attrib_sweeps.analysis.attacks import curves` imports the same module.
 """
 
 import importlib
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from attrib_sweeps.place import full_name
+from attrib_sweeps.place import full_name, join_checkout
 
 if TYPE_CHECKING:
     from analysis.generation.judge_accuracy import judge_accuracy as judge_accuracy
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from analysis.success_rates import accuracy as accuracy
     from analysis.success_rates import success_rate as success_rate
     from attrib_core.activations import class_activations as class_activations
+    from attrib_core.activations import strongest_images as strongest_images
     from attrib_core.activations import unit_activations as unit_activations
     from attrib_core.attacks import AttackSettings as AttackSettings
     from attrib_core.attacks import attack as attack
@@ -65,10 +67,13 @@ PUBLIC = {
     "modify": "attrib_core.generation.modification",
     "pyramid_recipe": "attrib_core.generation",
     "results": "analysis.load",
+    "strongest_images": "attrib_core.activations",
     "success_rate": "analysis.success_rates",
     "transfer": "attrib_core.attacks",
     "unit_activations": "attrib_core.activations",
 }
+
+join_checkout()
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,30 @@ from sweeps.doctor.software import FEATURES, FOR_DEVELOPERS
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.parametrize("name", ["analysis.attacks.curves", "sweeps.store", "attrib_core.attacks"])
+def test_a_name_of_the_wheel_is_the_same_module_in_a_checkout(name: str) -> None:
+    own = importlib.import_module(name)
+    assert importlib.import_module(f"attrib_sweeps.{name}") is own
+    assert own.__spec__ is not None
+    assert own.__spec__.name == own.__name__ == name
+    assert importlib.reload(attrib_sweeps).analysis is importlib.import_module("analysis")
+
+
+def test_a_module_that_is_not_there_is_named() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"attrib_sweeps\.analysis\.curvs"):
+        importlib.import_module("attrib_sweeps.analysis.curvs")
+
+
+def test_the_documentation_imports_by_names_that_hold_in_the_wheel() -> None:
+    for page in (ROOT / "README.md", ROOT / "analysis" / "README.md", *ROOT.glob("docs/**/*.md")):
+        inside = re.findall(
+            r"^ *from (?:analysis|attrib_core|cluster|sweeps)\b.*",
+            page.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+        assert not inside, page
+
+
 def test_every_module_with_a_command_line_has_a_command() -> None:
     files = [file for folder in ("sweeps", "analysis") for file in (ROOT / folder).rglob("*.py")]
     runnable = {
@@ -26,7 +50,8 @@ def test_every_module_with_a_command_line_has_a_command() -> None:
         for file in files
         if "package" not in file.parts and 'if __name__ == "__main__":' in file.read_text(encoding="utf-8")
     }
-    assert {command.module for command in COMMANDS.values()} == runnable
+    started_by_sweeps = {"sweeps.notices.process"}
+    assert {command.module for command in COMMANDS.values()} == runnable - started_by_sweeps
 
 
 @pytest.mark.parametrize("name", COMMANDS)

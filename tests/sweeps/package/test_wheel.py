@@ -1,6 +1,7 @@
 """The wheel, installed where modules of the user's have the names of our four folders."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -38,11 +39,17 @@ def test_the_wheel_has_one_package_and_no_mention_of_the_checkout(wheel: Path) -
 
 
 @pytest.fixture(scope="module")
-def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs `attrib-sweeps` from the wheel, in a folder whose modules have our folders' names."""
-    site, folder = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("empty")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    return site
+
+
+@pytest.fixture(scope="module")
+def run(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs `attrib-sweeps` from the wheel, in a folder whose modules have our folders' names."""
+    folder = tmp_path_factory.mktemp("empty")
     for name in FOLDERS:
         (folder / f"{name}.py").write_text("raise SystemExit('a module of the user was imported')\n")
 
@@ -79,6 +86,18 @@ def test_a_sweep_and_its_analysis_run_from_the_wheel(run: Run) -> None:
     ):
         done = run(*command)
         assert done.returncode == 0, done.stderr
+
+
+def test_what_the_documentation_imports_is_there(site: Path, tmp_path: Path) -> None:
+    pages = [ROOT / "README.md", ROOT / "analysis" / "README.md", *ROOT.glob("docs/**/*.md")]
+    lines = {
+        line for page in pages for line in re.findall(r"^ *from attrib_sweeps.*", page.read_text(), re.M)
+    }
+    assert len(lines) > 20
+    (tmp_path / "every.py").write_text("\n".join(line.strip() for line in lines))
+    subprocess.run(
+        [sys.executable, "every.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, check=True
+    )
 
 
 def test_help_and_mistakes_name_the_console_command(run: Run) -> None:
