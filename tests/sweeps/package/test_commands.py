@@ -143,3 +143,14 @@ def test_the_doctor_says_whether_results_can_be_written(
     assert main(["doctor", "--quick", "--output", output]) == status
     assert said in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["completion", "bash"], ["generate", "--help"]])
+def test_a_reader_that_has_enough_ends_it_quietly(arguments: list[str]) -> None:
+    command = [sys.executable, "-u", "-m", "attrib_sweeps", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
