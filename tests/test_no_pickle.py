@@ -54,6 +54,13 @@ ALLOWED = {
     ("sweeps/provenance.py", "subprocess.run"): "git, a list of constants",
     ("sweeps/provenance.py", "subprocess.CalledProcessError"): "an error",
     ("sweeps/provenance.py", "subprocess.TimeoutExpired"): "an error",
+    ("sweeps/notices/driver.py", "subprocess.Popen"): "this Python, a module of ours",
+    ("sweeps/notices/driver.py", "subprocess.PIPE"): "lines of JSON",
+    ("sweeps/notices/driver.py", "subprocess.DEVNULL"): "no errors to print",
+    ("sweeps/notices/driver.py", "subprocess.TimeoutExpired"): "an error",
+    ("sweeps/notices/wandb.py", "subprocess.run"): "this Python, a constant program",
+    ("sweeps/notices/wandb.py", "subprocess.DEVNULL"): "no input",
+    ("sweeps/notices/wandb.py", "subprocess.TimeoutExpired"): "an error",
 }
 # Arguments without which a call is refused here, allowed or not.
 REQUIRED = {
