@@ -24,7 +24,8 @@ install: $(INSTALLED)
 
 # What users have: no test tools, no other libraries.
 $(BASE_INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is %d.%d: name another, as in `make PYTHON=python3.12 demo`" % sys.version_info[:2])'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing PyTorch, Ray and the models: the first time some minutes, most of them for the download."
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
