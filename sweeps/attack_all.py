@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import Field
+from tyro.conf import FlagCreatePairsOff
 
 from attrib_core.attacks import METHODS, AttackSettings, Method, UnknownMethodError, method_named
 from attrib_core.attacks.adapters import FAMILIES
@@ -68,7 +69,7 @@ class AttackOptions(ImageOptions):
         "`fashion_alexnet:weights=FILE`, or `none`. They may be added later.",
     )
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
-    no_clip: bool = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
+    no_clip: FlagCreatePairsOff[bool] = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
     save_images: str = Field(
         "first",
         description="Images whose clean and adversarial versions are stored: `0-15`, `all`, `none`, or the "

@@ -80,9 +80,8 @@ def _describe(group: Any, name: str, field: FieldInfo, value: Any) -> None:
     flag, text = f"--{name.replace('_', '-')}", (field.description or "").replace("%", "%%")
     if field.annotation is bool:
         is_on = " (default: on)" if value else ""
-        group.add_argument(
-            flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text + is_on
-        )
+        action = "store_true" if flag.startswith("--no-") else argparse.BooleanOptionalAction
+        group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text + is_on)
         return
     given = "" if value is None else f" (default: {f'{value:g}' if isinstance(value, float) else value})"
     group.add_argument(flag, metavar=_metavar(field.annotation), help=text + given.replace("%", "%%"))
