@@ -69,7 +69,9 @@ class AttackOptions(ImageOptions):
         "`fashion_alexnet:weights=FILE`, or `none`. They may be added later.",
     )
     targets: str = Field("none", description="Classes to aim at: `0-9`, `all`, or `none` (untargeted).")
-    no_clip: FlagCreatePairsOff[bool] = Field(False, description="Let adversarial images leave [0, 1], as the original work did.")
+    no_clip: FlagCreatePairsOff[bool] = Field(
+        False, description="Let adversarial images leave [0, 1], as the original work did."
+    )
     save_images: str = Field(
         "first",
         description="Images whose clean and adversarial versions are stored: `0-15`, `all`, `none`, or the "

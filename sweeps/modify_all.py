@@ -38,7 +38,9 @@ class ModifyOptions(ImageOptions):
     targets: str = Field("all", description="Classes to aim at: `0-9` or `all`.")
     num_steps: int = Field(30, ge=1, description="Steps from the image as it is.")
     step_size: float = Field(0.01, gt=0, le=1, description="By which a step moves each pixel, in [0, 1].")
-    no_clip: FlagCreatePairsOff[bool] = Field(False, description="Let modified images leave [0, 1] on their way.")
+    no_clip: FlagCreatePairsOff[bool] = Field(
+        False, description="Let modified images leave [0, 1] on their way."
+    )
     save_images: str = Field(
         "all", description="Images whose clean and modified versions are stored: `0-15`, `all` or `none`."
     )

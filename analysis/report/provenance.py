@@ -23,6 +23,7 @@ def section(run: Run, site: Site) -> Section:
         definitions=run.sweep.get("definitions", {}),
         blocks=[_block(block) for block in run.sweep.get("blocks", [])],
         invocations=[_invocation(entry) for entry in run.sweep.get("invocations", [])],
+        devices=[_device(device) for device in run.sweep.get("devices", [])],
         fingerprint=run.sweep.get("fingerprint"),
     )
     return Section(id=f"{run.id}-provenance", title=run.name, html=html)
@@ -65,6 +66,13 @@ def _invocation(entry: dict[str, Any]) -> dict[str, Any]:
         "git_commit": entry.get("git_commit"),
         "others": {key: _shortened(_listed(value)) for key, value in others.items()},
     }
+
+
+def _device(device: dict[str, Any]) -> str:
+    """Return `cuda NVIDIA H100 (float32; driver 580.1)`: what decides the last bits of rows, on a line."""
+    kind, name, precision = (device.get(key) for key in ("device", "name", "precision"))
+    others = [f"{key} {value}" for key, value in device.items() if key not in ("device", "name", "precision")]
+    return f"{kind} {name or ''} ({'; '.join([str(precision), *others])})"
 
 
 def _listed(values: Any) -> str:

@@ -96,6 +96,23 @@ def test_warnings_of_a_run_stand_at_the_top_once(
     assert index.text.count(f"Warning about {run.name}: {warning}.") == 1
 
 
+def test_each_kind_of_device_that_computed_rows_is_named(
+    make_run: MakeRun, report: Report, page: ReadPage, describe_run: DescribeRun
+) -> None:
+    run = make_run()
+    card = {
+        "device": "cuda",
+        "precision": "tf32",
+        "matmul": "tf32",
+        "name": "NVIDIA <b>X</b>",
+        "cuda": "13.0",
+    }
+    describe_run(run, devices=[{"device": "cpu", "name": "AVX2", "precision": "float32"}, card])
+    text = page(report(run) / "index.html").text
+    assert "cpu AVX2 (float32)" in text
+    assert "cuda NVIDIA <b>X</b> (tf32; matmul tf32; cuda 13.0)" in text
+
+
 def test_a_class_page_shows_all_seeds_and_recipes_with_verdicts_and_a_curve(
     make_run: MakeRun, report: Report, page: ReadPage
 ) -> None:
