@@ -143,6 +143,12 @@ def test_ray_data_groups_the_rows_of_the_guide(in_real_runs: Path) -> None:
     assert {f"{method},{count}" for method, count in expected.items()} <= set(done.stdout.splitlines())
 
 
+def guess_all(name: str) -> None:
+    """Fill in the guesses of `analysis.blind`, as a person does before they are scored."""
+    guesses = Path("naming", "guesses.csv")
+    pd.read_csv(guesses).assign(guess=name).to_csv(guesses, index=False)
+
+
 def test_commands_of_the_guide_run(in_real_runs: Path) -> None:
     commands = [
         line
@@ -154,6 +160,8 @@ def test_commands_of_the_guide_run(in_real_runs: Path) -> None:
     for command in commands:
         program, *words = shlex.split(command, comments=True)  # as bash reads it
         assert program == "python"
+        if "score" in words:
+            guess_all("dog")
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
