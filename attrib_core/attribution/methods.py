@@ -116,7 +116,7 @@ def _find_method(field: str, reference: Reference) -> Method:
         if not is_installed(reference.name):
             raise ValueError(
                 f"{field}={str(reference)!r}: {reference.name} is not installed; accepted after "
-                f"pip install attrib-sweeps[{reference.name}]"
+                f"pip install 'attrib-sweeps[{reference.name}]'"
             )
         found: Method = importlib.import_module(FAMILIES[reference.name]).find_method(field, reference)
         return found

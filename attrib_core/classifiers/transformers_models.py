@@ -18,7 +18,7 @@ try:
     import transformers
 except ImportError as missing:
     raise ValueError(
-        "model='transformers:...': transformers is not installed; pip install attrib-sweeps[transformers]"
+        "model: transformers is not installed; accepted after pip install 'attrib-sweeps[transformers]'"
     ) from missing
 
 from attrib_core.classifiers import imagenet

@@ -175,5 +175,5 @@ def _library(name: str) -> Any:
         return importlib.import_module("datasets")  # here, because it is an extra
     except ImportError as error:
         raise ValueError(
-            f"dataset={name!r}: needs the library `datasets`; pip install attrib-sweeps[hf]"
+            f"dataset={name!r}: datasets is not installed; accepted after pip install 'attrib-sweeps[hf]'"
         ) from error

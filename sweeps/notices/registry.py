@@ -19,7 +19,9 @@ def check_notices(text: str, output: str) -> None:
     run = resolve_url(output)
     for name, sink in chosen(text).items():
         if importlib.util.find_spec(sink.library) is None:
-            raise ValueError(f"notify: {name} is not installed; pip install 'attrib-sweeps[{name}]'")
+            raise ValueError(
+                f"notify: {name} is not installed; accepted after pip install 'attrib-sweeps[{name}]'"
+            )
         sink.check(run)
 
 

@@ -18,7 +18,7 @@ from attrib_core.attacks.batch import Norm
 from attrib_core.attacks.foreign import Foreign, Request
 from attrib_core.references import Reference, typed_settings
 
-INSTALL = "pip install attrib-sweeps[foolbox]"
+INSTALL = "pip install 'attrib-sweeps[foolbox]'"
 # They refuse targets, or can do nothing without.
 _UNTARGETED = (
     "L1FastGradientAttack",

@@ -18,7 +18,7 @@ from attrib_core.attacks.foreign import Foreign, Request
 from attrib_core.references import Reference, typed_settings
 from attrib_core.seeding import global_randomness
 
-INSTALL = "pip install attrib-sweeps[torchattacks]"
+INSTALL = "pip install 'attrib-sweeps[torchattacks]'"
 # They take attacks, or train networks.
 _WRAPPERS = ("MultiAttack", "LGV")
 _BUDGETS = ("eps", "max_epsilon")
