@@ -40,8 +40,8 @@ def test_a_reference_that_cannot_be_is_refused(reference, message) -> None:
 @pytest.mark.parametrize(
     ("family", "module", "said"),
     [
-        ("foolbox:LinfPGD", "foolbox", r"pip install attrib-sweeps\[foolbox\]"),
-        ("torchattacks:PGD", "torchattacks", r"pip install attrib-sweeps\[torchattacks\]"),
+        ("foolbox:LinfPGD", "foolbox", r"pip install 'attrib-sweeps\[foolbox\]'"),
+        ("torchattacks:PGD", "torchattacks", r"pip install 'attrib-sweeps\[torchattacks\]'"),
         ("advlib:ddn", "adv_lib", r"pip install --no-deps adv-lib"),
     ],
 )
