@@ -28,6 +28,7 @@ from analysis.run import AnyRun, open_run
 ENHANCEMENT = 60
 NUM_TRIPTYCHS, NUM_ACROSS = 12, 2
 
+PERTURBATION = "perturbation"
 ENHANCED = f"enhanced ×{ENHANCEMENT}"
 
 _MID_GREY = 127.5
@@ -57,14 +58,19 @@ class Triptych:
 
 
 def table(rows: pd.DataFrame, images: Images, names: Mapping[int, str]) -> list[Triptych]:
-    """Return a triptych per row.
+    """Return a triptych per row, without the perturbation where the attack of no row stores one.
 
     `images` maps the keys in `clean_key`, `perturbation_key` and `image_key` to `[H, W, C]` uint8; `names` maps
     class indices to names. Raises ValueError for rows of another sweep.
     """
     refuse_other_sweeps(rows, [*COLUMNS, "alone_prediction", "alone_confidence"])
+    left_out = () if rows["perturbation_key"].notna().any() else (PERTURBATION,)
     return [
-        Triptych(title=_title(row, names, minimum=minimum), size=_size(row), panels=_panels(row, images))
+        Triptych(
+            title=_title(row, names, minimum=minimum),
+            size=_size(row),
+            panels=[panel for panel in _panels(row, images) if panel.name not in left_out],
+        )
         for row, minimum in zip(rows.itertuples(), is_minimum(rows), strict=True)
     ]
 
@@ -146,7 +152,7 @@ def _panels(row: NamedTuple, images: Images) -> list[Panel]:
             **_verdict(row.clean_prediction, row.clean_confidence),
         ),
         Panel(
-            name="perturbation",
+            name=PERTURBATION,
             alt=f"perturbation of image {row.image_index} by {row.method}",
             image=perturbation,
             key=row.perturbation_key,
