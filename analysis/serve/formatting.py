@@ -32,6 +32,7 @@ def shown(name: str, value: Any, class_names: Sequence[str] = ()) -> str:
         return format_epsilon(value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    if name in CLASSES and 0 <= value < len(class_names):
+    # The targets of attributions are words, such as `predicted`.
+    if name in CLASSES and isinstance(value, int) and 0 <= value < len(class_names):
         return f"{value} {class_names[value]}"
     return str(value)

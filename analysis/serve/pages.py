@@ -166,16 +166,17 @@ class Viewer:
         return rows.query(f"SELECT 1 FROM {rows.source} WHERE key = ? LIMIT 1", [key]).fetchone() is not None
 
     def _summary(self, rows: RunRows, view: View) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"error": "", "found": None, "lines": [], "num_groups": 0}
         try:
             found = summary(rows, view)
         except BadQuery as error:
-            return {"error": str(error)}
+            return nothing | {"error": str(error)}
         if found is None:
-            return {}
+            return nothing
         lines = [
             _group(rows, view, found, line) for line in found.table.head(MOST_GROUPS_SHOWN).to_dict("records")
         ]
-        return {"found": found, "lines": lines, "num_groups": len(found.table)}
+        return nothing | {"found": found, "lines": lines, "num_groups": len(found.table)}
 
     def _page(self, template: str, *, code: int = 200, **values: Any) -> Response:
         page = self._environment.get_template(template).render(

@@ -86,13 +86,17 @@ def test_a_signal_ends_it_and_nothing_is_left(
         # A test run in a shell's background ignores Ctrl-C, and so would what it starts.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
-        with urllib.request.urlopen(f"{url}run/0") as response:
-            assert response.status == 200
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+            with urllib.request.urlopen(f"{url}run/0") as response:
+                assert response.status == 200
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            # What failed above would otherwise be waited for without end.
+            process.kill()
     assert process.returncode == status
     assert "Traceback" not in errors
     assert list((tmp_path / "temporary").iterdir()) == []
