@@ -13,7 +13,7 @@ from analysis.run import Run
 from analysis.serve.controls import constants, controls
 from analysis.serve.database import Database
 from analysis.serve.downloads import rows_file, summary_file
-from analysis.serve.formatting import shown
+from analysis.serve.formatting import is_figure, shown
 from analysis.serve.histogram import histogram
 from analysis.serve.images import image_path, key_column, pictured
 from analysis.serve.pictures import Pictures
@@ -48,6 +48,7 @@ class Viewer:
         packages = (__package__, html.__name__)
         self._environment = template_environment(ChoiceLoader([PackageLoader(each) for each in packages]))
         self._environment.filters["shown"] = shown
+        self._environment.filters["is_figure"] = is_figure
 
     def respond(self, parts: Sequence[str], query: str) -> Response:
         """Return the answer to a path, in its parts, and a query. Raises NotFound, BadQuery and ValueError."""
@@ -57,6 +58,8 @@ class Viewer:
             case ["assets", name] if name in _ASSETS:
                 content = resources.files(_ASSETS[name]).joinpath("assets", name).read_bytes()
                 return Response(kind=_TYPES[name.rpartition(".")[2]], body=content)
+            case ["favicon.ico"]:
+                return Response(status=204, headers=_LASTING)
             case ["run", number, *rest]:
                 return self._of_run(self._number(number), rest, query)
         raise NotFound(f"no page is called /{'/'.join(parts)}: the first one is /")
