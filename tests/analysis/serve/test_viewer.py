@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from analysis import load
 from analysis.image_files import decode_png
 from analysis.intervals import mean_interval
+from analysis.serve import order
 from analysis.success_rates import success_rate
 from sweeps.store import RunDirectory
 
@@ -116,6 +118,66 @@ def test_sorting_and_paging_reach_every_row_once(serve: Serve, attack: Path) -> 
     first = served.get("/run/0?sort=-image_index").body.decode()
     assert "test%2F59" in first
     assert "test%2F0&" not in first
+
+
+@pytest.mark.parametrize(
+    "query", ["sort=loss", "sort=-loss", "sort=-key&method=fgsm&method=bim", "sort=epsilon"]
+)
+def test_a_page_far_behind_is_found_among_the_rows_near_it(
+    serve: Serve, make_attack_run: MakeRun, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """Pages that are guessed by a sample have the rows that sorting all gives."""
+    served = serve(make_attack_run(methods=METHODS, num_images=400, predicted=misled))
+    view = f"/run/0?{query}&page="
+    expected = [table_of(served.get(f"{view}{page}")) for page in range(1, 40, 3)]
+    monkeypatch.setattr("analysis.serve.order._FAR", 0)
+    monkeypatch.setattr("analysis.serve.order._SAMPLED", 7)
+    monkeypatch.setattr("analysis.serve.order._MARGIN", 20)
+    sorted_whole = []
+    before = order._fetched
+
+    def noted(rows: Any, where: str, *arguments: Any) -> list[int]:
+        sorted_whole.append("NOT (" not in where)
+        return before(rows, where, *arguments)
+
+    monkeypatch.setattr(order, "_fetched", noted)
+    assert [table_of(served.get(f"{view}{page}")) for page in range(1, 40, 3)] == expected
+    assert not all(sorted_whole), "no page was found by its sample"
+
+
+def table_of(answer: Any) -> str:
+    assert answer.status == 200
+    return str(answer.body.decode().partition('<h2 id="rows-title">')[2].partition("</table>")[0])
+
+
+@pytest.mark.parametrize("denominator", ["all", "initially_correct"])
+@pytest.mark.parametrize(
+    "query", ["", "by=method&by=label", "by=none&success=true", "by=epsilon&label=1", "measure=zero_gradient"]
+)
+def test_counts_of_axes_say_what_all_rows_say(
+    serve: Serve, attack: Path, monkeypatch: pytest.MonkeyPatch, query: str, denominator: str
+) -> None:
+    path = f"/run/0/summary.csv?denominator={denominator}&{query}"
+    expected = serve(attack).get(path).body
+    monkeypatch.setattr("analysis.serve.counts.LEAST_ROWS", 0)
+    served = serve(attack)
+    assert served.viewer.rows[0].counts is not None
+    asked: list[str] = []
+    rows, answer = served.viewer.rows[0], served.viewer.rows[0].answer
+    monkeypatch.setattr(
+        rows, "answer", lambda sql, parameters=(): asked.append(sql) or answer(sql, parameters)
+    )
+    assert served.get(path).body == expected
+    assert all("counts" in sql for sql in asked)
+
+
+def test_a_run_that_was_removed_meanwhile_is_said_so(serve: Serve, attack: Path) -> None:
+    served = serve(attack)
+    shutil.rmtree(attack)
+    for path in ("/", "/run/0", "/run/0/image/test%2F1", "/run/0/rows.csv"):
+        page = served.get(path)
+        assert page.status == 500
+        assert str(attack) in page.text
 
 
 def test_the_bars_of_a_histogram_hold_all_rows_and_lead_to_them(serve: Serve, attack: Path) -> None:
