@@ -35,7 +35,7 @@ QUESTIONS = {
     "the page in the middle": "?page=MIDDLE",
     "the middle of a sorted table": "?sort=loss&page=MIDDLE",
     "success by class": "?by=label&by=method",
-    "mean loss": "?measure=loss&by=checkpoint&by=method&by=epsilon",
+    "mean loss": "?measure=loss&by=checkpoint&by=method&by=label",
     "a histogram": "?histogram=loss&success=true",
     "an image's own page": "/image/test%2F4321",
     "no such image": "/image/test%2Fx",
@@ -110,10 +110,12 @@ def main() -> None:
         num_rows = options.images * ROWS_PER_IMAGE
         with served(run) as (address, to_start):
             rows = ask_all(address, num_rows, options.repeats)
-    medians, worst = ([row[f"{name} s"] for row in rows] for name in ("median", "worst"))
+    # The viewer keeps answers: only the first time shows what a question costs.
+    first, worst = ([row[f"{name} s"] for row in rows] for name in ("first", "worst"))
     findings = [
         Finding(name="until the viewer has an address", value=to_start, unit="s"),
-        Finding(name="slowest median", value=max(medians), unit="s", target=1.0, at_most=True),
+        Finding(name="slowest first answer", value=max(first), unit="s", target=1.0, at_most=True),
+        Finding(name="median first answer", value=statistics.median(first), unit="s"),
         Finding(name="worst answer", value=max(worst), unit="s", target=1.0, at_most=True),
     ]
     publish(options, rows, findings)

@@ -142,7 +142,8 @@ class RunRows:
                 cursor.rollback()
                 raise
             cursor.commit()
-            self._content = content
+            # The counts before are of fewer rows.
+            self._content = replace(content, counts=None)
             self._count()
             found = self.query(f"SELECT count({ROW}) FROM {content.table}").fetchone()
             assert found == (content.num_rows,), f"{found} of {content.num_rows} rows are in the table"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import analysis.serve
 from analysis.command_line import exit_status
 from analysis.report.__main__ import main
 from analysis.serve.view import OPTIONS
@@ -62,6 +63,8 @@ def test_mistakes_are_one_line(
 def test_without_duckdb_the_extra_is_named(
     make_attack_run: MakeRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is imported anew takes the place of the package's attribute, too.
+    monkeypatch.setattr(analysis, "serve", analysis.serve)
     for name in [name for name in sys.modules if name.startswith("analysis.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "duckdb", None)
