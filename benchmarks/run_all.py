@@ -19,6 +19,7 @@ BENCHMARKS = (
     "foreign_attack_overhead",
     "analysis_scale",
     "report_size",
+    "viewer_scale",
     "attribution_against_captum",
     "attribution_scores_against_captum",
     "road_against_quantus",

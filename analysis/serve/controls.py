@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analysis.serve.columns import Column
 from analysis.serve.formatting import shown
+from analysis.serve.images import key_column
 from analysis.serve.rows import FILE, ROW, RunRows
 from analysis.serve.view import View, text_of
 from sweeps.schemas import IMAGE_COLUMNS
@@ -75,15 +76,19 @@ def axes(rows: RunRows) -> tuple[str, ...]:
 
 
 def table_columns(rows: RunRows, view: View) -> list[Column]:
-    """Return the columns of a table of rows: axes and verdicts first, nothing that is the same in all rows."""
+    """Return the columns of a table of rows: axes and verdicts first, nothing that is the same in all rows.
+
+    The column that names the image is none of them: it is the link before the others.
+    """
     columns = rows.columns
+    left_out = {*_BOOKKEEPING, key_column(rows)}
     order = dict.fromkeys([*axes(rows), *_LIKELY, *columns])
     # What a view asks for is shown, whether or not it differs.
     asked = {each.column.name for each in view.filters} | ({view.sort.name} if view.sort else set())
     return [
         columns[name]
         for name in order
-        if name in columns and name not in _BOOKKEEPING and (name in asked or not columns[name].is_constant)
+        if name in columns and name not in left_out and (name in asked or not columns[name].is_constant)
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.naming import format_epsilon
+from analysis.serve.columns import Column
 
 MISSING = "\N{EN DASH}"
 
@@ -32,6 +33,12 @@ def shown(name: str, value: Any, class_names: Sequence[str] = ()) -> str:
         return format_epsilon(value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    if name in CLASSES and 0 <= value < len(class_names):
+    # The targets of attributions are words, such as `predicted`.
+    if name in CLASSES and isinstance(value, int) and 0 <= value < len(class_names):
         return f"{value} {class_names[value]}"
     return str(value)
+
+
+def is_figure(column: Column, class_names: Sequence[str] = ()) -> bool:
+    """Return whether values are shown as numbers, which stand below each other by their last digit."""
+    return column.is_number and not (column.name in CLASSES and class_names)

@@ -57,11 +57,11 @@ def histogram(rows: RunRows, view: View) -> Histogram | None:
     edges = _edges(low, high, whole=column.kind == "integer")
     width, last = edges[1] - edges[0], len(edges) - 2
     # Whole in double: the difference of the largest and smallest integer is no integer of the column.
-    found = rows.query(
+    found = rows.answer(
         f"SELECT CAST(least(floor((CAST({name} AS DOUBLE) - ?) / ?), ?) AS INTEGER) AS bin, count(*) "
         f"FROM {rows.source} {where or 'WHERE true'} AND {finite} GROUP BY bin",
         [float(edges[0]), float(width), last, *parameters],
-    ).fetchall()
+    )
     return _drawn(view, edges, dict(found), every - num)
 
 
@@ -113,6 +113,5 @@ def _drawn(view: View, edges: Sequence[float], counts: dict[int, int], num_left_
 
 
 def _one(rows: RunRows, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
-    found = rows.query(sql, parameters).fetchone()
-    assert found is not None
-    return tuple(found)
+    [found] = rows.answer(sql, parameters)
+    return found

@@ -60,7 +60,7 @@ def pictured(rows: RunRows, pictures: Pictures, found: Sequence[Row]) -> list[Tr
         if maps:
             panels.append(_map(rows, row, drawn))
         words = ", ".join(_title(rows, row, name) for name in titles)
-        triptychs.append(Triptych(title=words or str(row[FILE]), pictures=panels))
+        triptychs.append(Triptych(title=words or str(row[key_column(rows) or FILE]), pictures=panels))
     return triptychs
 
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -22,15 +23,22 @@ from analysis.result_files import (
     with_constants,
 )
 from analysis.run import Run
+from analysis.serve import counts
 from analysis.serve.columns import Column, extended, is_flat
+from analysis.serve.counts import Counts, make_counts
 from analysis.serve.database import Database, quoted
 from sweeps.schemas import attack_victims, attribute_scores
+from sweeps.schemas.axis_kinds import axis_kinds, identity_columns
 from sweeps.store.errors import explained
 
 # Where a row stands: together they never change, and the values of an attribution are found by them.
 FILE, ROW = "results_file", "row_in_file"
+# Its number in the table, as long as that is there. No column of a run has spaces in its name.
+PLACE = "place in the table"
 
 _NUM_READERS = 8
+# Whoever sorts or turns pages asks for the same summary and number of rows again.
+_KEPT_ANSWERS = 64
 _FILES_AT_ONCE = 64
 
 # Verdicts on a row by kind of sweep: facts are in the rows, these are computed.
@@ -58,6 +66,7 @@ class Content:
     names: frozenset[str] = frozenset()
     beside: frozenset[str] = frozenset()
     num_rows: int = 0
+    counts: Counts | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
@@ -66,8 +75,11 @@ class RunRows:
 
     def __init__(self, run: Run, database: Database) -> None:
         self.run, self._database = run, database
-        self._content, self._num_tables = Content(), 0
+        self._content, self._num_tables, self._num_counts = Content(), 0, 0
         self._lock = threading.Lock()
+        self._kept = lru_cache(_KEPT_ANSWERS)(
+            lambda sql, parameters, *_: self.query(sql, parameters).fetchall()
+        )
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -90,10 +102,19 @@ class RunRows:
         return len(self._content.names)
 
     @property
+    def counts(self) -> Counts | None:
+        """Counts of the combinations of axes and verdicts; None if the rows are few or the combinations many."""
+        return self._content.counts
+
+    @property
     def source(self) -> str:
         """The table with its verdicts, for the FROM of a query."""
         verdicts = "".join(f", {sql} AS {quoted(name)}" for name, sql in self._verdicts().items())
-        return f"(SELECT *{verdicts} FROM {self._content.table})"
+        return f"(SELECT *, rowid AS {quoted(PLACE)}{verdicts} FROM {self._content.table})"
+
+    def answer(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the lines of a query of few; as long as the rows are the same, so are they, and are kept."""
+        return self._kept(sql, tuple(parameters), self._content.num_rows, self._content.table)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
         """Run a query and return its cursor."""
@@ -121,9 +142,23 @@ class RunRows:
                 cursor.rollback()
                 raise
             cursor.commit()
-            self._content = content
+            # The counts before are of fewer rows.
+            self._content = replace(content, counts=None)
+            self._count()
             found = self.query(f"SELECT count({ROW}) FROM {content.table}").fetchone()
             assert found == (content.num_rows,), f"{found} of {content.num_rows} rows are in the table"
+
+    def _count(self) -> None:
+        """Count the rows of all combinations of axes anew. Those before stay for whoever reads them now."""
+        content, cursor = self._content, self._database.cursor()
+        kinds = axis_kinds(self.run.sweep)
+        if content.num_rows < counts.LEAST_ROWS or not kinds:
+            return
+        self._num_counts += 1
+        new, old = (quoted(f"counts {self.run.index} {self._num_counts - back}") for back in (0, 2))
+        made = make_counts(cursor, new, self.source, self.columns, identity_columns(kinds))
+        self._content = replace(content, counts=made)
+        cursor.execute(f"DROP TABLE IF EXISTS {old}")
 
     def _names_beside(self) -> frozenset[str]:
         """Return the results files of tables beside results/, whose rows fill columns of these."""

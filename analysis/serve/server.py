@@ -14,7 +14,8 @@ import duckdb
 
 from analysis.run import Run
 from analysis.serve.database import Database
-from analysis.serve.pages import NotFound, Response, Viewer
+from analysis.serve.pages import Viewer
+from analysis.serve.responses import NotFound, Response
 from analysis.serve.view import BadQuery
 from sweeps.store.terminal_text import terminal_text
 

@@ -5,7 +5,7 @@ counts, so that a page says what their tables say.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.attacks.success_rates import rates
 from analysis.intervals import interval_of_moments, wilson_interval
 from analysis.serve.columns import MOST_CHOICES, Column
+from analysis.serve.counts import is_minimum, number_where
 from analysis.serve.database import quoted
 from analysis.serve.rows import RunRows
 from analysis.serve.view import BadQuery, View
@@ -20,6 +21,16 @@ from sweeps.schemas.axis_kinds import axis_kinds, identity_columns
 
 SUCCESS = "success"
 MOST_GROUPS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is asked of each group: `numbers` of rows by condition, `others` as SQL, and of which columns."""
+
+    numbers: Mapping[str, str]
+    others: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...]
+    leaves_out_minimum: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +56,10 @@ def summary(rows: RunRows, view: View) -> Summary | None:
     measure = view.measure or default_measure(columns)
     if measure is None:
         return None
-    by = default_groups(rows) if view.by is None else view.by
+    by = default_groups(rows, measure) if view.by is None else view.by
     if rows.run.kind == "attack" and measure == SUCCESS:
         return _success(rows, view, by)
-    table = _aggregated(rows, view, by, "", _moments(columns[measure]))
+    table = _aggregated(rows, view, by, _moments(columns[measure], measure))
     if columns[measure].kind == "boolean":
         low, high = wilson_interval(table["hits_"], table["count"])
         value = table["hits_"] / table["count"].where(table["count"] > 0)
@@ -66,30 +77,34 @@ def default_measure(columns: Mapping[str, Column]) -> str | None:
     return next((name for name in likely if name in columns), None)
 
 
-def default_groups(rows: RunRows) -> tuple[str, ...]:
+def default_groups(rows: RunRows, measure: str | None) -> tuple[str, ...]:
     """Return the axes of the sweep that have a few values."""
     kinds, columns = axis_kinds(rows.run.sweep), rows.columns
     axes = identity_columns(kinds) if kinds else ()
     known = [columns[name] for name in axes if name in columns]
     few = [each for each in known if each.choices is not None and not each.is_constant]
-    # Minimum ε are many: with them a table by ε is one of the others.
-    many = [each for each in known if each.name == "epsilon" and each.choices is None]
+    # Minimum ε are many. A table of success by ε leaves them out, so there it is of the others.
+    success = rows.run.kind == "attack" and measure == SUCCESS
+    many = [each for each in known if success and each.name == "epsilon" and each.choices is None]
     return tuple(each.name for each in [*few, *many] if each.name not in ("image_index", "class_index"))
 
 
 def _success(rows: RunRows, view: View, by: tuple[str, ...]) -> Summary:
     """Return the success of attacks, counted as `analysis.attacks.success_rates.success_counts` does."""
-    minimum = _is_minimum(rows.columns)
     leaves_out = "epsilon" in by or "method" not in by
     counted = '"success" IS NOT NULL' + (" AND initially_correct" if view.denominator != "all" else "")
-    facts = {
-        "count": f"count(*) FILTER (WHERE {counted})",
-        "successes_": f'count(*) FILTER (WHERE {counted} AND "success")',
-        "zero_gradients_": f"count(*) FILTER (WHERE {counted} AND zero_gradient)",
-        "targeted_": 'count(*) FILTER (WHERE "target" IS NOT NULL)',
-        "untargeted_": 'count(*) FILTER (WHERE "target" IS NULL)',
-    }
-    counts = _aggregated(rows, view, by, f"NOT ({minimum})" if leaves_out else "", facts)
+    facts = Facts(
+        numbers={
+            "count": counted,
+            "successes_": f'{counted} AND "success"',
+            "zero_gradients_": f"{counted} AND zero_gradient",
+            "targeted_": '"target" IS NOT NULL',
+            "untargeted_": '"target" IS NULL',
+        },
+        names=("success", "initially_correct", "zero_gradient", "target"),
+        leaves_out_minimum=leaves_out,
+    )
+    counts = _aggregated(rows, view, by, facts)
     try:
         table = rates(counts, by).rename(columns={"rate": "value"}) if len(counts) else _nothing(by)
     except ValueError as error:
@@ -104,45 +119,51 @@ def _methods(rows: RunRows) -> Sequence[object]:
     return rows.columns["method"].ordered_choices
 
 
-def _is_minimum(columns: Mapping[str, Column]) -> str:
-    """Return as SQL which rows hold the minimum ε of an image, as `analysis.attacks.rows.is_minimum` tells."""
-    by_name = "starts_with(\"method\", 'minimum_')"
-    return f"coalesce(seeks_minimum, {by_name})" if "seeks_minimum" in columns else by_name
-
-
-def _moments(column: Column) -> dict[str, str]:
+def _moments(column: Column, measure: str) -> Facts:
     name = quoted(column.name)
     if column.kind == "boolean":
-        return {"count": f"count({name})", "hits_": f"count(*) FILTER (WHERE {name})"}
-    known = f"FILTER (WHERE isfinite({name}))" if column.kind == "real" else ""
+        return Facts(numbers={"count": f"{name} IS NOT NULL", "hits_": name}, names=(measure,))
+    known = f"isfinite({name})" if column.kind == "real" else f"{name} IS NOT NULL"
     value = f"CAST({name} AS DOUBLE)"
-    return {
-        "count": f"count({name}) {known}",
-        "mean_": f"avg({value}) {known}",
-        "deviation_": f"stddev_samp({value}) {known}",
+    others = {
+        "mean_": f"avg({value}) FILTER (WHERE {known})",
+        "deviation_": f"stddev_samp({value}) FILTER (WHERE {known})",
     }
+    return Facts(numbers={"count": known}, others=others, names=(measure,))
 
 
-def _aggregated(
-    rows: RunRows, view: View, by: Sequence[str], further: str, facts: Mapping[str, str]
-) -> pd.DataFrame:
+def _aggregated(rows: RunRows, view: View, by: Sequence[str], facts: Facts) -> pd.DataFrame:
     """Return a row a group, sorted: the columns of `by` and the facts."""
     where, parameters = view.where()
-    if further:
+    asked = {*by, *facts.names, *(each.column.name for each in view.conditions)}
+    if facts.leaves_out_minimum:
+        further = f"NOT {is_minimum(rows.columns)}"
         where = f"{where} AND {further}" if where else f"WHERE {further}"
+        asked |= {"method", "seeks_minimum"} & rows.columns.keys()
+    counts = rows.counts
+    of_counts = (
+        counts is not None
+        and not facts.others
+        and counts.answers(asked, minimum_left_out=facts.leaves_out_minimum)
+    )
+    source = counts.table if counts is not None and of_counts else rows.source
+    numbers = {name: number_where(sql, of_counts=of_counts) for name, sql in facts.numbers.items()}
+    named = [
+        f"{sql} AS {quoted(f'fact {number}')}"
+        for number, sql in enumerate([*numbers.values(), *facts.others.values()])
+    ]
     groups = [quoted(name) for name in by]
-    named = [f"{sql} AS {quoted(f'fact {number}')}" for number, sql in enumerate(facts.values())]
     grouped = f"GROUP BY {', '.join(groups)} ORDER BY {', '.join(groups)}" if groups else ""
-    found = rows.query(
-        f"SELECT {', '.join([*groups, *named])} FROM {rows.source} {where} {grouped} LIMIT {MOST_GROUPS + 1}",
+    found = rows.answer(
+        f"SELECT {', '.join([*groups, *named])} FROM {source} {where} {grouped} LIMIT {MOST_GROUPS + 1}",
         parameters,
-    ).fetchall()
+    )
     if len(found) > MOST_GROUPS:
         raise BadQuery(
             f"by is {', '.join(by)}: these are more than {MOST_GROUPS:,} groups; leave out a column of more than "
             f"{MOST_CHOICES} values"
         )
-    table = pd.DataFrame(found, columns=[*by, *facts])
+    table = pd.DataFrame(found, columns=[*by, *facts.numbers, *facts.others])
     return table.astype(dict.fromkeys(by, object) | {"count": np.int64})
 
 

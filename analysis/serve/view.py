@@ -79,9 +79,14 @@ class View:
     histogram: Column | None = None
     fixed: tuple[Filter, ...] = field(default=())
 
+    @property
+    def conditions(self) -> tuple[Filter, ...]:
+        """All that its rows fulfil."""
+        return (*self.fixed, *self.filters)
+
     def where(self) -> tuple[str, list[Any]]:
         """Return the WHERE of its rows, and the parameters."""
-        found = [each.condition() for each in (*self.fixed, *self.filters)]
+        found = [each.condition() for each in self.conditions]
         if not found:
             return "", []
         return "WHERE " + " AND ".join(sql for sql, _ in found), [

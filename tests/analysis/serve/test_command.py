@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import analysis.serve
 from analysis.command_line import exit_status
 from analysis.report.__main__ import main
 from analysis.serve.view import OPTIONS
@@ -62,6 +63,8 @@ def test_mistakes_are_one_line(
 def test_without_duckdb_the_extra_is_named(
     make_attack_run: MakeRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is imported anew takes the place of the package's attribute, too.
+    monkeypatch.setattr(analysis, "serve", analysis.serve)
     for name in [name for name in sys.modules if name.startswith("analysis.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "duckdb", None)
@@ -86,13 +89,17 @@ def test_a_signal_ends_it_and_nothing_is_left(
         # A test run in a shell's background ignores Ctrl-C, and so would what it starts.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
-        with urllib.request.urlopen(f"{url}run/0") as response:
-            assert response.status == 200
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+            with urllib.request.urlopen(f"{url}run/0") as response:
+                assert response.status == 200
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            # What failed above would otherwise be waited for without end.
+            process.kill()
     assert process.returncode == status
     assert "Traceback" not in errors
     assert list((tmp_path / "temporary").iterdir()) == []

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from analysis import load
 from analysis.image_files import decode_png
 from analysis.intervals import mean_interval
+from analysis.serve import counts, order
 from analysis.success_rates import success_rate
 from sweeps.store import RunDirectory
 
@@ -118,6 +120,75 @@ def test_sorting_and_paging_reach_every_row_once(serve: Serve, attack: Path) -> 
     assert "test%2F0&" not in first
 
 
+def test_a_page_far_behind_is_found_among_the_rows_near_it(
+    serve: Serve, make_attack_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages that are guessed by a sample have the rows that sorting all gives."""
+    served = serve(make_attack_run(methods=METHODS, num_images=300, predicted=misled))
+    queries = ("sort=loss", "sort=-loss", "sort=-key&method=fgsm&method=bim", "sort=epsilon")
+    paths = [f"/run/0?{query}&page={page}" for query in queries for page in (1, 9, 20, 36)]
+    expected = [table_of(served.get(path)) for path in paths]
+    monkeypatch.setattr(order, "_FAR", 0)
+    monkeypatch.setattr(order, "_SAMPLED", 7)
+    monkeypatch.setattr(order, "_MARGIN", 20)
+    by_sample = []
+    before = order._places_between
+
+    def noted(rows: Any, view: Any, num_rows: int) -> list[int]:
+        found = before(rows, view, num_rows)
+        by_sample.append((view.sort.name, bool(found)))
+        return found
+
+    monkeypatch.setattr(order, "_places_between", noted)
+    assert [table_of(served.get(path)) for path in paths] == expected
+    assert {("loss", True), ("key", True)} <= set(by_sample)
+
+
+def table_of(answer: Any) -> str:
+    assert answer.status == 200
+    return str(answer.body.decode().partition('<h2 id="rows-title">')[2].partition("</table>")[0])
+
+
+def test_counts_of_axes_say_what_all_rows_say(
+    serve: Serve, attack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = (
+        "",
+        "by=method&by=label",
+        "by=none&success=true",
+        "by=epsilon&label=1",
+        "measure=zero_gradient",
+    )
+    paths = [
+        f"/run/0/summary.csv?denominator={denominator}&{query}"
+        for query in queries
+        for denominator in ("all", "initially_correct")
+    ]
+    served = serve(attack)
+    expected = [served.get(path).body for path in paths]
+    monkeypatch.setattr(counts, "LEAST_ROWS", 0)
+    served = serve(attack)
+    rows, answer = served.viewer.rows[0], served.viewer.rows[0].answer
+    asked: list[str] = []
+    monkeypatch.setattr(
+        rows, "answer", lambda sql, parameters=(): asked.append(sql) or answer(sql, parameters)
+    )
+    assert [served.get(path).body for path in paths] == expected
+    assert all(rows.counts.table in sql for sql in asked)
+    # What the counts do not tell apart is counted from all rows.
+    assert served.get("/run/0/summary.csv?by=label&from.loss=0&measure=success").status == 200
+    assert rows.counts.table not in asked[-1]
+
+
+def test_a_run_that_was_removed_meanwhile_is_said_so(serve: Serve, attack: Path) -> None:
+    served = serve(attack)
+    shutil.rmtree(attack)
+    for path in ("/", "/run/0", "/run/0/image/test%2F1", "/run/0/rows.csv"):
+        page = served.get(path)
+        assert page.status == 500
+        assert str(attack) in page.text
+
+
 def test_the_bars_of_a_histogram_hold_all_rows_and_lead_to_them(serve: Serve, attack: Path) -> None:
     served = serve(attack)
     for name, num_bars in (("label", 3), ("linf", 4)):
@@ -214,55 +285,55 @@ def test_hostile_names_stay_text(serve: Serve, make_attack_run: MakeRun) -> None
     assert b"<script>alert" not in nothing.body
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        ("method=fgsmm", "method is 'fgsmm': choose from bim, fgsm, minimum_fgsm"),
-        ("from.loss=big", "from.loss is 'big': give a number such as 0.03 or 8/255"),
-        ("from.loss=nan", "from.loss is 'nan': give a number"),
-        ("from.loss=1/0", "from.loss is '1/0': give a number"),
-        ("label=1.5", "label is '1.5': give a whole number"),
-        ("label=" + "9" * 40, "give a whole number"),
-        ("success=maybe", "success is 'maybe': choose from true, false"),
-        ("has.loss=3", "has.loss is '3': loss holds no text"),
-        ("from.method=a", "from.method is 'a': method holds no numbers"),
-        ("is.target=nothing", "is.target is 'nothing': choose from null, present"),
-        ("sort=nothing", "sort is 'nothing': choose from sweep, model"),
-        ("by=nothing", "by is 'nothing': choose from"),
-        ("measure=method", "measure is 'method': choose from"),
-        ("histogram=method", "histogram is 'method': choose from"),
-        ("denominator=some", "denominator is 'some': choose from all, initially_correct"),
-        ("page=0", "page is '0': give a whole number, 1 or more"),
-        ("page=999", "page is '999': these rows have pages 1 to"),
-        ("colour=red", "'colour' is no field of this page"),
-        ("method=%ff", "give UTF-8"),
-    ],
+BAD = (
+    ("method=fgsmm", "method is 'fgsmm': choose from bim, fgsm, minimum_fgsm"),
+    ("from.loss=big", "from.loss is 'big': give a number such as 0.03 or 8/255"),
+    ("from.loss=nan", "from.loss is 'nan': give a number"),
+    ("from.loss=1/0", "from.loss is '1/0': give a number"),
+    ("label=1.5", "label is '1.5': give a whole number"),
+    ("label=" + "9" * 40, "give a whole number"),
+    ("success=maybe", "success is 'maybe': choose from true, false"),
+    ("has.loss=3", "has.loss is '3': loss holds no text"),
+    ("from.method=a", "from.method is 'a': method holds no numbers"),
+    ("is.target=nothing", "is.target is 'nothing': choose from null, present"),
+    ("sort=nothing", "sort is 'nothing': choose from sweep, model"),
+    ("by=nothing", "by is 'nothing': choose from"),
+    ("measure=method", "measure is 'method': choose from"),
+    ("histogram=method", "histogram is 'method': choose from"),
+    ("denominator=some", "denominator is 'some': choose from all, initially_correct"),
+    ("page=0", "page is '0': give a whole number, 1 or more"),
+    ("page=999", "page is '999': these rows have pages 1 to"),
+    ("colour=red", "'colour' is no field of this page"),
+    ("method=%ff", "give UTF-8"),
 )
-def test_a_bad_value_is_a_page_that_names_field_value_and_choice(
-    serve: Serve, attack: Path, query: str, words: str
-) -> None:
-    answer = serve(attack).get(f"/run/0?{query}")
-    assert answer.status == 400
-    assert words in answer.text
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/nothing",
-        "/run/1",
-        "/run/x",
-        "/run/0/image/nothing",
-        "/run/0/stored/..%2F..%2Fsweep.json/key",
-        "/run/0/stored/%2Fetc%2Fpasswd/key",
-        "/run/0/stored/missing.parquet/key",
-        "/run/0/map/shard-000-000000.parquet/0",
-        "/assets/..%2Fsite.py",
-        "/run/0/rows.json",
-    ],
+def test_a_bad_value_is_a_page_that_names_field_value_and_choice(serve: Serve, attack: Path) -> None:
+    served = serve(attack)
+    for query, words in BAD:
+        answer = served.get(f"/run/0?{query}")
+        assert answer.status == 400, query
+        assert words in answer.text
+
+
+NOTHING = (
+    "/nothing",
+    "/run/1",
+    "/run/x",
+    "/run/0/image/nothing",
+    "/run/0/stored/..%2F..%2Fsweep.json/key",
+    "/run/0/stored/%2Fetc%2Fpasswd/key",
+    "/run/0/stored/missing.parquet/key",
+    "/run/0/map/shard-000-000000.parquet/0",
+    "/assets/..%2Fsite.py",
+    "/run/0/rows.json",
 )
-def test_an_address_of_nothing_is_not_found(serve: Serve, attack: Path, path: str) -> None:
-    assert serve(attack).get(path).status == 404
+
+
+def test_an_address_of_nothing_is_not_found(serve: Serve, attack: Path) -> None:
+    served = serve(attack)
+    for path in NOTHING:
+        assert served.get(path).status == 404, path
 
 
 def test_only_get_from_this_machine_by_its_own_name(serve: Serve, attack: Path) -> None:
