@@ -27,17 +27,20 @@ METADATA = {
 def executed(path: Path, folder: Path) -> NotebookNode:
     """Return a notebook after all its cells have run in a folder. Raises nbclient's error for one that fails."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=LONGEST,
-        startup_timeout=LONGEST,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-        # By default the kernel listens on TCP ports, unencrypted, where other users of the machine reach it.
-        config=Config({"KernelManager": {"transport": "ipc"}}),
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory() as sockets:
+        # By default the kernel listens on TCP ports, unencrypted, where other users of the machine reach it. The
+        # folder is one of its own because the paths of sockets must be short.
+        transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        client = NotebookClient(
+            notebook,
+            timeout=LONGEST,
+            startup_timeout=LONGEST,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+            config=Config({"KernelManager": transport}),
+        )
+        client.execute()
     return notebook
 
 
