@@ -31,7 +31,9 @@ class Progress:
         self.listener: Callable[[dict[str, float], str | None], None] | None = None
         self._by_worker: Counter[str] = Counter()
         self._start = self._last_line = self._last_write = time.monotonic()
-        self.console = Console(file=sys.stderr)
+        # Notebooks and some builds set FORCE_COLOR, for which rich takes a pipe for a terminal: a bar would be a
+        # thousand lines there.
+        self.console = Console(file=sys.stderr, force_terminal=None if sys.stderr.isatty() else False)
         self._bar = Bar(
             TextColumn(name),
             BarColumn(),

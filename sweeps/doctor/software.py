@@ -16,6 +16,7 @@ FEATURES = {
     "foolbox": "attacks foolbox:NAME",
     "hf": "data sets hf:NAME",
     "mlflow": "--notify mlflow",
+    "notebooks": "the notebooks, in an editor or in Jupyter",
     "tensorboard": "--notify tensorboard",
     "torchattacks": "attacks torchattacks:NAME",
     "transformers": "models transformers:NAME",

@@ -18,6 +18,12 @@ from typing import TYPE_CHECKING, Any
 from attrib_sweeps.place import full_name, join_checkout
 
 if TYPE_CHECKING:
+    from analysis.figures import draw_attributions as draw_attributions
+    from analysis.figures import draw_contact_sheet as draw_contact_sheet
+    from analysis.figures import draw_curves as draw_curves
+    from analysis.figures import draw_images as draw_images
+    from analysis.figures import draw_sanity_check as draw_sanity_check
+    from analysis.figures import draw_triptychs as draw_triptychs
     from analysis.generation.judge_accuracy import judge_accuracy as judge_accuracy
     from analysis.load import encoded_images as encoded_images
     from analysis.load import images as images
@@ -56,6 +62,12 @@ PUBLIC = {
     "attack": "attrib_core.attacks",
     "attribute": "attrib_core.attribution",
     "class_activations": "attrib_core.activations",
+    "draw_attributions": "analysis.figures",
+    "draw_contact_sheet": "analysis.figures",
+    "draw_curves": "analysis.figures",
+    "draw_images": "analysis.figures",
+    "draw_sanity_check": "analysis.figures",
+    "draw_triptychs": "analysis.figures",
     "encoded_images": "analysis.load",
     "generate": "attrib_core.generation",
     "generate_units": "attrib_core.generation",
