@@ -22,8 +22,7 @@ from analysis.attribution.sanity import sanity_table
 from analysis.attribution.sanity_curves import sanity_figure
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.generation import contact_sheets, rows
-from analysis.generation.class_strips import Look
-from analysis.generation.judges import choose_judge
+from analysis.generation.class_strips import choose_look
 from analysis.naming import class_names, describe, recorded_class_names
 from analysis.run import AnyRun, opened
 
@@ -93,12 +92,12 @@ def draw_contact_sheet(run: AnyRun, *, recipe: str | None = None, num_across: in
     by side. Raises ValueError for a recipe that the run does not have.
     """
     generated = opened(run)
-    frame = rows.load_rows(generated)
+    frame = rows.load_rows(generated, ["top1"])
     recipes = rows.recipe_order(generated, frame)
     if recipe is not None and recipe not in recipes:
         raise ValueError(f"recipe is {recipe!r}: choose from {', '.join(recipes)}")
     frame = frame[frame["recipe"] == (recipe or recipes[0])]
-    look = Look(judge=choose_judge(frame, None))
+    look = choose_look(frame, None)
     images = contact_sheets.load_images(generated, frame)
     return contact_sheets.contact_sheet(frame, images, look=look, num_across=num_across)
 

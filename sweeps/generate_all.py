@@ -14,7 +14,7 @@ from functools import partial
 
 from pydantic import Field
 
-from attrib_core.classifiers import InputScaling
+from attrib_core.classifiers import Checkpoint, InputScaling
 from attrib_core.generation import RECIPES
 from attrib_core.prepared import prepare
 from attrib_core.units import choose_units
@@ -141,7 +141,7 @@ def generation_sweep(options: GenerateOptions) -> Sweep:
         * image_size
         * image_size
         // 3,  # a PNG: two thirds of raw pixels
-        notes=weights.model.notes,
+        notes=_notes(weights.model, options),
         check=partial(try_recipes, settings, weights),
         warm_up=partial(_seconds_per_cell, settings, weights),
     )
@@ -203,10 +203,16 @@ def unit_sweep(options: GenerateOptions) -> Sweep:
         factory=partial(UnitJob, settings),
         shared=inputs,
         bytes_per_cell=2 * options.diversity * classifier.channels * image_size * image_size // 3,
-        notes=(*checkpoint.notes, *recipe_notes(recipes)),
+        notes=(*_notes(checkpoint, options), *recipe_notes(recipes)),
         check=partial(try_units, settings, inputs),
         warm_up=partial(_seconds_per_unit, settings, inputs),
     )
+
+
+def _notes(checkpoint: Checkpoint, options: GenerateOptions) -> tuple[str, ...]:
+    """Return the notes on a model, without that on the size of images where the command says one."""
+    asked = options.image_size is not None
+    return tuple(note for note in checkpoint.notes if not (asked and note.startswith("image_size ")))
 
 
 def refuse_options_of_classes(options: GenerateOptions) -> None:

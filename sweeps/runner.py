@@ -354,7 +354,7 @@ def _configuration(sweep: Sweep, options: SweepOptions) -> str:
 
 def print_plan(sweep: Sweep, wanted: dict[str, Any], options: SweepOptions, run: RunDirectory) -> None:
     """Print what would run: the resolved configuration, shards, cells, bytes and, from a warm-up, the time."""
-    for name, value in options.model_dump().items():
+    for name, value in options.model_dump(exclude_none=True).items():
         print(f"{name}: {value}")
     for name, value in sweep.settings.items():
         print(f"settings.{name}: {value}")

@@ -17,8 +17,8 @@ from analysis.drawing.image_grid import Page, draw_page
 from analysis.drawing.labels import file_stem
 from analysis.drawing.pages import chunks, select
 from analysis.generation.class_pictures import Pictures
-from analysis.generation.class_strips import Images, Look, class_strips, load_images
-from analysis.generation.judges import choose_judge, verdict_codes
+from analysis.generation.class_strips import Images, Look, choose_look, class_strips, load_images
+from analysis.generation.judges import verdict_codes
 from analysis.generation.rows import GeneratedImages, describe_classes, load_rows, recipe_order
 from analysis.html.site import Site
 from analysis.run import Run, open_run
@@ -155,8 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", metavar="NAME", help="this recipe alone; all of them unless given")
     options = parser.parse_args(arguments)
     run = open_run(options.run)
-    rows = load_rows(run)
-    look = Look(judge=choose_judge(rows, options.judge), stretch=options.stretch)
+    rows = load_rows(run, ["top1"])
+    look = choose_look(rows, options.judge, stretch=options.stretch)
     if options.recipe is not None:
         rows = select(rows, "recipe", [options.recipe])
     for path in save_pages(contact_sheets(run, rows, look), options.output):

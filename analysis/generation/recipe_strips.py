@@ -16,8 +16,8 @@ from analysis.command_line import exit_status, page_parser, save_pages
 from analysis.drawing.image_grid import Page, draw_page
 from analysis.drawing.pages import chunks, select
 from analysis.generation.class_pictures import Pictures
-from analysis.generation.class_strips import Images, Look, class_strips, load_images
-from analysis.generation.judges import Judge, choose_judge
+from analysis.generation.class_strips import Images, Look, choose_look, class_strips, load_images
+from analysis.generation.judges import Judge
 from analysis.generation.natural import natural_pictures
 from analysis.generation.rows import GeneratedImages, describe_classes, load_rows, recipe_order
 from analysis.html.site import Site
@@ -168,8 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="the smallest unless given")
     options = parser.parse_args(arguments)
     run = open_run(options.run)
-    rows = load_rows(run)
-    look = Look(judge=choose_judge(rows, options.judge), stretch=options.stretch)
+    rows = load_rows(run, ["top1"])
+    look = choose_look(rows, options.judge, stretch=options.stretch)
     recipes = options.recipes.split(",") if options.recipes else recipe_order(run, rows)
     seed = int(rows["seed"].min()) if options.seed is None else options.seed
     rows = select(select(rows, "recipe", recipes), "seed", [seed])

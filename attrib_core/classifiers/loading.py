@@ -181,7 +181,7 @@ def _read_ensemble(
 
 def _weights_name(architecture: Architecture, weights: str | None) -> str | None:
     """Return the full name of the named weights that the user means; None for a file and for untrained ones."""
-    accepted = ", ".join([*architecture.weights_names, UNTRAINED])
+    accepted = ", ".join(map(repr, [*architecture.weights_names, UNTRAINED]))
     if weights is None:
         if architecture.default_weights is None:
             command = architecture.training_command
@@ -195,8 +195,8 @@ def _weights_name(architecture: Architecture, weights: str | None) -> str | None
             return name
     if weights != UNTRAINED and not split_key(weights)[0].exists():
         raise ValueError(
-            f"weights={weights!r}: neither a file nor weights of {architecture.name}; "
-            f"accepted are {accepted} or a file"
+            f"weights={weights!r}: neither a file nor weights of {architecture.name} by name; "
+            f"accepted are {accepted} or a file that there is"
         )
     return None
 

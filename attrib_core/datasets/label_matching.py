@@ -30,6 +30,7 @@ MEANINGS: dict[LabelOrder, str] = {
     "sorted": "places in the order of the names as text, as torchvision's ImageFolder counts",
 }
 NUM_EXAMPLES = 3
+NUM_FEW = 5  # classes that are all named
 # The order is taken for names that match nothing where so many of all match, each in its own place.
 ENOUGH_MATCHES = 0.9
 
@@ -53,10 +54,11 @@ class LabelMatch:
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
     def describe(self, classifier: Classifier) -> str:
-        """Return the line that tells the user how labels are read, with three examples."""
-        rows = range(min(NUM_EXAMPLES, len(self.class_names)))
+        """Return the line that tells the user how labels are read, with three examples or all of few classes."""
+        all_of_few = len(self.class_names) <= NUM_FEW
+        rows = range(len(self.class_names) if all_of_few else NUM_EXAMPLES)
         examples = ", ".join(f"{self.class_names[row]!r} is {self._class(classifier, row)}" for row in rows)
-        more = ", ..." if len(self.class_names) > NUM_EXAMPLES else ""
+        more = "" if all_of_few else ", ..."
         return f"labels: {self.reading}: {examples}{more}"
 
     def _class(self, classifier: Classifier, row: int) -> str:

@@ -52,8 +52,9 @@ def label_images(
     notes = [*dataset.notes, line, accuracy]
     if is_trained and tried.is_no_better_than_chance(labels, classifier.num_classes):
         warning = (
-            f"{accuracy}: no better than chance. The labels may be read wrongly (--labels, --label-order), "
-            "or the weights or the preprocessing do not belong to this model"
+            f"{accuracy}: no better than chance. The images may have another size or scaling than in training "
+            "(--image-size, --mean, --std), the labels may be read wrongly (--labels, --label-order), or the "
+            "weights do not belong to this model"
         )
         provenance["warnings"] = [warning]
         notes.append(f"warning: {warning}")

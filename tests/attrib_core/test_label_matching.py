@@ -203,12 +203,15 @@ class TestNumbers:
         assert table_of(("cat", "dog"), THREE, order="sorted") == [0, 1]
 
 
-def test_the_line_for_the_user_has_three_examples() -> None:
+@pytest.mark.parametrize(
+    ("count", "more"), [(6, ", ..."), (4, ", 'n01491361' is class 3 'tiger shark'"), (3, "")]
+)
+def test_the_line_for_the_user_has_three_examples_or_all_of_few(count: int, more: str) -> None:
     net = classifier_of(IMAGENET)
-    match = match_labels(dataset_of(("n01440764", "n01443537", "n01484850", "n01491361")), net)
-    assert match.describe(net) == (
+    ids = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475", "n01496331")
+    assert match_labels(dataset_of(ids[:count]), net).describe(net) == (
         "labels: WordNet ids: 'n01440764' is class 0 'tench', 'n01443537' is class 1 'goldfish', "
-        "'n01484850' is class 2 'great white shark', ..."
+        f"'n01484850' is class 2 'great white shark'{more}"
     )
 
 

@@ -101,7 +101,7 @@ def test_a_notebook_runs_and_shows_what_its_text_says(fresh: tuple[str, Notebook
 def check_attack(text: str, notebook: NotebookNode) -> None:
     (accuracy,) = re.findall(r"([\d.]+)% of the test images are right", text)
     assert 85 < float(accuracy) < 95
-    assert "36,000 rows" in text  # 2,000 images, 3 methods, 6 sizes
+    assert "18,000 rows" in text  # 1,000 images, 3 methods, 6 sizes
     rates = {
         (method, size): float(rate)
         for method, size, rate in re.findall(r"(fgsm|pgd|random_sign)\s+(0\.0\d+)\s+([\d.]+)", text)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.generation import contact_sheets, recipe_strips
-from analysis.generation.class_strips import Look, class_strips
+from analysis.generation.class_strips import Look, choose_look, class_strips
 from analysis.generation.judges import choose_judge
 from analysis.generation.rows import load_rows
 from analysis.run import open_run
@@ -91,6 +91,17 @@ def test_verdicts_are_marked_by_sign_and_colour(make_run: MakeRun) -> None:
 def test_without_a_judge_nothing_is_marked(make_run: MakeRun) -> None:
     (page,) = sheets(make_run(recipes=("default",)))
     assert not {"✓", "✗"} & set(texts(page))
+
+
+def test_without_judges_the_network_itself_marks_what_it_does_not_take_for_the_class(
+    make_run: MakeRun,
+) -> None:
+    run = make_run(judges=(), recipes=("default",))
+    rows = load_rows(open_run(run), ["top1"])
+    rows.loc[rows["class_index"] == 1, "top1"] = 2
+    [(_, page)] = contact_sheets.contact_sheets(open_run(run), rows, choose_look(rows, None))
+    assert (texts(page).count("✓"), texts(page).count("✗")) == (4, 2)
+    assert "✓ the network itself names the class first, ✗ it names another" in texts(page)
 
 
 def test_a_run_without_judges_is_drawn_without_marks(make_run: MakeRun) -> None:
