@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -94,6 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, OSError, duckdb.Error) as error:
             # Such as a run directory that was deleted, or a full disk.
             return viewer.error(500, str(error))
+        except Exception as error:
+            # A fault of the viewer's own: the browser is told, and the terminal has where it is.
+            traceback.print_exc()
+            return viewer.error(
+                500, f"the viewer failed, which is its own fault: {type(error).__name__}: {error}"
+            )
 
     def _send(self, response: Response) -> None:
         body = response.body

@@ -355,3 +355,20 @@ def test_every_link_of_every_page_is_answered(serve: Serve, attack: Path, attrib
         for link in {link.partition("#")[0] for link in served.get(path).links} - {""}:
             target = path.partition("?")[0] + link if link.startswith("?") else link
             assert served.get(target).status == 200, (path, link)
+
+
+def test_a_fault_of_the_viewer_is_told_to_the_browser_and_the_next_page_is_answered(
+    serve: Serve,
+    make_attack_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    served = serve(make_attack_run())
+    with monkeypatch.context() as patch:
+        patch.setattr(served.viewer, "respond", lambda parts, query: {}["<script>"])
+        answer = served.get("/run/0")
+    assert answer.status == 500
+    assert "the viewer failed, which is its own fault: KeyError: '<script>'" in answer.text
+    assert b"<script>'" not in answer.body
+    assert "KeyError" in capsys.readouterr().err
+    assert served.get("/run/0").status == 200
