@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrib_sweeps.commands import COMMANDS
 from torch import Tensor, nn
 
 from sweeps.activations_all import ActivationOptions
@@ -105,6 +106,8 @@ def test_the_options_of_the_examples_exist(script, options) -> None:
     assert re.search(rf"python sweeps/{script}\.py ", README)
     commands = re.findall(rf"(?:python |CONFIG |yaml )sweeps/{script}\.py (.*)", ALL)
     commands += re.findall(rf"python -m sweeps\.{script} (.*)", ALL)
+    (name,) = (name for name, each in COMMANDS.items() if each.module == f"sweeps.{script}")
+    commands += re.findall(rf"attrib-sweeps {name} (.*)", ALL)
     for command in commands:
         for option in re.findall(r"--([a-z-]+)", command.partition("#")[0].partition("`")[0]):
             assert option.replace("-", "_") in options.model_fields

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from attrib_sweeps.commands import COMMANDS
 
 from attrib_core.user_code import forget
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
-COMMANDS = [
+TYPED = [
     line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()
 ]
 # What the page leaves to the defaults, made small.
@@ -38,25 +39,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_fashion_mnist: Callab
 
 def test_the_page_has_a_file_of_each_kind() -> None:
     assert list(FILES) == ["net.py", "data.py", "momentum.py", "centred.py", "flat.py"]
-    assert len(COMMANDS) == 10
+    assert len(TYPED) == 10
 
 
 def slow(command: str) -> list[pytest.MarkDecorator]:
     """Return the mark of a command that generates images or records a training: those take a minute."""
-    return [pytest.mark.long] if "generate_all" in command or "attribute_training" in command else []
+    return [pytest.mark.long] if " generate " in command or " attribute-training " in command else []
 
 
-@pytest.mark.parametrize("command", [pytest.param(each, marks=slow(each)) for each in COMMANDS])
+@pytest.mark.parametrize("command", [pytest.param(each, marks=slow(each)) for each in TYPED])
 def test_a_command_of_the_page_works(
     command: str, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(folder)
     forget()
     _, *words = shlex.split(command)
-    if words[0] == "-m":
-        importlib.import_module(words[1]).main(words[2:])
+    module = COMMANDS[words[0]].module
+    if module.startswith("analysis."):
+        importlib.import_module(module).main(words[1:])
         return
-    name = Path(words[0]).stem
+    name = module.removeprefix("sweeps.")
     # A training is recorded by Ray Tune, which has no stand-in.
     request.getfixturevalue("local_cluster" if name == "attribute_training" else "in_this_process")
     added = SMALLER.get(name, []) + (
@@ -66,7 +68,7 @@ def test_a_command_of_the_page_works(
         added = []
     if name != "train_classifier":
         added += ["--num-workers", "1"]
-    status = importlib.import_module(f"sweeps.{name}").main([*words[1:], *added])
+    status = importlib.import_module(module).main([*words[1:], *added])
     assert status == 0, capsys.readouterr().err
 
 
