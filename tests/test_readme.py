@@ -227,3 +227,9 @@ def test_the_column_tables_name_the_schemas_columns(header, schema, above) -> No
 )
 def test_the_column_tables_of_images_name_the_schemas_columns(header, schema) -> None:
     assert columns_of_the_table("column of images/") | columns_of_the_table(header) == set(schema.names)
+
+
+def test_the_console_commands_exist() -> None:
+    named = set(re.findall(r"(?:^|`)attrib-sweeps ([a-z][a-z-]*)", ALL, re.MULTILINE))
+    assert len(named) > 15
+    assert named <= {*COMMANDS, "completion"}
