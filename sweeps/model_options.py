@@ -67,12 +67,7 @@ class DescribedImages(SweepOptions):
 
     def description(self) -> Description:
         """Return what is said of the images. Raises ValueError for what cannot be."""
-        return Description(
-            mean=_numbers("mean", self.mean),
-            std=_numbers("std", self.std),
-            image_size=self.described_size(),
-            channels=self.channels,
-        )
+        return describe_images(self.mean, self.std, self.described_size(), self.channels)
 
     def described_size(self) -> int | None:
         """Return the side of the images in training where the user says it."""
@@ -111,6 +106,15 @@ class ModelOptions(DescribedImages):
             weights=weights or self.weights,
             description=replace(self.description(), class_names=names),
         )
+
+
+def describe_images(
+    mean: str | None, std: str | None, image_size: int | None, channels: int | None
+) -> Description:
+    """Return what options say of the images of a training. Raises ValueError for what cannot be."""
+    return Description(
+        mean=_numbers("mean", mean), std=_numbers("std", std), image_size=image_size, channels=channels
+    )
 
 
 def read_class_names(file: Path) -> tuple[str, ...]:

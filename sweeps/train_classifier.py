@@ -1,6 +1,7 @@
 """Trains a classifier and writes its weights as safetensors, with what made them in the file's metadata.
 
     python sweeps/train_classifier.py --model fashion_deep --output fashion_deep.safetensors
+    python sweeps/train_classifier.py --model net.py:make_net --image-size 32 --dataset imagefolder:photos
     python sweeps/train_classifier.py --model flower_deep --dataset flowers --data-root ~/flowers \\
         --classes daisy,tulip --output flowers.safetensors --checkpoint-every 100 --checkpoints steps
 
@@ -32,6 +33,7 @@ from attrib_core.training import (
 from attrib_core.user_code import take_folder
 from sweeps.cli import INTERRUPTED, USER_MISTAKE, program
 from sweeps.help_text import print_help_if_asked
+from sweeps.model_options import describe_images
 from sweeps.store.terminal_text import terminal_text
 from sweeps.train.run import DATASETS, TrainingRun, TrainingSource
 from sweeps.train.weights_output import WeightsOutput
@@ -45,6 +47,14 @@ class TrainOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field("fashion_deep", description="A reference that `load_classifier` takes.")
+    image_size: int | None = Field(
+        None, description="Side to which images are resized for your own network; its own if not given."
+    )
+    mean: str | None = Field(
+        None, description="By channel, subtracted from images in [0, 1]: `0.5,0.5,0.5`; the model's own."
+    )
+    std: str | None = Field(None, description="By channel, divided by afterwards.")
+    channels: int | None = Field(None, description="Of the images; as many as --mean has numbers.")
     code: Path | None = Field(None, description="Folder of your own modules; references name them.")
     dataset: str | None = Field(
         None,
@@ -97,7 +107,8 @@ def train(options: TrainOptions) -> int:
         classes=options.classes,
     )
     output = WeightsOutput(options.output, options.checkpoints, options.checkpoint_every, options.overwrite)
-    run = TrainingRun(options.model, source, options.settings(), output, options.device)
+    description = describe_images(options.mean, options.std, options.image_size, options.channels)
+    run = TrainingRun(options.model, description, source, options.settings(), output, options.device)
     output.prepare()
     try:
         run.train()

@@ -1,5 +1,6 @@
 """From a name to a classifier: the driver reads a checkpoint once, workers build classifiers from it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -55,7 +56,7 @@ class _Loaded:
 def load_classifier(
     name: str,
     *,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
     description: Description = AS_PUBLISHED,
     ensemble: Combination = "logits",
@@ -73,7 +74,8 @@ def load_classifier(
     `description` says what is otherwise taken from the published weights: size and scaling of the images, their
     channels, the names of the classes. Raises ValueError if there is no such model or the weights do not fit it.
     """
-    checkpoint = read_checkpoint(name, weights=weights, description=description, ensemble=ensemble)
+    file = None if weights is None else os.fspath(weights)
+    checkpoint = read_checkpoint(name, weights=file, description=description, ensemble=ensemble)
     return build_classifier(checkpoint, device=device)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from attrib_core.classifiers import canonical_name
+from attrib_core.classifiers import Description, canonical_name
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.datasets import Dataset, load_dataset, subset
 from attrib_core.execution import choose_execution
@@ -20,7 +20,7 @@ from attrib_core.training import (
     accuracy,
     initial_network,
 )
-from attrib_core.training.models import trained_model
+from attrib_core.training.models import check_images, trained_model
 from sweeps.cli import typed_options
 from sweeps.ranges import parse_names
 from sweeps.train.weights_output import WeightsOutput
@@ -64,18 +64,20 @@ class TrainingRun:
     def __init__(
         self,
         model: str,
+        description: Description,
         source: TrainingSource,
         settings: TrainingSettings,
         output: WeightsOutput,
         device: str | None,
     ) -> None:
-        self._model, self._output = model, output
+        self._model, self._description, self._output = model, description, output
         execution = choose_execution(device)
         find_architecture(model)  # an unknown one is refused before data are read
         self._train_set, self._test_set = source.load()
         num_classes = len(self._train_set.class_names)
-        _, preprocessing = trained_model(model, num_classes)
-        network = initial_network(model, num_classes, settings.seed)
+        _, preprocessing = trained_model(model, num_classes, description)
+        network = initial_network(model, num_classes, settings.seed, description)
+        check_images(model, network, preprocessing)
         self._trainer = Trainer(network, preprocessing, self._train_set, settings, execution)
         self._test_images = NormalizedImages(self._test_set, preprocessing, execution)
 
@@ -101,6 +103,8 @@ class TrainingRun:
         share = accuracy(trainer.network, self._test_images)
         self._output.finish(trainer.network, self._metadata(share))
         print(f"{self._output}: test accuracy {share:.2%} on {len(self._test_set):,} images")
+        if said := _options_of(self._description):
+            print(f"Sweeps must be told of its images too: --weights {self._output} {said}")
 
     def _train_epoch(self) -> float:
         """Train for an epoch and return the mean loss over its updates."""
@@ -143,3 +147,12 @@ class TrainingRun:
             "torch_version": torch.__version__,
             "threads": str(torch.get_num_threads()),
         }
+
+
+def _options_of(description: Description) -> str:
+    """Return the options that say the same of the images to a sweep."""
+    numbers = {"mean": description.mean, "std": description.std}
+    options = {name: ",".join(map(str, each)) for name, each in numbers.items() if each is not None}
+    counts = {"image-size": description.image_size, "channels": description.channels}
+    options |= {name: str(each) for name, each in counts.items() if each is not None}
+    return " ".join(f"--{name} {value}" for name, value in options.items())

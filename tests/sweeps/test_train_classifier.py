@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from attrib_core.classifiers import load_classifier
-from attrib_core.datasets import load_dataset
+from attrib_core.classifiers import Description, load_classifier
+from attrib_core.datasets import View, load_dataset
 from attrib_core.training import initial_network
 from sweeps.train_classifier import main
 
@@ -280,3 +280,51 @@ def test_an_interrupted_training_says_what_it_kept(
     assert printed.count("\n") == 1
     for path in folder.iterdir():  # whole, or not there
         load_classifier("fashion_deep", weights=str(path))
+
+
+OWN = """
+from torch import nn
+
+def make_net():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 10))
+"""
+
+
+def test_images_of_an_own_network_are_as_described(
+    train, output: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = tmp_path / "net.py"
+    net.write_text(OWN)
+    words = ["--dataset", "fashion_mnist", "--model", f"{net}:make_net", "--image-size", "20"]
+    scaled = ["--mean", "0.25", "--std", "0.5"]
+    assert train(*words, *scaled) == 0
+    said = capsys.readouterr().out
+    assert f"--weights {output} --mean 0.25 --std 0.5 --image-size 20" in said
+    described = Description(image_size=20, mean=[0.25], std=[0.5])
+    model = load_classifier(f"{net}:make_net", weights=output, description=described)
+    test = load_dataset("fashion_mnist", split="test", root=data_root)
+    images = torch.from_numpy(test.images(range(len(test)), View.of(model))) / 255
+    right = (model(images).argmax(1).numpy() == test.labels).mean()
+    assert f"test accuracy {right:.2%}" in said
+    weights = safetensors.torch.load_file(output)
+    output.unlink()
+    assert train(*words) == 0  # another scaling is another training
+    assert not torch.equal(weights["0.weight"], safetensors.torch.load_file(output)["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--image-size", "40"], "image_size=40: fashion_deep fails on images of 1 x 40 x 40"),
+        (["--image-size", "0"], "image_size=0: accepted are whole numbers from 1"),
+        (["--mean", "0.5"], "mean=(0.5,) and std=None: accepted are both or neither"),
+        (["--mean", "a", "--std", "1"], "mean='a': accepted are numbers such as"),
+    ],
+)
+def test_images_that_the_network_does_not_take_are_one_line(
+    words: list[str], message: str, train, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*words) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not output.parent.exists()

@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import nn
-
-from attrib_core.classifiers import Description, Preprocessing, canonical_name
-from attrib_core.errors import in_one_line
+from attrib_core.classifiers import Description, canonical_name
 from attrib_core.training import initial_network
-from attrib_core.training.models import trained_model
+from attrib_core.training.models import check_images, trained_model
 from sweeps.attribute.training.grid import TrainingInputs
 
 
@@ -35,20 +31,9 @@ def model_definitions(models: Sequence[str], counts: Sequence[int], described: D
             if architecture.definition is None and described == Description():
                 continue
             network = initial_network(model, num_classes, 0, described)
-            _check_images(model, network, preprocessing)
+            check_images(model, network, preprocessing)
             code = architecture.definition or architecture.name
             definitions[canonical_name(model)] = (
                 f"{code}; images of {preprocessing.image_size}, mean {preprocessing.mean}, std {preprocessing.std}"
             )
     return definitions
-
-
-def _check_images(model: str, network: nn.Module, preprocessing: Preprocessing) -> None:
-    size, channels = preprocessing.image_size, len(preprocessing.mean)
-    try:
-        network.eval()(torch.zeros(2, channels, size, size))
-    except Exception as error:  # a user's network may raise anything
-        raise ValueError(
-            f"image_size={size}: {model} fails on images of {channels} x {size} x {size} ({in_one_line(error)}); "
-            "accepted are those that it takes"
-        ) from error
