@@ -250,5 +250,5 @@ def test_a_folder_that_is_no_data_set_is_one_line(root: Path) -> None:
 
 def test_a_missing_library_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    with pytest.raises(ValueError, match=r"pip install attrib-sweeps\[hf\]"):
+    with pytest.raises(ValueError, match=r"accepted after pip install 'attrib-sweeps\[hf\]'"):
         load_dataset(f"hf:{root}/folder")

@@ -160,7 +160,7 @@ def test_weights_of_another_training_come_with_their_head(tmp_path: Path) -> Non
 def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "attrib_core.classifiers.transformers_models", raising=False)
-    with pytest.raises(ValueError, match=r"pip install attrib-sweeps\[transformers\]"):
+    with pytest.raises(ValueError, match=r"accepted after pip install 'attrib-sweeps\[transformers\]'"):
         load_classifier("transformers:org/name")
 
 

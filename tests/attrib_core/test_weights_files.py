@@ -233,7 +233,7 @@ def test_a_truncated_file_is_refused(suffix: str, share: float, small: nn.Module
 
 
 def test_a_missing_file_is_told_from_the_weights_that_exist(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none\.pth'.*IMAGENET1K_V1, untrained or a file"):
+    with pytest.raises(ValueError, match=r"none\.pth'.*IMAGENET1K_V1', 'untrained' or a file that there is"):
         read_checkpoint("resnet18", weights=str(tmp_path / "none.pth"))
     with pytest.raises(ValueError, match=r"'ResNet50_Weights.IMAGENET1K_V1'.*weights of resnet18"):
         read_checkpoint("resnet18", weights="ResNet50_Weights.IMAGENET1K_V1")
