@@ -26,6 +26,9 @@ from analysis.generation.class_strips import choose_look
 from analysis.naming import class_names, describe, recorded_class_names
 from analysis.run import AnyRun, opened
 
+# By which pixels may leave [0, 1], such as after a resize.
+_ROUNDING = 1e-3
+
 
 def draw_images(
     strips: Mapping[str, ArrayLike],
@@ -88,8 +91,8 @@ def draw_triptychs(
 def draw_contact_sheet(run: AnyRun, *, recipe: str | None = None, num_across: int | None = None) -> Figure:
     """Draw the generated images of one recipe, the run's first unless named: a strip a class, a column a seed.
 
-    If the run has judges, marks say what the first one of them takes an image for. `num_across` strips stand side
-    by side. Raises ValueError for a recipe that the run does not have.
+    Marks say what the run's first judge takes an image for, or the network itself without one. `num_across` strips
+    stand side by side. Raises ValueError for a recipe that the run does not have.
     """
     generated = opened(run)
     frame = rows.load_rows(generated, ["top1"])
@@ -140,10 +143,17 @@ def draw_sanity_check(run: AnyRun, *, methods: Sequence[str] | None = None) -> F
 
 def _pixels(name: str, images: ArrayLike) -> NDArray[np.uint8]:
     """Return images `[K, C, H, W]` in [0, 1] as `[K, H, W, C]` of 8 bits."""
+    images = images.detach().cpu() if hasattr(images, "detach") else images  # of a tensor with a gradient
     values = np.asarray(images, dtype=np.float64)
     if values.ndim != 4 or values.shape[1] not in (1, 3):
         raise ValueError(
             f"images of {name!r} have shape {values.shape}: accepted is [K, C, H, W] with 1 or 3 channels"
+        )
+    # Beyond by more than rounding, it is the images of 8 bits that were given, or normalised ones.
+    inside = (values >= -_ROUNDING) & (values <= 1 + _ROUNDING)  # false for what is no number
+    if not inside.all():
+        raise ValueError(
+            f"images of {name!r} go from {values.min():g} to {values.max():g}: accepted are numbers in [0, 1]"
         )
     pixels: NDArray[np.uint8] = np.rint(values.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     return pixels

@@ -4,13 +4,12 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("attrib-sweeps", "torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "obstore", "numpy")
+from sweeps.versions import versions
 
 
 def provenance() -> dict[str, Any]:
@@ -20,19 +19,12 @@ def provenance() -> dict[str, Any]:
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "versions": versions(),
         "git_commit": _git_commit(),
         # Of the driver, which computes no rows: it may have other GPUs than its workers, or none.
         "cuda": torch.version.cuda,
         "gpus": torch.cuda.device_count(),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git_commit() -> str | None:

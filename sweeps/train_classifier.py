@@ -48,7 +48,9 @@ class TrainOptions(BaseModel):
 
     model: str = Field("fashion_deep", description="A reference that `load_classifier` takes.")
     image_size: int | None = Field(
-        None, description="Side to which images are resized for your own network; its own if not given."
+        None,
+        le=4096,
+        description="Side to which images are resized for your own network; its own if not given.",
     )
     mean: str | None = Field(
         None, description="By channel, subtracted from images in [0, 1]: `0.5,0.5,0.5`; the model's own."

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.attribution.checkpoints import num_redrawn, one_checkpoint, shown_checkpoint
+from analysis.drawing.pages import check_listed
 from analysis.result_files import later_axes, with_constants
 from analysis.run import AnyRun, open_sweep, opened
 from analysis.score_rows import AddedScores
@@ -239,6 +240,7 @@ def _batches(
 
 
 def _select(rows: pd.DataFrame, column: str, values: Sequence[object]) -> pd.DataFrame:
+    check_listed(column, values)
     known = sorted(rows[column].unique())
     for value in values:
         if value not in known:

@@ -47,7 +47,7 @@ UNTESTED: tuple[tuple[str, str, str], ...] = (
     (
         SECTIONS[0],
         "Elbows and collars of coats get more attribution than the rest.",
-        "nobody has marked them in the images; analysis.attribution.grids shows them",
+        "nobody has marked them in the images; `python -m analysis.attribution.grids` shows them",
     ),
     (
         SECTIONS[1],
@@ -88,7 +88,7 @@ UNTESTED: tuple[tuple[str, str, str], ...] = (
     (
         SECTIONS[5],
         "Other seeds show other sides of a tractor, a badger, an ant; of a keyboard always the same.",
-        "seen by eye; analysis.generation.contact_sheets shows class × seed",
+        "seen by eye; `python -m analysis.generation.contact_sheets` shows class × seed",
     ),
     (
         SECTIONS[5],

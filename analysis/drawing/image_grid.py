@@ -75,6 +75,8 @@ class Page:
 
 def draw_page(page: Page) -> Figure:
     """Draw a page; the figure is as large as its content."""
+    if page.num_across < 1:
+        raise ValueError(f"num_across is {page.num_across}: give 1 or more")
     strip_width = len(page.strips[0].cells) * (IMAGE_SIZE + GAP) - GAP
     heading = 2 * LINE_HEIGHT + GAP if _any(page.strips, "caption") else LINE_HEIGHT
     strip_height = heading + IMAGE_SIZE + GAP + (LINE_HEIGHT + GAP if _any(page.strips, "note") else 0)

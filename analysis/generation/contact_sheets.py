@@ -53,7 +53,9 @@ def contact_sheet(
     page = Page(
         title=f"{model}, recipe {recipes[0]}{one_seed}: {describe_classes(rows)}",
         strips=class_strips(rows, images, "seed", seeds, look),
-        num_across=num_across or num_strips_across(rows["class_index"].nunique(), len(seeds)),
+        num_across=(
+            num_strips_across(rows["class_index"].nunique(), len(seeds)) if num_across is None else num_across
+        ),
         headers=[] if one_seed else [f"seed {seed}" for seed in seeds],
         notes=look.notes(),
     )

@@ -58,11 +58,12 @@ def histogram(rows: RunRows, view: View) -> Histogram | None:
     width, last = edges[1] - edges[0], len(edges) - 2
     # Whole in double: the difference of the largest and smallest integer is no integer of the column.
     found = rows.answer(
-        f"SELECT CAST(least(floor((CAST({name} AS DOUBLE) - ?) / ?), ?) AS INTEGER) AS bin, count(*) "
+        f"SELECT CAST(least(floor((CAST({name} AS DOUBLE) - ?) / ?), ?) AS INTEGER) AS bin, count(*), "
+        f"min({name}), max({name}) "
         f"FROM {rows.source} {where or 'WHERE true'} AND {finite} GROUP BY bin",
         [float(edges[0]), float(width), last, *parameters],
     )
-    return _drawn(view, edges, dict(found), every - num)
+    return _drawn(view, edges, {place: tuple(facts) for place, *facts in found}, every - num)
 
 
 def _edges(low: float, high: float, *, whole: bool) -> list[float]:
@@ -76,20 +77,22 @@ def _edges(low: float, high: float, *, whole: bool) -> list[float]:
     return [low + (high - low) * place / NUM_BINS for place in range(NUM_BINS)] + [high]
 
 
-def _drawn(view: View, edges: Sequence[float], counts: dict[int, int], num_left_out: int) -> Histogram:
+def _drawn(
+    view: View, edges: Sequence[float], found: dict[int, tuple[Any, ...]], num_left_out: int
+) -> Histogram:
     column = view.histogram
     assert column is not None
-    most, bins = max(counts.values()), len(edges) - 1
+    most, bins = max(number for number, _, _ in found.values()), len(edges) - 1
     step = (RIGHT - LEFT) / bins
     bars = []
-    for place, number in sorted(counts.items()):
+    for place, (number, least, largest) in sorted(found.items()):
         height = max(1.0, (BOTTOM - TOP) * number / most)
         first, last = edges[place], edges[place + 1] - (1 if column.kind == "integer" else 0)
         if first == last:
             words, ends = f"{first:,}", [(column.name, text_of(first))]
         else:
             words = f"{first:.4g} to {last:.4g}"
-            ends = [(f"from.{column.name}", text_of(first)), (f"to.{column.name}", text_of(last))]
+            ends = [(f"from.{column.name}", text_of(least)), (f"to.{column.name}", text_of(largest))]
         taken_away = (column.name, f"from.{column.name}", f"to.{column.name}", f"is.{column.name}")
         bars.append(
             Bar(

@@ -91,10 +91,7 @@ class Viewer:
         raise NotFound(f"no page is called /run/{number}/{'/'.join(rest)}: the run's is /run/{number}")
 
     def _index(self) -> Response:
-        for rows in self.rows:
-            rows.refresh()
-        found = [{"rows": rows, "run": rows.run, "missing": _missing(rows)} for rows in self.rows]
-        return self._page("viewer_index.html", runs=found)
+        return self._page("viewer_index.html", runs=[_line_of_index(rows) for rows in self.rows])
 
     def _run(self, rows: RunRows, view: View) -> Response:
         first, others = controls(rows, view)
@@ -183,6 +180,17 @@ def _missing(rows: RunRows) -> str:
     if directory.succeeded():
         return ""
     return missing_shards(rows.num_files, planned_shards(directory.read_sweep() or {}), 0)
+
+
+def _line_of_index(rows: RunRows) -> dict[str, Any]:
+    """Return what the first page says of a run. One that cannot be read now does not hide the others."""
+    missing = problem = ""
+    try:
+        rows.refresh()
+        missing = _missing(rows)
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    return {"rows": rows, "run": rows.run, "missing": missing, "problem": problem}
 
 
 def _page_of(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

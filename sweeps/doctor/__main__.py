@@ -9,14 +9,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from sweeps.cli import INTERRUPTED, default_output
+from attrib_core.errors import in_one_line
 from sweeps.doctor.findings import Finding, verdict
-from sweeps.doctor.machine import machine
-from sweeps.doctor.services import defaults, ray_session, storage
 from sweeps.doctor.software import software
 from sweeps.store.terminal_text import terminal_text
 
 SOMETHING_WRONG = 1
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,10 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _checks(options: argparse.Namespace) -> Iterator[Finding]:
-    yield from machine(options.output)
     yield from software()
+    try:
+        # Here, because a torch that is missing or broken is what the line above this one is for.
+        from sweeps.cli import default_output
+        from sweeps.doctor.machine import machine
+        from sweeps.doctor.services import defaults, ray_session, storage
+    except (ImportError, OSError) as error:  # OSError: a library of CUDA that cannot be loaded
+        yield Finding("wrong", "packages", f"cannot be imported: {in_one_line(error)}")
+        return
+    output = options.output or default_output("doctor")
+    yield from machine(output)
     yield from defaults()
-    yield storage(options.output)
+    yield storage(output)
     if not options.quick:
         yield ray_session(options.address)
 
@@ -50,8 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="URL",
-        default=default_output("doctor"),
-        help="where results would be written: a path, s3://, gs:// or az:// (%(default)s)",
+        help="where results would be written: a path, s3://, gs:// or az:// (runs/doctor)",
     )
     return parser
 

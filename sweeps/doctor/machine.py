@@ -44,7 +44,8 @@ def _available_memory() -> float:
 
 
 def _disk(folder: Path) -> Finding:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    # Path.exists raises where it may not look, or the name is too long.
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110
     free = shutil.disk_usage(there).free
     text = f"{free / GIGABYTE:.1f} GB free at {there}"
     return Finding("note" if free < LITTLE_DISK else "ok", "disk", text)

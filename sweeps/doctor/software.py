@@ -6,7 +6,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from sweeps.doctor.findings import Finding
-from sweeps.provenance import PACKAGES
+from sweeps.versions import version_of, versions
 
 PROJECT = "attrib-sweeps"
 # What each extra is for. Extras for those who change this project's own code are not a feature of it.
@@ -28,8 +28,7 @@ FOR_DEVELOPERS = {"bench", "dev", "docs", "s3"}
 
 def software() -> Iterator[Finding]:
     """Yield the versions, what is missing or too old, and what each extra would add."""
-    versions = {name: version for name in PACKAGES if (version := _version(name)) is not None}
-    yield Finding("ok", "versions", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    yield Finding("ok", "versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
     try:
         requirements = [Requirement(text) for text in metadata.requires(PROJECT) or ()]
     except metadata.PackageNotFoundError:
@@ -60,7 +59,7 @@ def _extra(extra: str, feature: str, requirements: list[Requirement]) -> Finding
 
 def _lacking(requirements: list[Requirement]) -> list[str]:
     """Return in words which requirements are missing or have another version."""
-    found = [(each, _version(each.name)) for each in requirements]
+    found = [(each, version_of(each.name)) for each in requirements]
     return [
         f"{each.name} is not installed"
         if version is None
@@ -68,10 +67,3 @@ def _lacking(requirements: list[Requirement]) -> list[str]:
         for each, version in found
         if version is None or not each.specifier.contains(version, prereleases=True)
     ]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

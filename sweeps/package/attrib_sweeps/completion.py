@@ -10,10 +10,12 @@ import re
 from attrib_sweeps.commands import COMMANDS
 
 SHELLS = ("bash", "zsh")
+# Words that come after a command and are no options.
+SUBCOMMANDS = {"store": ("status", "verify", "gc", "export-webdataset"), "blind": ("score",)}
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _BASH = """\
 _attrib_sweeps() {{
-    local words
+    local words=""
     if [ "$COMP_CWORD" -eq 1 ]; then
         words="{commands}"
     else
@@ -28,7 +30,8 @@ complete -o default -F _attrib_sweeps attrib-sweeps"""
 
 def script(shell: str) -> str:
     """Return the script of a shell in `SHELLS`; zsh runs the one for bash."""
-    cases = "\n".join(f'            {name}) words="{" ".join(options(name))}" ;;' for name in COMMANDS)
+    words = {name: [*SUBCOMMANDS.get(name, ()), *options(name)] for name in COMMANDS} | {"completion": SHELLS}
+    cases = "\n".join(f'            {name}) words="{" ".join(each)}" ;;' for name, each in words.items())
     bash = _BASH.format(commands=" ".join([*COMMANDS, "completion"]), cases=cases)
     return bash if shell == "bash" else f"autoload -U +X bashcompinit && bashcompinit\n{bash}"
 

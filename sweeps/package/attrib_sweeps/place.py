@@ -7,10 +7,10 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 PACKAGE = "attrib_sweeps"
 _FOLDERS = ("attrib_core", "sweeps", "cluster", "analysis")
@@ -40,7 +40,11 @@ class _CheckoutFinder(MetaPathFinder):
         package, _, module = fullname.partition(".")
         if package != PACKAGE or module.partition(".")[0] not in _FOLDERS:
             return None
-        return ModuleSpec(fullname, _SameModule(module)) if importlib.util.find_spec(module) else None
+        own = importlib.util.find_spec(module)
+        if own is None:
+            return None
+        is_package = own.submodule_search_locations is not None
+        return ModuleSpec(fullname, _SameModule(module), origin=own.origin, is_package=is_package)
 
 
 class _SameModule(Loader):
@@ -53,6 +57,11 @@ class _SameModule(Loader):
         module = importlib.import_module(self._name)
         self._own_spec = module.__spec__
         return module
+
+    def get_code(self, name: str) -> CodeType | None:
+        """Return the code of a module that is run: `python -m attrib_sweeps.analysis.report`."""
+        own = importlib.util.find_spec(self._name)
+        return own.loader.get_code(self._name) if own and isinstance(own.loader, InspectLoader) else None
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self._own_spec

@@ -183,7 +183,10 @@ def test_counts_of_axes_say_what_all_rows_say(
 def test_a_run_that_was_removed_meanwhile_is_said_so(serve: Serve, attack: Path) -> None:
     served = serve(attack)
     shutil.rmtree(attack)
-    for path in ("/", "/run/0", "/run/0/image/test%2F1", "/run/0/rows.csv"):
+    index = served.get("/")
+    assert index.status == 200
+    assert "cannot be read" in index.text
+    for path in ("/run/0", "/run/0/image/test%2F1", "/run/0/rows.csv"):
         page = served.get(path)
         assert page.status == 500
         assert str(attack) in page.text
@@ -196,8 +199,22 @@ def test_the_bars_of_a_histogram_hold_all_rows_and_lead_to_them(serve: Serve, at
         bars = re.findall(r'<a href="([^"]*)#rows" aria-label="[^"]*: (\d+) rows?"', answer.body.decode())
         assert sum(int(number) for _, number in bars) == 60 * 3 + 60
         assert len(bars) == num_bars
-        link, number = bars[-1]
-        assert f"{number} rows of" in served.get("/run/0" + link.replace("&amp;", "&")).text
+        for link, number in bars:
+            assert f"{number} row" in served.get("/run/0" + link.replace("&amp;", "&")).text
+
+
+def test_a_bar_leads_to_the_rows_that_it_counts_and_not_to_its_neighbours(
+    serve: Serve, make_attack_run: MakeRun
+) -> None:
+    # At the edge of two bins, and between two numbers of 32 bits.
+    run = make_attack_run(num_images=40, epsilons=(0.0, 0.24, 0.25, 0.49, 0.5, 0.74, 0.75, 1.0))
+    served = serve(run)
+    answer = served.get("/run/0?histogram=epsilon")
+    bars = re.findall(r'<a href="([^"]*)#rows" aria-label="[^"]*: ([\d,]+) rows?"', answer.body.decode())
+    assert len(bars) > 4
+    for link, number in bars:
+        found = served.get("/run/0" + link.replace("&amp;", "&")).text
+        assert f"clear all {number} rows of 320 Summary" in found, link
 
 
 def test_an_image_has_a_page_with_its_rows_and_stored_pictures(serve: Serve, attack: Path) -> None:

@@ -1,6 +1,7 @@
 """The console command: what it lists, what it says without arguments, and that it runs what the scripts run."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,11 @@ def test_a_name_of_the_wheel_is_the_same_module_in_a_checkout(name: str) -> None
     assert own.__spec__ is not None
     assert own.__spec__.name == own.__name__ == name
     assert importlib.reload(attrib_sweeps).analysis is importlib.import_module("analysis")
+
+
+def test_a_name_of_the_wheel_can_be_run_in_a_checkout() -> None:
+    command = [sys.executable, "-m", "attrib_sweeps.analysis.success_rates", "--help"]
+    assert "usage:" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
@@ -132,7 +138,11 @@ def test_the_doctor_knows_every_extra() -> None:
 
 @pytest.mark.parametrize(
     ("output", "status", "said"),
-    [("runs", 0, "Sweeps can run here."), ("/proc/results", 1, "/proc/results cannot be written")],
+    [
+        ("runs", 0, "Sweeps can run here."),
+        ("/proc/results", 1, "/proc/results cannot be written"),
+        ("x" * 300, 1, "cannot be written"),
+    ],
 )
 def test_the_doctor_says_whether_results_can_be_written(
     output: str, status: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
@@ -143,6 +153,17 @@ def test_the_doctor_says_whether_results_can_be_written(
     assert main(["doctor", "--quick", "--output", output]) == status
     assert said in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_says_that_torch_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudnn.so.9: cannot open shared object file')")
+    command = [sys.executable, "-m", "attrib_sweeps", "doctor", "--quick"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "wrong  packages        cannot be imported: " in done.stdout
+    assert "libcudnn.so.9" in done.stdout
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("arguments", [[], ["completion", "bash"], ["generate", "--help"]])

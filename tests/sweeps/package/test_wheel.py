@@ -47,11 +47,17 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs `attrib-sweeps` from the wheel, in a folder whose modules have our folders' names."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose modules have our folders' names."""
     folder = tmp_path_factory.mktemp("empty")
     for name in FOLDERS:
         (folder / f"{name}.py").write_text("raise SystemExit('a module of the user was imported')\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(site: Path, folder: Path) -> Run:
+    """Runs `attrib-sweeps` from the wheel, in the folder."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(site)}
@@ -64,7 +70,7 @@ def run(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.long
-def test_a_sweep_and_its_analysis_run_from_the_wheel(run: Run) -> None:
+def test_a_sweep_and_its_analysis_run_from_the_wheel(run: Run, folder: Path) -> None:
     sweep = [
         "attack",
         "--images",
@@ -82,10 +88,16 @@ def test_a_sweep_and_its_analysis_run_from_the_wheel(run: Run) -> None:
         ["success-rates", "runs/attack", "--by", "method,epsilon", "--output", "rates.csv"],
         ["curves", "runs/attack", "--output", "figures"],
         ["report", "runs/attack", "--output", "report"],
+        ["claims", "runs/attack", "--output", "claims"],
         ["store", "verify", "runs/attack"],
     ):
         done = run(*command)
         assert done.returncode == 0, done.stderr
+        assert "python sweeps" not in done.stdout + done.stderr
+        assert "python -m" not in done.stdout + done.stderr
+    claims = [file.read_text(encoding="utf-8") for file in (folder / "claims").iterdir()]
+    assert any("attrib-sweeps attack --output runs/reproduce" in text for text in claims)
+    assert not any("python sweeps" in text or "python -m" in text for text in claims)
 
 
 def test_what_the_documentation_imports_is_there(site: Path, tmp_path: Path) -> None:
