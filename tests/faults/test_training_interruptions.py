@@ -26,6 +26,8 @@ def test_a_killed_trial_goes_on_from_its_last_checkpoint_to_the_same_weights(
     run = tmp_path / "run"
     driver = start("training", run)
     driver.wait_until(lambda: len(checkpoints(run)) >= 4)
+    # Between two of its steps, and so right after a checkpoint, the process has another title.
+    driver.wait_until(lambda: bool(driver.processes(TRIAL)))
     [trial] = driver.processes(TRIAL)
     os.kill(trial, signal.SIGKILL)
     first = time_of_first_checkpoint(run)
