@@ -26,8 +26,8 @@ from analysis.generation.class_strips import choose_look
 from analysis.naming import class_names, describe, recorded_class_names
 from analysis.run import AnyRun, opened
 
-# By which pixels may leave [0, 1], such as after a resize.
-_ROUNDING = 1e-3
+# By which pixels may leave [0, 1] and are cut off, such as after a resize, or where a change is shown enhanced.
+_BEYOND = 0.1
 
 
 def draw_images(
@@ -149,8 +149,8 @@ def _pixels(name: str, images: ArrayLike) -> NDArray[np.uint8]:
         raise ValueError(
             f"images of {name!r} have shape {values.shape}: accepted is [K, C, H, W] with 1 or 3 channels"
         )
-    # Beyond by more than rounding, it is the images of 8 bits that were given, or normalised ones.
-    inside = (values >= -_ROUNDING) & (values <= 1 + _ROUNDING)  # false for what is no number
+    # Further out are images of 8 bits, or normalised ones.
+    inside = (values >= -_BEYOND) & (values <= 1 + _BEYOND)  # false for what is no number
     if not inside.all():
         raise ValueError(
             f"images of {name!r} go from {values.min():g} to {values.max():g}: accepted are numbers in [0, 1]"
