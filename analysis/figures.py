@@ -18,8 +18,7 @@ from analysis.attacks import curves, triptychs
 from analysis.attacks.rows import in_asked_order, load_rows
 from analysis.attacks.stored_images import COLUMNS, choose, groups, load_images
 from analysis.attribution import choice, grids
-from analysis.attribution.sanity import sanity_table
-from analysis.attribution.sanity_curves import sanity_figure
+from analysis.attribution.sanity import explained_figure, sanity_table
 from analysis.drawing.image_grid import Cell, Page, Strip, draw_page
 from analysis.generation import contact_sheets, rows
 from analysis.generation.class_strips import choose_look
@@ -134,11 +133,7 @@ def draw_sanity_check(run: AnyRun, *, methods: Sequence[str] | None = None) -> F
     static = opened(run)
     table = sanity_table(static, methods, sample=None, seed=0)
     order = choice.method_order(static, table["method"].unique())
-    notes = [
-        f"means over up to {table['count'].max():,} images, similarity to the trained network's map",
-        "bands: 95 % intervals; dotted: by chance, of another image's map or the map in random order",
-    ]
-    return sanity_figure(table, title="Sanity check: maps by layers re-drawn", methods=order, notes=notes)
+    return explained_figure(table, order)
 
 
 def _pixels(name: str, images: ArrayLike) -> NDArray[np.uint8]:

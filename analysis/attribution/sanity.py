@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from analysis.attribution.attributions import STATIC
 from analysis.attribution.choice import method_order
@@ -131,6 +132,15 @@ def sanity_table(run: Run, methods: Sequence[str] | None, sample: int | None, se
     return similarity_table(similarities(run, methods=methods, sample=sample, seed=seed))
 
 
+def explained_figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Return the figure of a `similarity_table` with notes on how to read it; `methods` is their order."""
+    notes = [
+        f"means over up to {table['count'].max():,} images, similarity to the trained network's map",
+        "bands: 95 % intervals; dotted: by chance, of another image's map or the map in random order",
+    ]
+    return sanity_figure(table, title="Sanity check: maps by layers re-drawn", methods=methods, notes=notes)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser(
         "python -m analysis.attribution.sanity", "Do maps change when layers are drawn anew?"
@@ -151,14 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *save_table(verdict_table(table, methods), options.output, "sanity-verdicts"),
     ]
     if redrawn_checkpoints(table):
-        notes = [
-            f"means over up to {table['count'].max():,} images, similarity to the trained network's map",
-            "bands: 95 % intervals; dotted: by chance, of another image's map or the map in random order",
-        ]
-        figure = sanity_figure(
-            table, title="Sanity check: maps by layers re-drawn", methods=methods, notes=notes
-        )
-        paths += save_pages([("sanity", figure)], options.output)
+        paths += save_pages([("sanity", explained_figure(table, methods))], options.output)
     for path in paths:
         print(terminal_text(str(path)), file=sys.stdout if options.format == "text" else sys.stderr)
 

@@ -8,9 +8,8 @@ import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
-from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
-from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+from tests.cluster.autoscaler import launched
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 MANIFEST = (CLUSTER / "kuberay.yaml").read_text()
@@ -169,18 +168,7 @@ def test_gpu_workers_come_by_demand_and_the_head_takes_no_work(cluster) -> None:
 def test_a_sweep_asks_for_as_many_actors_as_there_may_be_gpus(cluster) -> None:
     environment = {entry["name"]: entry["value"] for entry in containers(cluster)[0]["env"]}
     num_workers = int(environment["ATTRIB_SWEEPS_NUM_WORKERS"])
-    config = AutoscalingConfig(autoscaling(cluster), skip_content_hash=True)
-    actors = [ResourceRequestUtil.make({"CPU": 1, "GPU": 1})] * num_workers
-    reply = ResourceDemandScheduler().schedule(
-        SchedulingRequest(
-            disable_launch_config_check=True,
-            node_type_configs=config.get_node_type_configs(),
-            max_num_nodes=config.get_max_num_nodes(),
-            resource_requests=ResourceRequestUtil.group_by_count(actors),
-        )
-    )
-    launched = {request.instance_type: request.count for request in reply.to_launch}
-    assert launched["gpu-spot"] == num_workers == 8
+    assert launched(autoscaling(cluster), num_workers)["gpu-spot"] == num_workers == 8
 
 
 def test_workers_may_stand_on_spot_nodes_and_the_head_may_not(cluster) -> None:

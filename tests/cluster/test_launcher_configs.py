@@ -10,9 +10,8 @@ import pytest
 import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
-from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+from tests.cluster.autoscaler import launched
 
 REPOSITORY = Path(__file__).parents[2]
 AWS, ON_PREM = "cluster/config.yaml", "cluster/on_prem.yaml"
@@ -137,23 +136,6 @@ def test_gpu_workers_come_by_demand_and_spot_has_a_fallback_with_the_same_gpu(aw
     assert spot["resources"] == on_demand["resources"] == {"CPU": 4, "GPU": 1}
     assert spot["node_config"]["InstanceType"] == on_demand["node_config"]["InstanceType"]
     assert aws["idle_timeout_minutes"] <= 10
-
-
-def launched(aws: dict[str, Any], num_actors: int, **refused: float) -> dict[str, int]:
-    """Return what Ray's autoscaler launches for so many actors of a GPU each, after EC2 has refused some types."""
-    config = AutoscalingConfig(aws, skip_content_hash=True)
-    actors = [ResourceRequestUtil.make({"CPU": 1, "GPU": 1})] * num_actors
-    reply = ResourceDemandScheduler().schedule(
-        SchedulingRequest(
-            disable_launch_config_check=True,
-            node_type_configs=config.get_node_type_configs(),
-            max_num_nodes=config.get_max_num_nodes(),
-            resource_requests=ResourceRequestUtil.group_by_count(actors),
-            recoverable_resource_availabilities=refused,
-        )
-    )
-    launches = {request.instance_type: request.count for request in reply.to_launch}
-    return {name: count for name, count in launches.items() if name != aws["head_node_type"]}
 
 
 def test_spot_is_asked_for_first_and_on_demand_where_ec2_has_no_spot(aws) -> None:
