@@ -222,8 +222,10 @@ class PreparedModel:
             )
         return found
 
-    def in_passes(self, num_rows: int, run: Callable[[range], Result], *, together: int = 1) -> list[Result]:
-        """Return what `run` gives for consecutive ranges of at most `batch_size` rows.
+    def in_passes(
+        self, num_rows: int, run: Callable[[range], Result], *, together: int = 1, num_passes: int = 1
+    ) -> list[Result]:
+        """Return what `run` gives for consecutive ranges of at most `num_passes` times `batch_size` rows.
 
         Where memory runs out, the batch size is halved, for good, and `run` sees the same rows again. Raises the
         failure where not even one row fits. Rows that belong together, each so many, stay in one pass.
@@ -232,7 +234,8 @@ class PreparedModel:
         results: list[Result] = []
         start = 0
         while start < num_rows:
-            rows = range(start, min(num_rows, start + self.batch_size // together * together))
+            rows_in_a_pass = self.batch_size // together * together
+            rows = range(start, min(num_rows, start + num_passes * rows_in_a_pass))
             try:
                 results.append(run(rows))
                 start = rows.stop

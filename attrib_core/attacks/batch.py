@@ -96,6 +96,15 @@ class AttackBatch:
         hit: Tensor = logits.argmax(1) == classes
         return ~hit if self.targets is None else hit
 
+    def lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return by how much each row's attack leads, float64: above 0 it succeeds, below 0 it does not.
+
+        It is the largest other logit minus the label's, or the target's minus the largest other one.
+        """
+        classes = (self.loss_labels if rows is None else self.loss_labels[rows])[:, None]
+        others = logits.scatter(1, classes, -torch.inf).amax(1)
+        return self.uphill * (others.double() - logits.gather(1, classes)[:, 0].double())
+
 
 class Failures:
     """Why images of a batch could not be attacked, by row, and what the host asks about images on the way.
@@ -227,6 +236,7 @@ class Method(ABC):
 
     sees_neighbours: bool = False  # whether an image's result depends on the others of its batch
     seeks_minimum: bool = False  # whether it finds the one ε of each image itself
+    images_leave: bool = False  # whether images may be done long before others of their batch
     norm: Norm = "linf"  # the one that ε bounds, or that a minimum is of
     takes_targets: bool = True
     needs_targets: bool = False

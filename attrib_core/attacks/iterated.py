@@ -1,4 +1,9 @@
-"""Attacks that take many small steps and stay within ε of the image: BIM, and PGD in two norms."""
+"""Attacks that take many small steps and stay within ε of the image: BIM, and PGD in two norms.
+
+After its start nothing is random, so an image that comes back to where it was goes round for ever
+(arXiv:2503.19347). Then the rest of its steps is known: it takes those that are left of the last round, and leaves
+the batch.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +23,7 @@ from attrib_core.attacks.batch import (
     Passes,
 )
 from attrib_core.attacks.fast_gradient import Direction, l2_normed, l2_norms, sign
-from attrib_core.attacks.loss_gradient import gradient_at
+from attrib_core.attacks.loss_gradient import Gradient, gradient_at
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
@@ -67,6 +72,7 @@ class Iterated(Method):
 
     random_start: bool
     norm: Norm = "linf"
+    images_leave = True
     own_settings = ("num_steps", "step_size")
 
     def describe(self, settings: AttackSettings) -> str:
@@ -134,22 +140,65 @@ class _Climb:
         arXiv:1706.06083).
         """
         batch, settings, ball = self.batch, self.settings, BALLS[self.norm]
-        fallback = torch.zeros(len(batch.images), dtype=torch.bool, device=batch.images.device)
-        num_passes = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
         if epsilon == 0:
-            return batch.images, fallback, num_passes
+            nothing = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
+            return batch.images, nothing > 0, nothing
         step_size = settings.step_size or 2.5 * epsilon / settings.num_steps
         images = batch.images
         if drawn is not None:
             images = start_in_ball(batch, epsilon, settings, self.norm, drawn)
+        path = _Path(images, settings.num_steps)
         for step in range(settings.num_steps):
+            # To ask who is still on the way is free on a CPU.
+            rows = None if batch.hopeful else path.rows_left()
+            if rows is not None and len(rows) == 0:
+                break
             where = f" before step {step + 1} at ε = {epsilon:g}"
-            gradient = gradient_at(self.model, batch, images, self.failures, where)
-            fallback |= gradient.fallback
-            num_passes += gradient.num_passes
+            images, clean = (each if rows is None else each[rows] for each in (path.images, batch.images))
+            gradient = gradient_at(self.model, batch, images, self.failures, where, rows)
             images = images + batch.uphill * step_size * ball.direction(gradient.values)
-            images = projected(images, batch.images, epsilon, settings, ball)
-        return images, fallback, num_passes
+            path.go(projected(images, clean, epsilon, settings, ball), gradient, rows)
+            if not batch.hopeful:
+                path.look_for_rounds(step + 1)
+        return path.images, path.fallback, path.num_passes
+
+
+class _Path:
+    """Where the images of a batch are, how many steps each has left, and what they took so far."""
+
+    def __init__(self, images: Tensor, num_steps: int) -> None:
+        self.images = images  # [B, C, H, W]
+        self.fallback = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        self.num_passes = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        self._left = torch.full_like(self.num_passes, num_steps)
+        # As Brent's search for cycles has it, a place is remembered after 1, 2, 4, 8 ... steps.
+        self._place, self._passes_there, self._step_there = images, self.num_passes.clone(), 0
+
+    def rows_left(self) -> Tensor | None:
+        """Return the rows `[N]` that have steps left, None if all have."""
+        on_the_way = self._left > 0
+        return None if on_the_way.all() else on_the_way.nonzero()[:, 0]
+
+    def go(self, images: Tensor, gradient: Gradient, rows: Tensor | None) -> None:
+        """Take a step with the images of some rows, or of all."""
+        if rows is None:
+            self.images = images
+            rows_taken: Tensor | slice = slice(None)
+        else:
+            self.images, rows_taken = self.images.index_copy(0, rows, images), rows
+        self.fallback[rows_taken] |= gradient.fallback
+        self.num_passes[rows_taken] += gradient.num_passes
+        self._left[rows_taken] -= 1
+
+    def look_for_rounds(self, step: int) -> None:
+        """Have the images that are back where they were take no whole round any more. Its passes count."""
+        length = step - self._step_there
+        back = (self.images == self._place).flatten(1).all(1)
+        rounds = torch.where(back, self._left // length, 0)
+        self.num_passes += rounds * (self.num_passes - self._passes_there)
+        self._left -= rounds * length
+        if step & (step - 1) == 0:
+            self._place, self._passes_there, self._step_there = self.images, self.num_passes.clone(), step
 
 
 def start_in_ball(

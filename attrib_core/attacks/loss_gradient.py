@@ -44,26 +44,34 @@ class Gradient:
 
 
 def gradient_at(
-    model: PreparedModel, batch: AttackBatch, images: Tensor, failures: Failures, where: str = ""
+    model: PreparedModel,
+    batch: AttackBatch,
+    images: Tensor,
+    failures: Failures,
+    where: str = "",
+    rows: Tensor | None = None,
 ) -> Gradient:
     """Return the gradient at images `[B, C, H, W]` of the batch; note the images that fail, `where` in words.
 
-    Raises ValueError where the classifier answers with probabilities.
+    With `rows` `[N]` the images, and the result, are of these rows alone. Raises ValueError where the classifier
+    answers with probabilities.
     """
-    logits, values, largest, num_passes = _gradient(model, images, batch.loss_labels, loss_of, failures)
-    failed = _check(logits, model, failures, where) | ~largest.isfinite()
-    failures.note(failed, f"its gradient{where} holds {NOT_FINITE}")
+    classes = batch.loss_labels if rows is None else batch.loss_labels[rows]
+    logits, values, largest, num_passes = _gradient(model, images, classes, loss_of, failures, rows)
+    failed = _check(logits, model, failures, where, rows) | ~largest.isfinite()
+    failures.note(failed, f"its gradient{where} holds {NOT_FINITE}", rows)
     zero, fallback = largest == 0, torch.zeros_like(failed)
-    masked = zero & ~failed & ~batch.succeeds(logits)
-    if failures.any(masked):
-        rows = masked.nonzero()[:, 0]
+    masked = zero & ~failed & ~batch.succeeds(logits, rows)
+    if failures.any(masked, rows):
+        at = masked.nonzero()[:, 0]
+        of_batch = at if rows is None else rows[at]
         _, margins, largest, more = _gradient(
-            model, images[rows], batch.loss_labels[rows], margin_loss_of, failures
+            model, images[at], classes[at], margin_loss_of, failures, of_batch
         )
-        num_passes[rows] += more
-        values[rows], fallback[rows], failed[rows] = margins, largest > 0, ~largest.isfinite()
-        failures.note(failed, f"the gradient of its margin{where} holds {NOT_FINITE}")
-    if failures.any(failed):
+        num_passes[at] += more
+        values[at], fallback[at], failed[at] = margins, largest > 0, ~largest.isfinite()
+        failures.note(failed, f"the gradient of its margin{where} holds {NOT_FINITE}", rows)
+    if failures.any(failed, rows):
         values[failed], fallback[failed] = 0, False
     return Gradient(logits=logits, values=values, zero=zero, fallback=fallback, num_passes=num_passes)
 
@@ -128,10 +136,14 @@ def is_finite(logits: Tensor) -> Tensor:
     return logits.isfinite().all(-1)
 
 
-def _check(logits: Tensor, model: PreparedModel, failures: Failures, where: str = "") -> Tensor:
+def _check(
+    logits: Tensor, model: PreparedModel, failures: Failures, where: str = "", rows: Tensor | None = None
+) -> Tensor:
     """Return which rows of logits `[B, K]` are not finite, and note them. ValueError for probabilities."""
     failed = ~is_finite(logits)
-    failures.note(failed, f"its logits{where} hold {NOT_FINITE}")
+    failures.note(failed, f"its logits{where} hold {NOT_FINITE}", rows)
+    if rows is not None:  # the batch was checked; of a few rows, logits may look like probabilities
+        return failed
     # The whole batch is concerned: what no row shows to be logits may be probabilities.
     if failures.hopeful:
         failures.any(~_shows_logits(logits).any().expand_as(failed))
@@ -147,7 +159,12 @@ def _shows_logits(logits: Tensor) -> Tensor:
 
 
 def _gradient(
-    model: PreparedModel, images: Tensor, classes: Tensor, loss: Loss, failures: Failures
+    model: PreparedModel,
+    images: Tensor,
+    classes: Tensor,
+    loss: Loss,
+    failures: Failures,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Return what `loss_gradient` does, the largest absolute value `[N]` of each gradient, and its passes.
 
@@ -157,7 +174,7 @@ def _gradient(
     largest = _largest(values)
     doubtful = ~(is_finite(logits) & largest.isfinite())
     num_passes = torch.ones(len(images), dtype=torch.long, device=images.device)
-    if failures.any(doubtful):
+    if failures.any(doubtful, rows):
         num_passes[doubtful] += 1
         logits[doubtful], values[doubtful] = loss_gradient(
             model.in_float32(), images[doubtful], classes[doubtful], loss

@@ -1,6 +1,10 @@
-"""The smallest ε at which an attack along a ray succeeds: the first success on a grid, then bisection."""
+"""The smallest ε at which an attack along a ray succeeds: the first success on a grid, then its root.
 
-import itertools
+Between a failure and a success lies a root of the logits' lead: by how much the attack's class leads. It is found
+by ITP (Oliveira and Takahashi 2021, ACM Transactions on Mathematical Software 47(1)), which guesses it by a
+straight line and stays near enough to the middle that it never needs more than two rounds above bisection.
+"""
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +38,7 @@ class MinimumAlongRay(Method):
 
     along: AlongRay
     seeks_minimum = True
+    images_leave = True
     own_settings = ("tolerance",)
 
     def __post_init__(self) -> None:
@@ -63,12 +68,49 @@ class MinimumAlongRay(Method):
         )
 
 
+# ITP's constants: κ₁ and n₀ of the paper, whose κ₂ is 1 here. A guess moves towards the middle by this share of
+# the bracket, so that both of its ends come near the root ...
+TRUNCATION = 0.02
+# ... and in the worst case so many rounds more than bisection are taken.
+SLACK_ROUNDS = 2
+
+
 @dataclass(frozen=True)
 class _Bracket:
-    """For each image `[B]` an ε that fails and a larger one that succeeds, in float64."""
+    """For each image `[B]` an ε that fails and a larger one that succeeds, with their leads, in float64.
+
+    Where no success is known, the larger one is NaN.
+    """
 
     low: Tensor
     high: Tensor
+    low_lead: Tensor
+    high_lead: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """How long the bracket of each image is, NaN where no success is known."""
+        return self.high - self.low
+
+    def narrowed(self, rows: Tensor, epsilons: Tensor, success: Tensor, lead: Tensor) -> None:
+        """Take what was found at an ε of each row `[N]` as one of its ends, in place."""
+        for ends, leads, here in ((self.high, self.high_lead, success), (self.low, self.low_lead, ~success)):
+            ends[rows] = torch.where(here, epsilons, ends[rows])
+            leads[rows] = torch.where(here, lead, leads[rows])
+
+    def guesses(self, longest: Tensor) -> Tensor:
+        """Return where between the ends the root may be, `[B]`.
+
+        Whichever end it becomes, the bracket is then at most half of what it may be now, `longest`.
+        """
+        middle = (self.low + self.high) / 2
+        line = (self.high_lead * self.low - self.low_lead * self.high) / (self.high_lead - self.low_lead)
+        # A lead may be infinite, and both may be zero where two logits are equal.
+        offset = torch.where(line.isfinite(), line - middle, 0.0)
+        reach = (longest - self.lengths).clamp(min=0) / 2
+        shortened = (offset.abs() - TRUNCATION * self.lengths).clamp(min=0).minimum(reach)
+        guess = middle + offset.sign() * shortened
+        return torch.where((self.low < guess) & (guess < self.high), guess, middle)
 
 
 @dataclass
@@ -93,42 +135,55 @@ class _Walk:
         along the ray for a classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for
         the max-normed gradient, margin/‖w‖₂ for g / ‖g‖₂.
         """
-        bracket = self._bracket(clean_logits)
-        low, high = bracket.low, bracket.high
+        succeeds, lead = self.batch.succeeds(clean_logits), self.batch.lead(clean_logits)
+        high = torch.where(succeeds, 0.0, torch.nan).double()
+        bracket = _Bracket(torch.zeros_like(high), high, lead, lead.clone())
         # Two neighbours among float64 have no middle: what asks for less would halve them for ever.
         tolerance = max(tolerance, math.ulp(self.largest))
-        while (rows := self._rows(high - low > tolerance)) is not None:
-            middle = (low[rows] + high[rows]) / 2
-            success = self._succeeds(rows, middle)
-            high[rows] = torch.where(success, middle, high[rows])
-            low[rows] = torch.where(success, low[rows], middle)
-        return high
+        grid = self._grid()
+        level, longest = torch.ones_like(high, dtype=torch.long), torch.full_like(high, torch.nan)
+        # Some images walk along the grid while others are at their roots, so that passes are full.
+        while (
+            rows := self._rows(walks := self._walks(bracket, level), bracket.lengths > tolerance)
+        ) is not None:
+            longest = torch.where(longest.isnan(), _longest(bracket.lengths, tolerance), longest / 2)
+            epsilons = torch.where(walks, grid[level.clamp(max=len(grid) - 1)], bracket.guesses(longest))
+            bracket.narrowed(rows, epsilons[rows], *self._tried(rows, epsilons[rows]))
+            level += walks
+        return bracket.high
 
-    def _bracket(self, clean_logits: Tensor) -> _Bracket:
-        """Walk along the grid with the images that have not succeeded yet."""
-        succeeds = self.batch.succeeds(clean_logits)
-        high = torch.where(succeeds, 0.0, torch.nan).double()
-        low = high.clone()
-        for below, epsilon in itertools.pairwise(self.largest * share for share in GRID):
-            rows = self._rows(high.isnan())
-            if rows is None:
-                break
-            success = self._succeeds(rows, epsilon)
-            low[rows] = torch.where(success, below, low[rows])
-            high[rows] = torch.where(success, epsilon, high[rows])
-        return _Bracket(low, high)
+    def _grid(self) -> Tensor:
+        shares = torch.tensor(GRID, dtype=torch.float64) * self.largest
+        return self.model.execution.to_device(shares)
 
-    def _rows(self, wanted: Tensor) -> Tensor | None:
-        """Return the rows that are wanted `[B]`, None if none is. The host waits for this alone, once a round."""
-        [found] = host_copies([wanted])
+    @staticmethod
+    def _walks(bracket: _Bracket, level: Tensor) -> Tensor:
+        return bracket.high.isnan() & (level < len(GRID))
+
+    def _rows(self, walks: Tensor, is_long: Tensor) -> Tensor | None:
+        """Return the rows that are not done, None if none is left. The host waits for this alone, once a round."""
+        [found] = host_copies([walks | is_long])
         rows = found.nonzero()[:, 0]
         return self.model.execution.to_device(rows) if len(rows) else None
 
-    def _succeeds(self, rows: Tensor, epsilon: float | Tensor) -> Tensor:
-        """Return whether the attack on each of these images succeeds at ε; note those whose logits fail."""
-        points = self.ray.rows(rows).point(epsilon)
+    def _tried(self, rows: Tensor, epsilons: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whether the attack on each of these images succeeds at its ε, and by how much its class leads.
+
+        Images whose logits fail are noted.
+        """
+        points = self.ray.rows(rows).point(epsilons)
         self.num_tries[rows] += 1
-        logits = finite_logits(self.model, points, self.model.logits(points), self.failures, rows)
+        # Near a root every quick logit is in doubt, and guesses by rough ones would be other guesses.
+        logits = finite_logits(self.model, points, self.model.exact_logits(points), self.failures, rows)
         reason = f"its logits on the way to its minimum ε hold {NOT_FINITE}"
         self.failures.note(~is_finite(logits), reason, rows)
-        return self.batch.succeeds(logits, rows)
+        return self.batch.succeeds(logits, rows), self.batch.lead(logits, rows)
+
+
+def _longest(lengths: Tensor, tolerance: float) -> Tensor:
+    """Return how long brackets `[B]` may be at first, so that they shrink to the tolerance in time.
+
+    That is in `SLACK_ROUNDS` more halvings than their lengths need.
+    """
+    halvings = (lengths / tolerance).clamp(min=1).log2().ceil()
+    return tolerance * 2.0 ** (halvings + SLACK_ROUNDS)

@@ -18,7 +18,7 @@ class WithSettings(Method):
 
     def __post_init__(self) -> None:
         # What is asked of any method is asked of this one.
-        for name in ("seeks_minimum", "norm", "takes_targets"):
+        for name in ("seeks_minimum", "images_leave", "norm", "takes_targets"):
             object.__setattr__(self, name, getattr(self.method, name))
 
     def describe(self, settings: AttackSettings) -> str:

@@ -26,6 +26,9 @@ from sweeps.images.actor import ActorSettings, ImageActor
 from sweeps.plan import Shard
 
 NUM_CALIBRATION_IMAGES = 256
+# Of methods that are done with some images early, so that the passes of those that are left stay full. On a GPU a
+# batch is a pass: it holds many more images, at every ε.
+PASSES_OF_LEAVING_IMAGES = 5
 NUM_FOREIGN_IMAGES = 8  # that `--plan` tries somebody else's attack on
 
 
@@ -53,7 +56,10 @@ class AttackJob:
         model = self._model(axes.checkpoint, axes.epsilons)
         victims = self._victims_of(victims_of(shard, self.inputs), model, axes.epsilons)
         attack = partial(self._attack, model, victims, axes, stores_images=AXIS not in shard.axes)
-        batches, failed = self._actor.in_batches(model, axes.indices, attack)
+        leave = model.device.type == "cpu" and method_named(axes.method).images_leave
+        batches, failed = self._actor.in_batches(
+            model, axes.indices, attack, PASSES_OF_LEAVING_IMAGES if leave else 1
+        )
         return AttackedShard(
             shard=shard,
             axes=replace(axes, indices=tuple(index for index in axes.indices if index not in failed)),

@@ -84,13 +84,17 @@ class ImageActor:
         return tuple(row for row, index in enumerate(indices) if index in chosen)
 
     def in_batches(
-        self, model: PreparedModel, indices: Sequence[int], work: Callable[[Sequence[int]], Result]
+        self,
+        model: PreparedModel,
+        indices: Sequence[int],
+        work: Callable[[Sequence[int]], Result],
+        num_passes: int = 1,
     ) -> tuple[list[Result], dict[int, str]]:
-        """Return what `work` makes of the images, in batches as large as the model's passes, and which failed.
+        """Return what `work` makes of the images, in batches of so many of the model's passes, and which failed.
 
         Images that an UnreadableImagesError of `work` names, because they cannot be decoded or worked on, are
         failures, by index with the reason. Their batch is done again without them, and is left out if nothing
-        remains. Rows keep their bits: a smaller batch is padded to the size of the others.
+        remains. Rows keep their bits: whatever the batch, the network sees passes of one size.
         """
         failures: dict[int, str] = {}
         self._read_ahead(model, indices)
@@ -107,7 +111,7 @@ class ImageActor:
                     wanted = [index for index in wanted if index not in named]
             return None
 
-        results = model.in_passes(len(indices), attempt)
+        results = model.in_passes(len(indices), attempt, num_passes=num_passes)
         return [result for result in results if result is not None], failures
 
     def _read_ahead(self, model: PreparedModel, indices: Sequence[int]) -> None:
