@@ -15,6 +15,7 @@ BENCHMARKS = (
     "batch_and_precision",
     "attack_against_peers",
     "attack_command_against_foolbox",
+    "searches_against_foolbox",
     "prediction_differences",
     "foreign_attack_overhead",
     "analysis_scale",

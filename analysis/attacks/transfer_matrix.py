@@ -1,5 +1,6 @@
 """The matrix of sources by victims at an ε, as a figure and as a table of the report."""
 
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -124,8 +125,8 @@ def figure(table: pd.DataFrame, epsilons: Sequence[float], *, title: str, across
     for index, (axes, epsilon) in enumerate(zip(grid, epsilons, strict=False)):
         first, last = index % across == 0, index + across >= len(epsilons)
         _draw(axes, at_epsilon(table, epsilon), sources, victims)
-        name_ticks(axes, "y", list(map(_shortened, sources)) if first else [], width=NAME_WIDTH)
-        name_ticks(axes, "x", list(map(_shortened, victims)) if last else [], width=NAME_WIDTH)
+        name_ticks(axes, "y", list(map(short_name, sources)) if first else [], width=NAME_WIDTH)
+        name_ticks(axes, "x", list(map(short_name, victims)) if last else [], width=NAME_WIDTH)
         style_axes(axes, title=epsilon_name(epsilon), x="victim" if last else "", y="source" if first else "")
         axes.grid(visible=False)
     for axes in grid[len(epsilons) :]:
@@ -133,8 +134,12 @@ def figure(table: pd.DataFrame, epsilons: Sequence[float], *, title: str, across
     return page
 
 
-def _shortened(name: str) -> str:
-    """Return a name without its middle if it is long: files of weights differ at their ends."""
+def short_name(name: str) -> str:
+    """Return a name by its file of weights as `fashion_deep, seed1`, and without its middle if it is still long.
+
+    Names of files differ at their ends.
+    """
+    name = re.sub(r":weights=([^:]*?)(\.safetensors|\.pth?|\.ckpt)?(?=:|$)", r", \1", name)
     return name if len(name) <= _LONGEST else f"{name[:6]}\N{HORIZONTAL ELLIPSIS}{name[7 - _LONGEST :]}"
 
 
@@ -158,7 +163,7 @@ def html(table: pd.DataFrame, row: str, headings: Sequence[str], *, corner: str)
         lambda at, column: (grid.lines(at, column) or [_DASH])[0],
         notes=lambda at, column: grid.lines(at, column)[1:],
         corner=corner,
-        columns=[Heading(text=_shortened(name)) for name in victims],
+        columns=[Heading(text=short_name(name)) for name in victims],
         rows=[Heading(text=name) for name in headings],
         mark_own=row == "row",
     )

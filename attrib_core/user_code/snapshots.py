@@ -5,13 +5,13 @@ too, imports the snapshot from a private folder of its own. Nothing else fills t
 results, tape or weights can make anybody import anything.
 """
 
-import atexit
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+
+from attrib_core.user_code.private_folder import private_folder
 
 LARGEST_FOLDER = 32 * 2**20  # bytes; it goes to every worker
 SKIPPED = {"__pycache__", "node_modules", "venv"}  # and everything hidden
@@ -127,7 +127,7 @@ def extracted(code: Code) -> Path:
     """Return the folder to which this process has written a snapshot, once."""
     key = f"{code.name}-{code.digest[:16]}"
     if key not in _EXTRACTED:
-        folder = _private_folder() / key
+        folder = private_folder() / key
         for path, data in code.files.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -170,10 +170,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"code={str(path)!r}: it cannot be read: {error.strerror}") from error
-
-
-@cache
-def _private_folder() -> Path:
-    folder = tempfile.TemporaryDirectory(prefix="attrib-sweeps-code-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)

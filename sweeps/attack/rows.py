@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attrib_core.attacks import AttackResult, Transferred, method_named
 from attrib_core.attacks.minimum import GRID
+from attrib_core.generation import to_8_bits
 from sweeps.attack.transfer import victim_columns
 from sweeps.columns import Columns, name_columns, png_columns
 from sweeps.images.columns import image_columns, shard_columns
@@ -118,7 +119,7 @@ class _StoredImage:
     kind: str
     epsilon: float | None
     key: str
-    pixels: Tensor  # [C, H, W]
+    pixels: Tensor  # [C, H, W], in [0, 1] or of 8 bits
 
 
 def _images(axes: AttackAxes, batch: AttackedBatch) -> list[_StoredImage]:
@@ -126,9 +127,12 @@ def _images(axes: AttackAxes, batch: AttackedBatch) -> list[_StoredImage]:
     direction = batch.result.direction
     stored: list[tuple[int, str, float | None, Tensor]] = []
     if direction is not None:
+        maps = to_8_bits(
+            0.5 + 0.5 * direction.clamp(-1, 1)
+        )  # of all images at once: one by one takes longest
         stored += [
-            (row, "perturbation", None, 0.5 + 0.5 * direction[position].clamp(-1, 1))
-            for position, row in enumerate(batch.direction_rows)
+            (row, "perturbation", None, pixels)
+            for row, pixels in zip(batch.direction_rows, maps, strict=True)
         ]
     for position, row in enumerate(batch.image_rows):
         stored.append((row, "clean", None, batch.result.clean_images[position]))
@@ -218,11 +222,12 @@ def _image_names(attacked: AttackedShard, image_file: str | None) -> Columns:
         ):
             clean = image_key(attacked.axes, index, "clean") if row in has_images else None
             perturbation = image_key(attacked.axes, index, "perturbation") if row in has_direction else None
-            for epsilon in epsilons:
-                adversarial = image_key(attacked.axes, index, "adversarial", epsilon)
-                keys["image"].append(adversarial if row in has_images else None)
-                keys["perturbation"].append(perturbation)
-                keys["clean"].append(clean)
+            keys["image"] += [
+                image_key(attacked.axes, index, "adversarial", epsilon) if row in has_images else None
+                for epsilon in epsilons
+            ]
+            keys["perturbation"] += [perturbation] * len(epsilons)
+            keys["clean"] += [clean] * len(epsilons)
     names: Columns = {}
     for kind, column in keys.items():
         names |= name_columns(kind, column, image_file)

@@ -12,6 +12,7 @@ from analysis import load
 from analysis.attacks import transfer_matrix
 from analysis.attacks.rows import add_up
 from analysis.attacks.transfer import KEYS, summary, transfer_counts, transfer_table
+from analysis.attacks.transfer_matrix import short_name
 from analysis.intervals import wilson_interval
 from analysis.run import Run, open_run
 
@@ -173,3 +174,16 @@ def test_a_cell_that_was_not_shown_stays_empty() -> None:
     grid = transfer_matrix.transfer_grid(table, "source", ["model 0", "model 1"], ["model 0", "model 1"])
     assert grid.lines(0, 1) == ["50", "40\N{EN DASH}60", "n 100"]
     assert grid.lines(1, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("fashion_deep", "fashion_deep"),
+        ("fashion_deep:weights=seed1.safetensors", "fashion_deep, seed1"),
+        ("fashion_deep:weights=last.v2.ckpt", "fashion_deep, last.v2"),
+        ("timm:resnet50:weights=a-long-name-epoch90.pth", "timm:r\N{HORIZONTAL ELLIPSIS}a-long-name-epoch90"),
+    ],
+)
+def test_names_beside_a_matrix_tell_files_of_weights_apart(name: str, short: str) -> None:
+    assert short_name(name) == short
