@@ -27,7 +27,7 @@ NUM_IMAGES = 8
 FEW = 2
 EPSILONS = (0.0, 0.25 / 255, 1 / 255, 0.1)
 SETTINGS = AttackSettings(num_steps=2)
-# A bracket of the grid or a bisection is a round, after which the host asks which images are left.
+# A level of the grid or a guess of the root is a round, after which the host asks which images are left.
 ROUNDS = 28
 WAITS = {name: ROUNDS if method.seeks_minimum else 2 for name, method in METHODS.items()}
 
