@@ -227,6 +227,8 @@ class Attempt:
     fallbacks: list[Tensor]  # E times [B], whether the margin's gradient was followed
     passes: list[Passes]  # E times
     failures: Failures
+    # If set, the logits `[B, K]` of the one point, which the attack has passed already.
+    point_logits: Tensor | None = None
     # If set, ε is this norm of the change that was found, where it succeeds; `epsilons` holds NaN.
     found_norm: Norm | None = None
 

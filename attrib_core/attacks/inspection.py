@@ -56,13 +56,19 @@ class _Look:
 
 
 def inspect(
-    model: PreparedModel, clean: Clean, points: Iterable[Tensor], failures: Failures, *, rounding: bool
+    model: PreparedModel,
+    clean: Clean,
+    points: Iterable[Tensor],
+    failures: Failures,
+    *,
+    rounding: bool,
+    known: Tensor | None = None,
 ) -> Inspection:
     """Classify the adversarial images of each ε in turn; `points` yields E times `[B, C, H, W]`.
 
-    The host waits once, for which images need a second look.
+    `known` are logits `[B, K]` that they have for sure. The host waits once, for which images need a second look.
     """
-    looks = [_look(model, clean, images, failures, rounding=rounding) for images in points]
+    looks = [_look(model, clean, images, failures, known, rounding=rounding) for images in points]
     logits = torch.stack([look.logits for look in looks], 1)
     rechecked = torch.stack([look.doubtful for look in looks])  # [E, B], ε by ε
     doubtful, moved = host_copies([rechecked, torch.stack([look.moved for look in looks])])
@@ -104,7 +110,15 @@ def _chosen(model: PreparedModel, looks: list[_Look], wanted: Tensor) -> tuple[T
 
 
 @torch.inference_mode()
-def _look(model: PreparedModel, clean: Clean, images: Tensor, failures: Failures, *, rounding: bool) -> _Look:
+def _look(
+    model: PreparedModel,
+    clean: Clean,
+    images: Tensor,
+    failures: Failures,
+    known: Tensor | None,
+    *,
+    rounding: bool,
+) -> _Look:
     difference = (images - clean.images).flatten(1)
     absolute = difference.abs()
     linf = absolute.amax(1)  # ten times as fast as `vector_norm`
@@ -113,7 +127,10 @@ def _look(model: PreparedModel, clean: Clean, images: Tensor, failures: Failures
     if images is clean.images or (not failures.hopeful and untouched.all()):
         logits, doubtful = clean.logits.clone(), torch.zeros_like(untouched)
     else:
-        logits, doubtful = model.first_look(images)
+        if known is None:
+            logits, doubtful = model.first_look(images)
+        else:
+            logits, doubtful = known, torch.zeros_like(untouched)
         doubtful = (doubtful | ~is_finite(logits)) & ~untouched
         logits = torch.where(untouched[:, None], clean.logits, logits)
     rounded_linf, moved = _round(clean, images, logits) if rounding else (linf, torch.zeros_like(untouched))

@@ -54,8 +54,8 @@ class MinimumAlongRay(Method):
         gradient = gradient_at(model, batch, batch.images, failures)
         ray = self.along.ray(batch, gradient, settings)
         largest = largest_epsilon(self.along.norm, batch.images.shape[1:])
-        walk = _Walk(model, batch, ray, failures, largest)
-        minima = walk.minimum_epsilons(gradient.logits, settings.tolerance)
+        walk = _Walk(model, batch, ray, failures, largest, gradient.logits.clone())
+        minima = walk.minimum_epsilons(settings.tolerance)
         return Attempt(
             clean=Clean(batch.images, gradient.logits),
             direction=ray.direction,
@@ -65,6 +65,7 @@ class MinimumAlongRay(Method):
             fallbacks=[gradient.fallback],
             passes=[Passes(gradient.num_passes + walk.num_tries, gradient.num_passes)],
             failures=failures,
+            point_logits=walk.logits,
         )
 
 
@@ -122,20 +123,22 @@ class _Walk:
     ray: Ray
     failures: Failures
     largest: float  # the last ε that is tried
+    # [B, K]: at first of the clean images, in the end of the smallest success, or of the largest ε without one
+    logits: Tensor
     num_tries: Tensor = field(init=False)  # [B], forward passes so far
 
     def __post_init__(self) -> None:
         images = self.batch.images
         self.num_tries = torch.zeros(len(images), dtype=torch.long, device=images.device)
 
-    def minimum_epsilons(self, clean_logits: Tensor, tolerance: float) -> Tensor:
+    def minimum_epsilons(self, tolerance: float) -> Tensor:
         """Return the minima `[B]`, float64, each a success that is at most `tolerance` past a failure.
 
         0 where the clean image already counts as a success, NaN where nothing up to the largest ε does. Exact
         along the ray for a classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for
         the max-normed gradient, margin/‖w‖₂ for g / ‖g‖₂.
         """
-        succeeds, lead = self.batch.succeeds(clean_logits), self.batch.lead(clean_logits)
+        succeeds, lead = self.batch.succeeds(self.logits), self.batch.lead(self.logits)
         high = torch.where(succeeds, 0.0, torch.nan).double()
         bracket = _Bracket(torch.zeros_like(high), high, lead, lead.clone())
         # Two neighbours among float64 have no middle: what asks for less would halve them for ever.
@@ -148,7 +151,8 @@ class _Walk:
         ) is not None:
             longest = torch.where(longest.isnan(), _longest(bracket.lengths, tolerance), longest / 2)
             epsilons = torch.where(walks, grid[level.clamp(max=len(grid) - 1)], bracket.guesses(longest))
-            bracket.narrowed(rows, epsilons[rows], *self._tried(rows, epsilons[rows]))
+            success, lead = self._tried(rows, epsilons[rows], walks[rows])
+            bracket.narrowed(rows, epsilons[rows], success, lead)
             level += walks
         return bracket.high
 
@@ -166,10 +170,10 @@ class _Walk:
         rows = found.nonzero()[:, 0]
         return self.model.execution.to_device(rows) if len(rows) else None
 
-    def _tried(self, rows: Tensor, epsilons: Tensor) -> tuple[Tensor, Tensor]:
+    def _tried(self, rows: Tensor, epsilons: Tensor, walks: Tensor) -> tuple[Tensor, Tensor]:
         """Return whether the attack on each of these images succeeds at its ε, and by how much its class leads.
 
-        Images whose logits fail are noted.
+        Images whose logits fail are noted. `walks` `[N]`: which of them have no success yet.
         """
         points = self.ray.rows(rows).point(epsilons)
         self.num_tries[rows] += 1
@@ -177,7 +181,9 @@ class _Walk:
         logits = finite_logits(self.model, points, self.model.exact_logits(points), self.failures, rows)
         reason = f"its logits on the way to its minimum ε hold {NOT_FINITE}"
         self.failures.note(~is_finite(logits), reason, rows)
-        return self.batch.succeeds(logits, rows), self.batch.lead(logits, rows)
+        success = self.batch.succeeds(logits, rows)
+        self.logits[rows] = torch.where((success | walks)[:, None], logits, self.logits[rows])
+        return success, self.batch.lead(logits, rows)
 
 
 def _longest(lengths: Tensor, tolerance: float) -> Tensor:

@@ -35,7 +35,8 @@ def result_of(
             adversarial_images.append(images[kept])
             yield images
 
-    seen = inspect(model, attempt.clean, points(), attempt.failures, rounding=settings.rounding)
+    known = attempt.point_logits
+    seen = inspect(model, attempt.clean, points(), attempt.failures, rounding=settings.rounding, known=known)
     attempt.failures.note(~seen.finite.all(1), f"its logits under attack hold {NOT_FINITE}")
     labels, failures = batch.labels, attempt.failures
     result = AttackResult(

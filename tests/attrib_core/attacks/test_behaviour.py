@@ -181,6 +181,18 @@ def test_a_tolerance_below_what_numbers_hold_ends(method, along, fashion, some, 
         assert abs(minima[0] - minima[1]) <= 1e-6 + LOGIT_ROUNDING / slope
 
 
+@pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_fgm_l2"])
+def test_the_facts_of_a_minimum_are_those_of_its_image(method, fashion, images, plain, batch_of) -> None:
+    model, some = plain(fashion), (images[0][:200], images[1][:200])
+    found = attack_batch(model, batch_of(*some), method, [0.0], keep=range(200))
+    logits = model.exact_logits(found.adversarial_images[:, 0])
+    assert torch.equal(found.adversarial.prediction[:, 0], logits.argmax(1))
+    own = logits.gather(1, some[1][:, None])[:, 0]
+    others = logits.scatter(1, some[1][:, None], -torch.inf).amax(1)
+    assert torch.equal(found.adversarial.margin[:, 0], own - others)
+    assert found.epsilons.isnan().any() == (found.adversarial.prediction[:, 0] == some[1]).any()
+
+
 @pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_fgm_l2", "minimum_max_norm"])
 def test_the_tries_of_a_minimum_are_few(method, fashion, some, plain, batch_of) -> None:
     settings = AttackSettings(tolerance=1e-5)
