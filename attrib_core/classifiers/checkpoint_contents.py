@@ -5,6 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from attrib_core.classifiers.pickled_objects import StoredNamespace
+
+LONGEST = 1000  # dictionaries in a list that is looked into
 DEEPEST = 20  # dictionaries within dictionaries
 
 
@@ -16,14 +19,22 @@ class Contents:
         self.dictionaries: set[str] = set()  # prefixes whose next parts are a script's keys, not modules
         self.metadata: dict[str, Any] = {}  # versions of the tensors' format, by the module's prefix
         self.description = type(content).__name__
-        if isinstance(content, Mapping):
+        if (content := _opened(content)) is not None:
             self.description = f"a mapping of {list(content)[:5]}"
             self._add(content, "", 0)
         if not has_tensors(self.leaves):
             raise self.no_weights()
 
     def no_weights(self) -> ValueError:
-        return ValueError(f"holds no state dict of tensors but {self.description}")
+        lists = "".join(
+            f"; {path} is a list of tensors without names; accepted is a state dict with them"
+            for path in self.nameless()[:1]
+        )
+        return ValueError(f"holds no state dict of tensors but {self.description}{lists}")
+
+    def nameless(self) -> list[str]:
+        """Return the paths of lists that hold a network's tensors without their names."""
+        return [path for path, leaf in self.leaves.items() if _is_nameless(leaf)]
 
     def below(self, prefix: str) -> dict[str, Any]:
         """Return the leaves whose paths start with a prefix."""
@@ -52,10 +63,23 @@ class Contents:
             path = f"{prefix}{key}"
             if path in self.leaves:
                 raise ValueError(f"{path}: stands there twice")
-            if isinstance(value, Mapping) and value:
-                self._add(value, f"{path}.", depth + 1)
+            if inner := _opened(value):
+                self._add(inner, f"{path}.", depth + 1)
             else:
                 self.leaves[path] = value
+
+
+def _opened(value: Any) -> Mapping[Any, Any] | None:
+    """Return the mapping that a value is, or reads as: settings in a namespace, dictionaries in a list."""
+    if isinstance(value, StoredNamespace):
+        return value.settings
+    if isinstance(value, list | tuple) and len(value) <= LONGEST and any(_opened(each) for each in value):
+        return dict(enumerate(value))
+    return value if isinstance(value, Mapping) else None
+
+
+def _is_nameless(leaf: Any) -> bool:
+    return isinstance(leaf, list | tuple) and any(isinstance(each, Tensor) and each.ndim > 1 for each in leaf)
 
 
 def has_tensors(leaves: Mapping[str, Any]) -> bool:

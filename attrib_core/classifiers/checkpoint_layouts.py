@@ -9,13 +9,14 @@ refused.
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attrib_core.classifiers.checkpoint_contents import Contents, has_tensors, tensors_in
+from attrib_core.classifiers.reparametrizations import check_no_adapters, with_products
 from attrib_core.classifiers.stored_scaling import StoredScaling, is_scaling, read_scaling
 
 # Keys under which training scripts store weights.
@@ -36,10 +37,14 @@ NUM_NAMED = 8  # parts that a note names
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWeights:
-    """A state dict under the network's own names, the normaliser beside it, and notes on how they were found."""
+    """A state dict under the network's own names, the normaliser beside it, and notes on how they were found.
+
+    `doubt` says what is unclear of the normaliser; then mean and std have to be the user's.
+    """
 
     state: dict[str, Tensor]
     scaling: StoredScaling | None = None
+    doubt: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -51,11 +56,17 @@ def find_weights(
     `own` is the state dict of the network that they are for; `key` is the path that the user chose. Raises
     ValueError where there are none, where several could be meant, and where others beside them may belong to it.
     """
-    way = _Way(Contents(content), own or {})
+    contents, own = Contents(content), own or {}
+    contents.leaves, notes = with_products(contents.leaves, own)
+    way = _Way(contents, own)
     if key is not None:
         way.follow(key)
     way.follow_all()
-    return way.weights()
+    check_no_adapters(contents.leaves if key is None else contents.below(way.prefix))
+    if key is None:
+        way.check_nameless()
+    stored = way.weights()
+    return replace(stored, notes=(*stored.notes, *notes))
 
 
 class _Way:
@@ -95,7 +106,20 @@ class _Way:
             if module.startswith(self.prefix)
         }:
             state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]  # where torch keeps it
-        return StoredWeights(state=state, scaling=read_scaling(self.scaling), notes=self._notes())
+        try:
+            scaling, doubt = read_scaling(self.scaling), None
+        except ValueError as error:
+            scaling, doubt = None, str(error)
+        return StoredWeights(state=state, scaling=scaling, doubt=doubt, notes=self._notes())
+
+    def check_nameless(self) -> None:
+        """Raise ValueError for a moving average in a list: which tensor is which is not in the file."""
+        for path in filter(_is_average, self.contents.nameless()):
+            raise ValueError(
+                f"{path} holds a moving average as a list of tensors without names, beside the weights; accepted "
+                f"is FILE#{self.prefix.removesuffix('.') or 'KEY'}, the weights without it, or a file with the "
+                "average as a state dict"
+            )
 
     def _next(self) -> str | None:
         """Return the next part of the way, None at its end. Raises ValueError at a fork."""
@@ -104,7 +128,10 @@ class _Way:
         parts = {
             part: below
             for part, below in self.contents.parts(self.prefix).items()
-            if has_tensors(below) and self.prefix + part not in below and not self._is_training(part)
+            if has_tensors(below)
+            and self.prefix + part not in below
+            # A callback may hold a moving average under the network's names; an optimizer has none of them.
+            and (self._leads_to_own(below) or not self._is_training(part))
         }
         leading = [part for part, below in parts.items() if _is_wrapper(part) or self._leads_to_own(below)]
         if not leading and len(parts) == 1:
@@ -165,12 +192,18 @@ class _Way:
 
     def _set_aside(self, part: str, below: Mapping[str, Any]) -> bool:
         """Return True for a normaliser, which is kept, and for what takes no part in the network's logits."""
-        if all(is_scaling(path, leaf) for path, leaf in below.items()):
+        is_known = self._is_training(part) or BESIDE.fullmatch(part)
+        scaling = {
+            path: leaf
+            for path, leaf in below.items()
+            if not is_known and is_scaling(path.removeprefix(self.prefix), leaf)
+        }
+        if scaling.keys() == below.keys():
             self.scaling |= below
             return True
         tensors = tensors_in(below)
-        is_known = self._is_training(part) or BESIDE.fullmatch(part)
         if not tensors or is_known or all(path.endswith(PROFILED) for path in tensors):
+            self.scaling |= scaling  # among a script's settings
             self.ignored.append(self.prefix + part)
             return True
         return False

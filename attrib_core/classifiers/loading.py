@@ -225,6 +225,13 @@ def _loaded_from_file(architecture: Architecture, weights: str, description: Des
     said = overridden(architecture.preprocessing(published), description, architecture.name)
     built = _network(architecture.for_images(said), architecture.num_classes, published)
     stored = read_weights(path, built.state_dict(), key)
+    if stored.doubt is not None and description.mean is None:
+        raise ValueError(f"weights={weights!r}: {stored.doubt}")
+    scale_notes = (
+        (f"mean and std are those given, not {stored.doubt.partition(':')[0]} of the file",)
+        if stored.doubt
+        else ()
+    )
     expected = Expected(architecture=architecture, network=built, preprocessing=said, description=description)
     try:
         state = architecture.adapt(stored.state)
@@ -242,7 +249,15 @@ def _loaded_from_file(architecture: Architecture, weights: str, description: Des
         network=network,
         weights_name=published,
         preprocessing=preprocessing,
-        notes=(*stored.notes, *image_notes, *head_notes, *architecture.notes(published), *doubt, *one_logit),
+        notes=(
+            *stored.notes,
+            *scale_notes,
+            *image_notes,
+            *head_notes,
+            *architecture.notes(published),
+            *doubt,
+            *one_logit,
+        ),
         scaling=stored.scaling.as_arrays() if stored.scaling else {},
     )
 

@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import re
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+import torch.nn.utils.prune
 import torchvision
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ from attrib_core.classifiers import (
     register,
     registry,
 )
+from attrib_core.classifiers.checkpoint_layouts import find_weights
 from attrib_core.classifiers.registry import find_architecture
 from attrib_core.classifiers.stored_images import Expected, images_of_file
 from attrib_core.classifiers.weights_files import weights_files, weights_name
@@ -137,6 +140,14 @@ READ: dict[str, tuple[Any, str]] = {
          "ds_config": {"zero": 0}, "global_steps": 3, "mp_world_size": 1},
         "read from module; ignored buffer_names",
     ),
+    "figures of a training that have a mean": (
+        {"model": STATE, "history": {"mean": [0.3, 0.2, 0.1], "std": [0.1] * 3}, "loss_mean": [0.3, 0.2, 0.1],
+         "acc_mean": 0.9, "acc_std": 0.01, "sigma": 0.25, "args": {"init_std": 0.02, "std": 0.02, "mu": 0.9}},
+        "ignored history, loss_mean, acc_mean, acc_std, sigma, args$",
+    ),
+    "timm's arguments without a mean": (
+        {"state_dict": STATE, "args": argparse.Namespace(mean=None, std=None, lr=0.1)}, "ignored args$"
+    ),
     "tensors beside a script's keys": (
         {"model": STATE, "class_weights": torch.ones(5), "rng_state": torch.zeros(9, dtype=torch.uint8)},
         "ignored class_weights, rng_state",
@@ -227,6 +238,16 @@ FORKS = {
         ["online_model", "ema_model"],
     ),
     "distillation": ({"student": STATE, "teacher": OTHER}, ["student", "teacher"]),
+    "a teacher in the module": (
+        {"state_dict": {**prefixed("model.", STATE), **prefixed("teacher.", OTHER)}},
+        ["state_dict.model", "state_dict.teacher"],
+    ),
+    "a generator and a discriminator": ({"netG": STATE, "netD": OTHER}, ["netG", "netD"]),
+    "a callback's average": (
+        {"state_dict": STATE, "callbacks": {"EMA": {"ema_state_dict": OTHER}}}, ["state_dict", "callbacks"]
+    ),
+    "an optimizer's slow weights": ({"model": STATE, "optimizer": {"slow": OTHER}}, ["model", "optimizer"]),
+    "a list": ({"models": [STATE, OTHER]}, ["models.0", "models.1"]),
 }  # fmt: skip
 
 
@@ -276,6 +297,38 @@ NORMALIZED: dict[str, tuple[Any, Any]] = {
     ),
     "of the script": ({"state_dict": STATE, "mean": [0.5, 0.4, 0.3], "std": (0.2, 0.2, 0.2)},
                       ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))),
+    "single numbers of the script": ({"net": STATE, "mean": 0.5, "std": 0.25}, ((0.5,) * 3, (0.25,) * 3)),
+    "tensors without dimensions": (
+        {"net": STATE, "mean": torch.tensor(0.5), "std": torch.tensor(0.25)}, ((0.5,) * 3, (0.25,) * 3)
+    ),
+    "arrays of numpy": ({"net": STATE, "mean": np.array(IMAGENET[0]), "std": np.array(IMAGENET[1])}, IMAGENET),
+    "arrays of single precision": (
+        {"net": STATE, "mean": np.array([0.5, 0.4, 0.3], "<f4"), "std": np.array([0.5, 0.25, 0.5], ">f4")},
+        ((0.5, 0.4, 0.3), (0.5, 0.25, 0.5)),
+    ),
+    "numbers of numpy": (
+        {"net": STATE, "mean": [np.float64(x) for x in IMAGENET[0]], "std": tuple(map(np.float32, IMAGENET[1]))},
+        IMAGENET,
+    ),
+    "mean_rgb": ({"net": STATE, "mean_rgb": IMAGENET[0], "std_rgb": IMAGENET[1]}, IMAGENET),
+    "in camel case": ({"net": STATE, "imageMean": IMAGENET[0], "imageStd": IMAGENET[1]}, IMAGENET),
+    "hyper_parameters": (
+        {"state_dict": prefixed("model.", STATE), "hyper_parameters": {"lr": 0.1, "mean": 0.5, "std": 0.25}},
+        ((0.5,) * 3, (0.25,) * 3),
+    ),
+    "meta": (
+        {"state_dict": STATE, "meta": {"classes": ["a", "b"], "norm": {"mean": IMAGENET[0], "std": IMAGENET[1]}}},
+        IMAGENET,
+    ),
+    "timm's arguments": (
+        {"state_dict": STATE, "args": argparse.Namespace(mean=[0.5, 0.4, 0.3], std=[0.2] * 3, lr=0.1)},
+        ((0.5, 0.4, 0.3), (0.2,) * 3),
+    ),
+    "the same twice": (
+        {"state_dict": {**prefixed("model.", STATE), **scaling("norm.", [0.5] * 3, [0.25] * 3)},
+         "hyper_parameters": {"mean": 0.5, "std": 0.25}},
+        ((0.5,) * 3, (0.25,) * 3),
+    ),
     "robustness": (
         {"model": {
             **scaling("module.normalizer.", *IMAGENET, "new_mean", "new_std"), **prefixed("module.model.", STATE),
@@ -302,6 +355,80 @@ def test_a_normaliser_is_applied_and_said(kind: str, saved) -> None:
         ValueError, match=r"mean=0\.1,0\.1,0\.1 and std=.*the file has .*accepted is its own mean"
     ):
         read_checkpoint(MODEL, weights=file, description=Description(mean=(0.1,) * 3, std=(0.5,) * 3))
+
+
+UNCLEAR: dict[str, Any] = {
+    "a mean alone": {"net": STATE, "hyper_parameters": {"mean": [0.5, 0.4, 0.3]}},
+    "two that differ": {"net": STATE, "mean": 0.5, "std": 0.25, "args": {"mean": 0.4, "std": 0.25}},
+    "pixels to 255": {"net": STATE, "meta": {"img_norm_cfg": {"mean": [123.7] * 3, "std": [58.4] * 3}}},
+    "a pair": {"net": STATE, "normalization": IMAGENET},
+    "a name": {"net": STATE, "args": argparse.Namespace(normalize="imagenet")},
+    "blue first": {"net": STATE, "mean_bgr": IMAGENET[0], "std_bgr": IMAGENET[1]},
+    "of an accuracy, perhaps": {"net": STATE, "mean": 0.9, "std": 0.01},
+    "text": {"net": STATE, "mean": np.array(["a"]), "std": np.ones(3)},
+}
+
+
+@pytest.mark.parametrize("kind", UNCLEAR)
+def test_a_scaling_that_is_unclear_is_asked_for_and_the_answer_taken(kind: str, saved) -> None:
+    file = saved(UNCLEAR[kind])
+    with pytest.raises(ValueError, match=r"checkpoint\.pth': .*: give them as --mean and --std") as refused:
+        read_checkpoint(MODEL, weights=file)
+    assert "\n" not in str(refused.value)
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    checkpoint = read_checkpoint(MODEL, weights=file, description=Description(mean=mean, std=std))
+    assert (checkpoint.preprocessing.mean, checkpoint.preprocessing.std) == (mean, std)
+    assert "mean and std are those given, not " in noted(checkpoint)
+
+
+# Weights in factors
+
+
+def factored(make: Callable[[nn.Linear], object], *, passes: int = 3) -> nn.Module:
+    """Return the network after some passes in train mode, which a spectral norm's vectors change with."""
+    module = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # files of the older functions are as common as before
+        make(module.fc)
+    module.train()
+    for _ in range(passes):
+        module(images())
+    return module.eval()
+
+
+def prune(layer: nn.Linear) -> None:
+    torch.nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
+    torch.nn.utils.prune.random_unstructured(layer, "bias", 2)
+    torch.nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
+
+
+FACTORED: dict[str, Callable[[nn.Linear], object]] = {
+    "pruned": prune,
+    "weight_norm": torch.nn.utils.weight_norm,
+    "weight_norm of one number": lambda layer: torch.nn.utils.weight_norm(layer, dim=None),
+    "spectral_norm": torch.nn.utils.spectral_norm,
+    "parametrizations.weight_norm": torch.nn.utils.parametrizations.weight_norm,
+    "parametrizations.weight_norm by inputs": lambda layer: torch.nn.utils.parametrizations.weight_norm(
+        layer, dim=1
+    ),
+    "parametrizations.spectral_norm": torch.nn.utils.parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda state: {"model": prefixed("module.", state)}])
+@pytest.mark.parametrize("kind", FACTORED)
+def test_weights_in_factors_are_read_as_their_product(kind: str, wrap, saved) -> None:
+    source = factored(FACTORED[kind])
+    checkpoint = read_checkpoint(MODEL, weights=saved(wrap(source.state_dict())))
+    torch.testing.assert_close(
+        build_classifier(checkpoint).network(images()), source(images()), rtol=1e-5, atol=1e-6
+    )
+    assert re.search(r"fc\.weight( and 1 more)?: (pruned|a weight norm|a spectral norm)", noted(checkpoint))
+
+
+def test_a_network_of_ones_own_with_such_factors_takes_them_as_they_are() -> None:
+    state = factored(torch.nn.utils.parametrizations.weight_norm).state_dict()
+    assert find_weights(state, state).state.keys() == state.keys()
 
 
 # Shapes that say which network it is
@@ -490,6 +617,7 @@ def refused_scaling(mean: Any, std: Any) -> State:
     return {**prefixed("model.", STATE), **scaling("normalizer.", mean, std)}
 
 
+LORA = {"fc.lora_A.weight": torch.zeros(2, OURS.fc.in_features), "fc.lora_B.weight": torch.zeros(5, 2)}
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "code beside the weights": (MODEL, {"state_dict": STATE, "hook": RunsCode()}, "could run code"),
     "code among the arguments": (
@@ -499,7 +627,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "a module in a dictionary": (MODEL, {"epoch": 3, "model": OURS, "ema": None}, "could run code"),
     "no weights": (MODEL, {"epoch": 3, "args": ARGUMENTS}, "no state dict of tensors but a mapping of"),
     "an optimizer alone": (MODEL, {"optimizer": OPTIMIZER}, "no state dict of tensors but a mapping of"),
-    "a namespace": (MODEL, ARGUMENTS, "no state dict of tensors but LeftOut"),
+    "a namespace": (MODEL, ARGUMENTS, r"no state dict of tensors but a mapping of \['lr'"),
     "a list of tensors": (MODEL, [torch.zeros(3)], "no state dict of tensors but list"),
     "a further head": (
         MODEL, {**prefixed("backbone.", STATE), "head.weight": torch.zeros(2, 5)},
@@ -527,7 +655,32 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
         MODEL, {name: value.to(torch.int8) for name, value in STATE.items()}, "no floating-point numbers in"
     ),
     "two channels of five": (MODEL, refused_scaling([0.5] * 5, [0.5] * 5), "has 5 numbers.*one for each of 3"),
-    "numbers of numpy": (MODEL, {"net": STATE, "mean": np.zeros(3), "std": np.ones(3)}, "numbers cannot be read"),
+    "a list of a moving average": (
+        MODEL,
+        {"state_dict": STATE, "ema": {"decay": 0.9, "shadow_params": list(OTHERS.parameters())}},
+        r"ema\.shadow_params holds a moving average as a list .*accepted is FILE#state_dict, the weights without",
+    ),
+    "a list of a moving average alone": (
+        MODEL, {"ema": {"shadow_params": list(OTHERS.parameters())}}, "ema.shadow_params is a list of tensors with"
+    ),
+    "an optimizer's list": (
+        MODEL, {"state_dict": STATE, "optimizer_states": [{"ema": list(OTHERS.parameters())}]}, "accepted is FILE"
+    ),
+    "adapters": (MODEL, {**STATE, **LORA}, r"fc\.lora_A\.weight: one of 2 tensors of adapters .*merged into"),
+    "adapters of peft": (
+        MODEL,
+        prefixed("base_model.", LORA | {name.replace("fc.", "fc.base_layer."): STATE[name] for name in STATE}),
+        r"fc\.lora_A\.weight: one of 2 tensors of adapters",
+    ),
+    "adapters alone": (MODEL, LORA, "one of 2 tensors of adapters"),
+    "adapters under a key": (MODEL, {"model": STATE, "lora": LORA}, "lora stands beside model and may belong to"),
+    "a discriminator of another shape": (
+        MODEL, {"model": STATE, "netD": {"conv.weight": torch.zeros(3, 3, 3, 3)}}, "netD stands beside model"
+    ),
+    "another parametrisation": (
+        MODEL, factored(torch.nn.utils.parametrizations.orthogonal).state_dict(),
+        r"fc\.parametrizations\.weight\.original: a parametrisation whose weight is not .*remove_parametrizations",
+    ),
     "an activation in the head": (
         MODEL, mlp_head(), r"fc\.0\.weight \[8, \d+\], fc\.2\.weight \[3, 8\]: which layers lie between them"
     ),
