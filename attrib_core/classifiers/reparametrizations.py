@@ -100,7 +100,7 @@ def _weight_normed(length: Tensor, direction: Tensor) -> Tensor | None:
     if any(own not in (1, other) for own, other in zip(length.shape, direction.shape, strict=False)):
         return None
     over = [dim for dim in range(direction.ndim) if not length.ndim or length.shape[dim] == 1]
-    norm = torch.linalg.vector_norm(direction, dim=over, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(direction, dim=over, keepdim=True)
     return direction * (length / norm)
 
 

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.encoded_images import Content, encoded_dataset
+from attrib_core.datasets.label_names import plain
 from attrib_core.datasets.parquet import class_names_or_numbers, keys_of
 from attrib_core.datasets.parquet_columns import ImageColumn, find_image_column, find_label_column
 from attrib_core.datasets.parquet_images import ColumnImages
 from attrib_core.datasets.parquet_shards import Shard, column_notes, joined_labels, read_features, read_labels
 from attrib_core.datasets.registry import Request
-from attrib_core.datasets.splits import ALL, choose_split, describe_splits
+from attrib_core.datasets.splits import ALL, choose_split, describe_splits, training_split
 from attrib_core.datasets.unreadable import DamagedImageError
 from attrib_core.errors import in_one_line
 from attrib_core.references import Reference, typed_settings
@@ -104,7 +105,7 @@ def load(request: Request, reference: Reference) -> Dataset:
     split = choose_split(request.name, tables, request.split)
     rows = tables[split]
     image, part = _read_columns(request, rows)
-    labels, names = joined_labels(request, [part])
+    labels, names = joined_labels(request, [part], _training_names(tables, split, part))
     images = TableImages(source, split, image, rows)
     dataset = encoded_dataset(
         request,
@@ -120,6 +121,15 @@ def load(request: Request, reference: Reference) -> Dataset:
         return dataset
     sizes = {each: f"{len(table):,} images" for each, table in tables.items()}
     return dataset.with_notes(describe_splits(sizes, split))
+
+
+def _training_names(tables: Splits, chosen: str, part: Shard) -> set[str]:
+    """Return the class names in the rows of the training split, if labels are text."""
+    split = training_split(tables, chosen) if part.label_column.is_text else None
+    if split is None or part.label_column.name not in tables[split].features:
+        return set()
+    values = _column(tables[split], part.label_column.name).unique().to_pylist()
+    return {name for name in values if isinstance(name, str) and plain(name)}
 
 
 def _source(request: Request, reference: Reference) -> Source:

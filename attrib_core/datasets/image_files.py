@@ -1,7 +1,7 @@
 """Folders of images: the image files, their order and their classes."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -42,8 +42,12 @@ def folder_dataset(
     split: str,
     class_names: Sequence[str],
     keep: Callable[[str], bool] = lambda key: True,
+    *,
+    without_images: Container[str] = (),
 ) -> Dataset:
     """Return the images in a folder's class folders; `keep` selects them by key (relative path).
+
+    `without_images` are classes that have no folder.
 
     Raises ValueError naming a class without images, or a file that is not an image.
     """
@@ -52,6 +56,8 @@ def folder_dataset(
     keys: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(class_names):
+        if class_name in without_images:
+            continue
         found = _keys(folder, class_name)
         if not found:
             raise ValueError(f"{request.name}: class folder {str(folder / class_name)!r} has no images")

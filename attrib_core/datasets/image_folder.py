@@ -7,7 +7,15 @@ from pathlib import Path, PurePosixPath
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.image_files import class_folders, folder_dataset, image_paths
 from attrib_core.datasets.registry import Request, register
-from attrib_core.datasets.splits import ALL, choose_split, describe_splits, keyword_of, named_splits
+from attrib_core.datasets.splits import (
+    ALL,
+    choose_split,
+    describe_splits,
+    keyword_of,
+    named_splits,
+    numbered_as_in_training,
+    training_split,
+)
 
 MAX_COUNTED = 100_000  # image files that are counted for the list of splits
 
@@ -25,9 +33,12 @@ def image_folder(request: Request) -> Dataset:
     if not folders:
         return _inner_split(request, path)
     split = choose_split(request.name, folders, request.split)
-    dataset = folder_dataset(request, folders[split], split, class_folders(folders[split]))
+    own, training = class_folders(folders[split]), training_split(folders, split)
+    names = numbered_as_in_training(own, class_folders(folders[training]) if training else ())
+    dataset = folder_dataset(request, folders[split], split, names, without_images=set(names) - set(own))
     return dataset.with_notes(
-        describe_splits({each: _size(folder) for each, folder in folders.items()}, split)
+        describe_splits({each: _size(folder) for each, folder in folders.items()}, split),
+        *([f"classes are numbered as in {training}"] if list(names) != own else []),
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
 from attrib_core.datasets.items import ItemError
+from attrib_core.datasets.label_names import plain, without_twins
 from attrib_core.datasets.parquet_shards import MAX_NUMBERED_CLASSES, UNLABELLED
 
 LABEL_FORMS = "an integer from 0, a class name, or a one-hot vector"
@@ -71,14 +72,19 @@ class LabelReader:
         return labels, self._names, tuple(notes)
 
     def _named(self, labels: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
-        known = self._names or tuple(sorted(set(labels)))
-        positions = {name: index for index, name in enumerate(known)}
+        called = without_twins({*labels, *(self._names or ())})
+        known = self._names or tuple(sorted({called[label] for label in labels}))
+        positions = {called.get(name, name): index for index, name in enumerate(known)}
         for row, label in enumerate(labels):
-            if label not in positions:
+            if called[label] not in positions:
                 raise ItemError(
                     f"image {row}: its label is {label!r}; the data set's classes are {_listed(known)}"
                 )
-        return np.array([positions[label] for label in labels], np.int64), known, ("labels are class names",)
+        return (
+            np.array([positions[called[label]] for label in labels], np.int64),
+            known,
+            ("labels are class names",),
+        )
 
     def _numbered(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Return labels and numbers as class names: as many as one-hot vectors are long, else up to the last.
@@ -98,20 +104,22 @@ class LabelReader:
         return labels - first, tuple(str(number) for number in range(first, count))
 
     def _read(self, value: Any) -> int | str:
-        plain = _plain(value)
-        if isinstance(plain, list | tuple):
-            return self._one_hot(plain)
-        if isinstance(plain, str):
-            return plain
-        if plain is None or (isinstance(plain, float) and math.isnan(plain)):
-            raise ItemError(f"it has no label ({plain}); accepted are images with labels")
-        if isinstance(plain, float):
-            if not plain.is_integer():
-                raise ItemError(f"its label is {plain!r}; accepted is {LABEL_FORMS}")
+        label = _python_value(value)
+        if isinstance(label, list | tuple):
+            return self._one_hot(label)
+        if isinstance(label, str):
+            if not plain(label):
+                raise ItemError(f"its label is {label!r}; accepted is {LABEL_FORMS}")
+            return label
+        if label is None or (isinstance(label, float) and math.isnan(label)):
+            raise ItemError(f"it has no label ({label}); accepted are images with labels")
+        if isinstance(label, float):
+            if not label.is_integer():
+                raise ItemError(f"its label is {label!r}; accepted is {LABEL_FORMS}")
             self._has_floats = True
-        elif not isinstance(plain, int):
-            raise ItemError(f"its label is of type {type(plain).__name__}; accepted is {LABEL_FORMS}")
-        number = int(plain)
+        elif not isinstance(label, int):
+            raise ItemError(f"its label is of type {type(label).__name__}; accepted is {LABEL_FORMS}")
+        number = int(label)
         if number < 0:
             remedy = " (unlabelled); accepted are images with labels" if number == UNLABELLED else ""
             raise ItemError(f"its label is {number}{remedy or f'; accepted is {LABEL_FORMS}'}")
@@ -172,7 +180,7 @@ def _feature_names(items: Any) -> tuple[str, ...] | None:
     return found[0] if len(found) == 1 else None
 
 
-def _plain(value: Any) -> Any:
+def _python_value(value: Any) -> Any:
     """Return a tensor's, an array's or a list's content as Python's; of a single value only that."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().tolist()

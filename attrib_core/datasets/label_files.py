@@ -2,19 +2,33 @@
 
 import csv
 import json
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 
 from attrib_core.classifiers import Classifier
 from attrib_core.datasets.dataset import Dataset
-from attrib_core.datasets.label_names import Vocabulary
+from attrib_core.datasets.image_files import EXTENSIONS
+from attrib_core.datasets.label_names import Vocabulary, plain
 from attrib_core.datasets.splits import shortened
 
 ACCEPTED = (
     'accepted are JSON, {"folder or label": class}, and CSV with two columns, folder or label and class, '
     "where a class is an index or a name of the classifier's"
 )
-HEADERS = ("folder", "label", "name", "class_name", "class")
+HEADERS = ("folder", "label", "name", "class_name", "class", "classname", "directory", "wnid", "synset")
+# First columns of lists that say the class of each image.
+OF_IMAGES = (
+    "file",
+    "filename",
+    "file_name",
+    "path",
+    "filepath",
+    "image",
+    "img",
+    "image_id",
+    "imageid",
+    "image_path",
+)
 
 Pairs = list[tuple[str, object]]
 
@@ -29,7 +43,10 @@ def read_label_file(path: Path, dataset: Dataset, classifier: Classifier) -> dic
     classifier does not have.
     """
     where = f"labels={str(path)!r}"
-    pairs = _read(path, where)
+    pairs = _read(path, where, dataset.class_names)
+    images = [name for name, _ in pairs if PurePath(name).suffix.lower() in EXTENSIONS]
+    if images and not set(images) & set(dataset.class_names):
+        raise ValueError(f"{where}: {images[0]!r} is an image; accepted is one row a class. {ACCEPTED}")
     if not pairs:
         raise ValueError(f"{where}: holds no classes; {ACCEPTED}")
     targets: dict[str, int] = {}
@@ -38,7 +55,7 @@ def read_label_file(path: Path, dataset: Dataset, classifier: Classifier) -> dic
         if name in targets:
             raise ValueError(f"{where}: {name!r} stands in it twice")
         targets[name] = _class_index(value, f"{where}: {name!r}", vocabulary)
-    found = {name: targets.get(name) for name in dataset.class_names}
+    found = _found(dataset.class_names, targets)
     missing = [name for name, index in found.items() if index is None]
     if missing:
         raise ValueError(
@@ -48,13 +65,22 @@ def read_label_file(path: Path, dataset: Dataset, classifier: Classifier) -> dic
     return {name: index for name, index in found.items() if index is not None}
 
 
-def _read(path: Path, where: str) -> Pairs:
+def _found(names: Sequence[str], targets: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the class index of each name, None without one; the form of Unicode and of spaces may differ."""
+    by_plain: dict[str, set[int]] = {}
+    for name, index in targets.items():
+        by_plain.setdefault(plain(name), set()).add(index)
+    similar = {name: min(found) for name, found in by_plain.items() if len(found) == 1}
+    return {name: targets.get(name, similar.get(plain(name))) for name in names}
+
+
+def _read(path: Path, where: str, class_names: Sequence[str]) -> Pairs:
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         raise ValueError(f"{where}: cannot be read ({reason}); {ACCEPTED}") from error
-    return _read_json(text, where) if text.lstrip()[:1] in ("{", "[") else _read_csv(text, where)
+    return _read_json(text, where) if text.lstrip()[:1] in ("{", "[") else _read_csv(text, where, class_names)
 
 
 def _read_json(text: str, where: str) -> Pairs:
@@ -69,7 +95,7 @@ def _read_json(text: str, where: str) -> Pairs:
     return list(content)
 
 
-def _read_csv(text: str, where: str) -> Pairs:
+def _read_csv(text: str, where: str, class_names: Sequence[str]) -> Pairs:
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = next((each for each in ("\t", ";", ",") if lines and each in lines[0]), ",")
     rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
@@ -77,7 +103,12 @@ def _read_csv(text: str, where: str) -> Pairs:
         if len(row) != 2:
             raise ValueError(f"{where}: row {number} has {len(row)} columns, {row!r}; {ACCEPTED}")
     pairs = [(name.strip(), value.strip()) for name, value in rows]
-    has_header = pairs and pairs[0][0].casefold() in HEADERS and not pairs[0][1].isdigit()
+    has_header = (
+        pairs
+        and pairs[0][0].casefold() in (*HEADERS, *OF_IMAGES)
+        and not pairs[0][1].isdigit()
+        and (pairs[0][0] not in class_names or pairs[0][0] in (name for name, _ in pairs[1:]))
+    )
     return list(_typed(pairs[1:] if has_header else pairs))
 
 

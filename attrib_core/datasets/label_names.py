@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,9 +18,25 @@ _WNID = re.compile(r"(n\d{8})(?:[-_ .].*)?")  # alone, or before a name: `n02085
 Candidates = frozenset[int]
 
 
+def plain(name: str) -> str:
+    """Return a name in one form of Unicode and with plain spaces: macOS writes `é` in two characters.
+
+    Full-width letters are letters, a no-break space is a space, and what has no width is nothing.
+    """
+    text = unicodedata.normalize("NFKC", name)
+    return " ".join("".join(each for each in text if unicodedata.category(each) != "Cf").split())
+
+
+def without_twins(names: Iterable[str]) -> dict[str, str]:
+    """Return what each name is called: itself, or its plain form where that of several names is the same."""
+    names = set(names)
+    counts = Counter(map(plain, names))
+    return {name: name if counts[plain(name)] == 1 else plain(name) for name in names}
+
+
 def normalised(name: str) -> str:
     """Return a name without case, spaces, underscores, hyphens and other separators."""
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    text = unicodedata.normalize("NFKC", plain(name).casefold())
     return _MEANINGLESS.sub("", _SEPARATORS.sub("_", text))
 
 

@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.encoded_images import encoded_dataset
-from attrib_core.datasets.parquet_columns import ImageColumn
+from attrib_core.datasets.parquet_columns import ImageColumn, LabelColumn
 from attrib_core.datasets.parquet_images import FAILURES, ParquetImages, num_rows, open_url
 from attrib_core.datasets.parquet_shards import (
     MAX_NUMBERED_CLASSES,
     Shard,
     column_notes,
     joined_labels,
+    names_in_rows,
     read_shard,
     row_names,
     same_columns,
 )
 from attrib_core.datasets.registry import Request, register
-from attrib_core.datasets.splits import choose_files, describe_splits
+from attrib_core.datasets.splits import choose_files, describe_splits, training_split
 from attrib_core.errors import in_one_line
 
 MAX_COUNTED = 32  # shards of a split whose rows are counted for the list of splits
@@ -40,6 +41,7 @@ def parquet(request: Request) -> Dataset:
         split, files = choose_files(request.name, [_parts(base, path) for path in paths], request.split)
         by_split = {each: [paths[row] for row in rows] for each, rows in files.items()}
         shards = [read_shard(filesystem, path, request) for path in by_split[split]]
+        training = _training_names(filesystem, by_split, split, shards[0].label_column)
     except FAILURES as error:
         raise ValueError(f"dataset={request.name!r}: {error}") from error
     except ValueError:
@@ -54,7 +56,7 @@ def parquet(request: Request) -> Dataset:
             "address and the network, or give the folder of a local copy"
         ) from error
     image_column, _ = same_columns(request, shards)
-    labels, class_names = joined_labels(request, shards)
+    labels, class_names = joined_labels(request, shards, training)
     dataset = encoded_dataset(
         request,
         split=split,
@@ -69,6 +71,16 @@ def parquet(request: Request) -> Dataset:
     if len(by_split) == 1:
         return dataset
     return dataset.with_notes(describe_splits(_sizes(filesystem, by_split), split))
+
+
+def _training_names(
+    filesystem: Any, files: Mapping[str, Sequence[str]], chosen: str, label: LabelColumn
+) -> set[str]:
+    """Return the class names in the rows of the training split, where its files are not many."""
+    split = training_split(files, chosen) if label.is_text else None
+    if split is None or len(files[split]) > MAX_COUNTED:
+        return set()
+    return set().union(*(names_in_rows(filesystem, path, label) for path in files[split]))
 
 
 def _shard_paths(filesystem: Any, base: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The part of a Parquet shard that is read before its images: rows, labels, paths, class names."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from attrib_core.datasets.boxes import find_boxes_column, read_boxes
+from attrib_core.datasets.label_names import plain, without_twins
 from attrib_core.datasets.parquet_columns import (
     Features,
     ImageColumn,
     LabelColumn,
     find_image_column,
     find_label_column,
+    is_text,
+    storage_type,
 )
 from attrib_core.datasets.parquet_images import FAILURES, decoded, open_shard
 from attrib_core.datasets.registry import Request
+from attrib_core.datasets.splits import numbered_as_in_training
 
 UNLABELLED = -1  # what Hugging Face writes in test sets
 MAX_NUMBERED_CLASSES = 100_000  # more are a sign that a label is something else
@@ -87,7 +91,7 @@ def read_labels(
     if values.null_count:
         raise ValueError(f"{where}: {values.null_count} rows without a label")
     if label.is_text:
-        return _text_labels(values)
+        return _text_labels(values, where)
     return _integers(values, where), _class_names(features, label.name, where)
 
 
@@ -103,17 +107,16 @@ def same_columns(request: Request, shards: Sequence[Shard]) -> tuple[ImageColumn
     return first.image_column, first.label_column
 
 
-def joined_labels(request: Request, shards: Sequence[Shard]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def joined_labels(
+    request: Request, shards: Sequence[Shard], training: Collection[str] = ()
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the labels `[N]` of all shards and the class names; the latter are empty if the shards have none.
 
-    Names that stand in the rows themselves are classes in sorted order. Raises ValueError for rows without label.
+    Names that stand in the rows themselves are classes in sorted order, as in the training split (`training`) if
+    it has such. Raises ValueError for rows without label.
     """
     if shards[0].label_column.is_text:
-        names = sorted(set().union(*(shard.class_names for shard in shards)))
-        positions = {name: index for index, name in enumerate(names)}
-        tables = [np.array([positions[name] for name in shard.class_names], np.int64) for shard in shards]
-        parts = [table[shard.labels] for table, shard in zip(tables, shards, strict=True)]
-        return np.concatenate(parts), tuple(names)
+        return _joined_names(shards, training)
     for shard in shards:
         if shard.class_names != shards[0].class_names:
             raise ValueError(f"{request.name}: {shards[0].path} and {shard.path} name different classes")
@@ -126,6 +129,28 @@ def joined_labels(request: Request, shards: Sequence[Shard]) -> tuple[NDArray[np
     if len(labels) and labels.min() < 0:
         raise ValueError(f"{request.name}: label {labels.min()}, accepted are 0 and more")
     return labels, shards[0].class_names
+
+
+def _joined_names(
+    shards: Sequence[Shard], training: Collection[str]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    own: set[str] = set().union(*(shard.class_names for shard in shards))
+    called = without_twins({*own, *training})
+    names = numbered_as_in_training((called[each] for each in own), (called[each] for each in training))
+    positions = {name: index for index, name in enumerate(names)}
+    tables = [np.array([positions[called[each]] for each in shard.class_names], np.int64) for shard in shards]
+    parts = [table[shard.labels] for table, shard in zip(tables, shards, strict=True)]
+    return np.concatenate(parts), names
+
+
+def names_in_rows(filesystem: Any, path: str, label: LabelColumn) -> set[str]:
+    """Return the class names in a column of text of another file; empty if it has no such column."""
+    with open_shard(filesystem, path) as file:
+        column = file.schema_arrow.field(label.name).type if label.name in file.schema_arrow.names else None
+        if column is None or not is_text(storage_type(column)):
+            return set()
+        values = decoded(file.read(columns=[label.name])[label.name])
+    return {name for name in values.unique().to_pylist() if name is not None and plain(name)}
 
 
 def column_notes(shards: Sequence[Shard]) -> tuple[str, ...]:
@@ -148,9 +173,14 @@ def _columns(shard: Shard) -> str:
     return f"{shard.image_column.describe()} and {shard.label_column.describe()}"
 
 
-def _text_labels(values: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _text_labels(values: Any, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the positions of the labels among their sorted names, and the names."""
     texts = values.to_pylist()
+    if empty := [row for row, text in enumerate(texts) if not plain(text)]:
+        raise ValueError(
+            f"{where}: row {empty[0]}: its label is {texts[empty[0]]!r}, as in {len(empty)} of {len(texts)} rows; "
+            "accepted is a class name in each row"
+        )
     names = sorted(set(texts))
     positions = {name: index for index, name in enumerate(names)}
     return np.array([positions[text] for text in texts], dtype=np.int64), tuple(names)

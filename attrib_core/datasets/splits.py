@@ -105,6 +105,22 @@ def choose_files(
     return choose_split(name, splits, wanted), files
 
 
+def training_split(available: Iterable[str], chosen: str) -> str | None:
+    """Return the split that a classifier was trained on, where another one is chosen; None if there is none."""
+    found = [split for split in available if _KINDS.get(split) == "train" and split != chosen]
+    return None if _KINDS.get(chosen) == "train" or len(found) != 1 else found[0]
+
+
+def numbered_as_in_training(own: Iterable[str], training: Iterable[str]) -> tuple[str, ...]:
+    """Return class names in the order of their numbers: the training split's sorted, then those that it lacks.
+
+    A test split may lack a class. Numbered by itself, its later classes would be off by one. Splits that share no
+    class are numbered by themselves.
+    """
+    own, training = set(own), set(training)
+    return (*sorted(training), *sorted(own - training)) if own & training else tuple(sorted(own))
+
+
 def describe_splits(sizes: Mapping[str, str], chosen: str) -> str:
     """Return the line that tells the user which splits there are, how large, and which one is taken."""
     listed = ", ".join(f"{split} ({size})" for split, size in sizes.items())

@@ -43,6 +43,8 @@ def label_images(
     mapping = None if choice.file is None else read_label_file(choice.file, dataset, classifier)
     match = match_labels(dataset, classifier, order=choice.order, mapping=mapping, probe=lambda: tried)
     labels = match.labels(dataset)
+    if is_trained and choice == LabelChoice():
+        _refuse_counted_from_one(dataset, classifier, labels, tried)
     line = match.describe(classifier)
     accuracy = (
         f"{classifier.name} on {len(tried.indices)} of {len(dataset):,} images of {dataset.name}/{dataset.split}: "
@@ -65,6 +67,24 @@ def label_images(
         notes=tuple(notes),
         provenance=provenance,
     )
+
+
+def _refuse_counted_from_one(
+    dataset: Dataset, classifier: Classifier, labels: NDArray[np.int64], tried: Probe
+) -> None:
+    """Raise ValueError for class indexes that predictions fit only if they count from 1."""
+    used = {dataset.class_names[label] for label in np.unique(dataset.labels)}
+    if not all(name.isdigit() for name in used) or labels.min() < 1:
+        return
+    fits, fits_from_one = (
+        not tried.is_no_better_than_chance(each, classifier.num_classes) for each in (labels, labels - 1)
+    )
+    if fits_from_one and not fits:
+        raise ValueError(
+            f"{dataset.name}: its labels are {labels.min()} to {labels.max()}; on {len(tried.indices)} images "
+            f"{tried.describe(labels)} as class indexes, {tried.describe(labels - 1)} if they count from 1; "
+            "accepted are --label-order index, or --labels FILE with the class index of each label"
+        )
 
 
 def _class_names(match: LabelMatch, classifier: Classifier) -> tuple[str, ...]:

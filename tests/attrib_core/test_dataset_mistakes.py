@@ -92,6 +92,7 @@ def half(): return label(0.5)
 def soft(): return label([0.5, 0.5])
 def several(): return label([1, 0, 1])
 def mixed(): return label("cat")
+def empty_name(): return Items(lambda row: (IMAGE, " " if row == 3 else "cat"))
 def of_a_kind(): return label({})
 def beyond(): return label(5, classes=["a", "b"])
 def unknown_name(): return Items(lambda row: (IMAGE, "cat"), classes=["dog", "bee"])
@@ -158,6 +159,7 @@ MISTAKES = {
     "soft": f"image 3: its label is a list of 2; {A_LABEL}",
     "several": f"image 3: its label is a list of 3; {A_LABEL}",
     "mixed": "image 3: its label is 'cat', an earlier one 0; accepted is one kind",
+    "empty_name": f"image 3: its label is ' '; {A_LABEL}",
     "of_a_kind": f"image 3: its label is of type dict; {A_LABEL}",
     "beyond": "image 3: its label is 5; accepted are 0 to 1, since the data set names 2 classes",
     "unknown_name": "image 0: its label is 'cat'; the data set's classes are dog, bee",

@@ -90,6 +90,13 @@ RIGHT = [
     (("wiener-dog", "golden_retriever"), DOGS, [2, 0]),
     (("T - shirt / top",), DOGS, [1]),  # as the Hub's Fashion-MNIST has it
     (("a_b", "a b"), EQUAL, [1, 0]),
+    (
+        ("cafe\u0301", "na\u00efve"),
+        Labels(class_names=("nai\u0308ve", "caf\u00e9")),
+        [1, 0],
+    ),  # macOS writes two
+    (("golden\u00a0retriever", "\uff34\uff0dshirt\u3000top"), DOGS, [0, 1]),  # no-break, and full width
+    (("\ufeffgolden retriever", "wiener\u200bdog "), DOGS, [0, 2]),
     (as_text(range(12)), OWN_ORDER, list(range(12))),
     (("10", "2"), OWN_ORDER, [2, 4]),
     # class indexes
@@ -226,6 +233,12 @@ class TestFiles:
             "cat\t2\ndog\tgolden retriever\n",
             'dog,golden retriever\ncat,"dachshund, wiener dog"\n',
             "\ufeffcat;2\r\n\r\ndog;0\r\n",
+            "filename,class\ncat,2\ndog,0\n",
+            "path;label\ncat;2\ndog;0\n",
+            "directory\tclass_index\ncat\t2\ndog\t0\n",
+            '"name","index"\n"cat","2"\n"dog","golden retriever"\n',
+            "\ufeffFolder, Class\ncat , 2\ndog , 0\n",
+            "cat\u00a0,2\n\uff44og,0\n",
         ],
     )
     def test_json_and_csv_say_the_class_of_each_name(self, text: str, tmp_path: Path) -> None:
@@ -252,6 +265,10 @@ class TestFiles:
             ('{"cat": 0, "dog": "poodle"}', "'dog' is 'poodle'; accepted .* 'golden retriever'"),
             ("cat,0\ndog", r"row 2 has 1 columns, \['dog'\]; accepted are JSON"),
             ("cat,0\ndog,1.5", "'dog' is '1.5'; accepted"),
+            ("file,label\na/1.jpg,0\nb/2.jpg,1", r"'a/1\.jpg' is an image; accepted is one row a class"),
+            ("ImageId,PredictionString\nILSVRC_1.JPEG,cat", r"'ILSVRC_1\.JPEG' is an image"),
+            ("id,folder,class\n0,cat,2", r"row 1 has 3 columns"),
+            ("cat|2\ndog|0", r"row 1 has 1 columns, \['cat\|2'\]"),
         ],
     )
     def test_a_mistake_is_one_line(self, text: str, message: str, tmp_path: Path) -> None:
@@ -275,6 +292,17 @@ class TestFiles:
     def test_what_is_no_file_is_one_line(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"cannot be read .*; accepted are JSON"):
             read_label_file(tmp_path / name, dataset_of(("cat", "dog")), classifier_of(DOGS))
+
+    def test_a_class_may_be_called_as_headers_are(self, tmp_path: Path) -> None:
+        (tmp_path / "labels.csv").write_text("image,wiener dog\nlabel,golden retriever\n")
+        dataset, net = dataset_of(("image", "label")), classifier_of(DOGS)
+        mapping = read_label_file(tmp_path / "labels.csv", dataset, net)
+        assert match_labels(dataset, net, mapping=mapping).table.tolist() == [2, 0]
+
+    def test_text_of_another_encoding_is_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "labels.csv").write_text("cat,2\ndog,0\n", encoding="utf-16")
+        with pytest.raises(ValueError, match=r"cannot be read \(no UTF-8 text\); accepted are JSON"):
+            read_label_file(tmp_path / "labels.csv", dataset_of(("cat", "dog")), classifier_of(DOGS))
 
     def test_several_folders_may_be_one_class(self, tmp_path: Path) -> None:
         (tmp_path / "labels.csv").write_text("a,0\nb,0\nc,1\nd,2\n")

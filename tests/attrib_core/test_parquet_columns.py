@@ -256,6 +256,10 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no image": (arrow(label=[0, 1]), "needed are an `image` column"),
     "paths": (arrow(image=["a.png", "b.png"], label=[0, 1]), "string holds text, such as paths"),
     "null labels": (arrow(image=STRUCT, label=[0, None]), "1 rows without a label"),
+    "empty names": (
+        arrow(image=STRUCT, label=["cat", " "]),
+        "a.parquet: row 1: its label is ' ', as in 1 of 2 rows; accepted is a class name in each row",
+    ),
     "null names": (arrow(image=STRUCT, label=["cat", None]), "1 rows without a label"),
     "unlabelled": (arrow(image=STRUCT, label=[-1, 1]), "1 of 2 rows have label -1 (unlabelled)"),
     "an unlabelled test set": (

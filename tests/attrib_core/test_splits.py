@@ -164,6 +164,16 @@ class TestFolders:
             (["a/train_1", "a/test_1", "b/train_2"], "train", "train", ("a", "b"), 2),
             (["a/train_station", "a/2"], None, "all", ("a",), 2),
             (["a/train/1", "a/bus/1"], None, "all", ("a",), 2),
+            (
+                ["train/a/1", "train/b/1", "train/c/1", "test/a/1", "test/c/1"],
+                None,
+                "test",
+                ("a", "b", "c"),
+                2,
+            ),
+            (["train/b/1", "train/c/1", "test/a/1", "test/c/1"], None, "test", ("b", "c", "a"), 2),
+            (["train/a/1", "train/b/1", "test/c/1"], None, "test", ("c",), 1),  # few-shot learning's splits
+            (["train/a/1", "test/a/1", "test/b/1"], "train", "train", ("a",), 1),
         ],
     )
     def test_splits_are_folders_above_or_inside_of_classes(
@@ -180,6 +190,13 @@ class TestFolders:
         dataset = load_dataset(f"imagefolder:{tmp_path}", split=wanted)
         assert (dataset.split, dataset.class_names, len(dataset)) == (split, class_names, num_images)
 
+    def test_a_class_that_the_test_split_lacks_keeps_its_number(self, tmp_path: Path) -> None:
+        for file in ("train/a/1", "train/b/1", "train/c/1", "test/a/1", "test/c/1"):
+            save(tmp_path / f"{file}.png")
+        dataset = load_dataset(f"imagefolder:{tmp_path}")
+        assert dataset.labels.tolist() == [0, 2]
+        assert dataset.notes[1:] == ("classes are numbered as in train",)
+
     @pytest.mark.parametrize("files", [["a/train/1", "a/test/1"], ["a/train_1", "a/test_1", "b/train_2"]])
     def test_splits_inside_of_classes_are_not_mixed(self, files: list[str], tmp_path: Path) -> None:
         for file in files:
@@ -195,6 +212,24 @@ class TestFolders:
         assert load_dataset(f"imagefolder:{tmp_path}").notes == (
             "splits: test (1 images), train (2 images); taken: test",
         )
+
+
+@pytest.mark.parametrize("source", ["parquet", "hf"])
+def test_names_in_rows_of_the_test_split_are_numbered_as_in_the_training_split(
+    source: str, tmp_path: Path
+) -> None:
+    save(tmp_path / "1.png")
+    content = (tmp_path / "1.png").read_bytes()
+    for name, labels in (
+        ("train", ["cat", "dog", "cafe\u0301"]),
+        ("test", ["dog", "caf\u00e9", "dog\u00a0"]),
+    ):
+        rows = [{"image": {"bytes": content, "path": f"{each}.png"}, "label": each} for each in labels]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    (tmp_path / "1.png").unlink()
+    dataset = load_dataset(f"{source}:{tmp_path}")
+    assert dataset.class_names == ("caf\u00e9", "cat", "dog")
+    assert dataset.labels.tolist() == [2, 0, 2]
 
 
 def test_the_splits_of_parquet_files_are_listed_with_their_sizes(tmp_path: Path) -> None:

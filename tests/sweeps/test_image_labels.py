@@ -143,6 +143,20 @@ def test_numbered_classes_take_the_names_of_their_folders(
     )
 
 
+def test_class_indexes_that_predictions_fit_only_if_they_count_from_1_are_refused(
+    folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    place = folder(**{str(BAG + 1): BAG, str(SHIRT + 1): SHIRT})
+    with pytest.raises(
+        ValueError,
+        match=r"labels are 1 to 9; on 16 images \d+ % right as class indexes, \d+ % right if they count from 1; "
+        "accepted are --label-order index, or --labels",
+    ):
+        sweep_of("attack", tmp_path, "--dataset", f"imagefolder:{place}")
+    said = sweep_of("attack", tmp_path, "--dataset", f"imagefolder:{place}", "--label-order", "index")
+    assert "no better than chance" in said.notes[-1]
+
+
 def test_folders_that_match_nothing_are_refused(folder: Callable[..., Path], tmp_path: Path) -> None:
     place = folder(Bag=BAG, wellington=BOOT)
     with pytest.raises(
