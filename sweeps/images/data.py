@@ -5,7 +5,7 @@ rows, because it could not be used, may be repaired: the same command then compu
 """
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,8 @@ class SweepData:
             return named | own
         changed = before.changed(self.digests)
         if changed is None:
+            if named.items() <= record["settings"].items():
+                raise ValueError(self._other_images(run, before))
             return named | own
         if with_rows := _with_rows(run, plan_of(record, kinds), changed):
             raise ValueError(
@@ -70,6 +72,24 @@ class SweepData:
         return named | {
             name: recorded[name] for name in ("data_digest", EXIF_ORIENTATION) if name in recorded
         }
+
+    def _other_images(self, run: RunDirectory, before: ImageDigests) -> str:
+        """Return what is said of a data set that has lost or gained images, or has other labels."""
+        gone, new = before.gone(self.digests), self.digests.gone(before)
+        what = " and ".join(
+            f"{verb} {_first_few(names)}" for verb, names in (("lost", gone), ("gained", new)) if names
+        )
+        put_back = (
+            "put what is missing back (an image without rows may be any file of that name, also a damaged one), "
+            if gone
+            else "remove them, "
+            if new
+            else ""
+        )
+        return (
+            f"dataset={self.dataset.name!r}: since {run.url} was made it has {what or 'other labels'}, so "
+            f"numbers of images or classes mean others; {put_back}or choose another --output"
+        )
 
     @property
     def definitions(self) -> dict[str, str]:
@@ -95,7 +115,7 @@ class SweepData:
         """The digests of the images as they are now."""
         dataset = self.dataset
         rest = digest_of_rest(dataset.class_names, dataset.keys, dataset.labels.tolist())
-        return ImageDigests(dataset.image_digests, rest)
+        return ImageDigests(dataset.image_digests, rest, dataset.keys)
 
 
 def definitions_of(*datasets: Dataset) -> dict[str, str]:
@@ -123,6 +143,11 @@ def _with_rows(run: RunDirectory, plan: Plan, images: Collection[int]) -> list[i
                 break
             shard = plan.shard_after(shard, failures)
     return sorted(found)
+
+
+def _first_few(names: Sequence[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return f"image {', '.join(names[:count])}{more}"
 
 
 def _and_more(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -282,12 +283,47 @@ class TestTheDataOfADirectory:
         with pytest.raises(ValueError, match=r"image '0/3\.png' has changed"):
             sweep_of("attack")
 
-    def test_another_set_of_files_is_another_data_set(self, work_through, sweep_of, photos, tmp_path) -> None:
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"0/3.png": None}, "has lost image '0/3.png', so numbers of images"),
+            ({"0/3.png": "0/33.png"}, "has lost image '0/3.png' and gained image '0/33.png', so"),
+            (
+                {f"0/{row}.png": None for row in range(4)},
+                "lost image '0/0.png', '0/1.png', '0/2.png' and 1 more, so",
+            ),
+            ({"1/5.png": "0/5.png"}, "has lost image '1/5.png' and gained image '0/5.png', so"),
+        ],
+    )
+    def test_images_that_are_gone_or_new_are_named(
+        self, changes: dict[str, str | None], said: str, work_through, sweep_of, photos
+    ) -> None:
+        work_through("attack")
+        for key, target in changes.items():
+            (photos / key).rename(photos.parent / "aside" if target is None else photos / target)
+        with pytest.raises(ValueError, match=re.escape(said)) as refused:
+            sweep_of("attack")
+        assert "put what is missing back" in str(refused.value)
+        assert str(refused.value).endswith("or choose another --output")
+
+    def test_a_deleted_image_that_is_put_back_goes_on(self, work_through, sweep_of, photos) -> None:
         work_through("attack")
         place(photos, BROKEN).unlink()
-        sweep, options = sweep_of("attack")
-        with pytest.raises(ValueError, match="data_digest: the directory was made with"):
-            run_sweep(sweep, options)
+        with pytest.raises(ValueError, match=r"lost image '0/3\.png'"):
+            sweep_of("attack")
+        repair(photos, BROKEN)
+        [shard], _ = work_through("attack")
+        assert shard.indices() == (BROKEN,)
+
+    def test_a_directory_of_an_earlier_version_knows_numbers_alone(
+        self, work_through, sweep_of, photos, tmp_path
+    ) -> None:
+        work_through("attack")
+        file = tmp_path / "run" / "image_digests.parquet"
+        pq.write_table(pq.read_table(file).drop_columns(["key"]), file)
+        place(photos, 5).unlink()
+        with pytest.raises(ValueError, match=r"has lost image 5, so"):
+            sweep_of("attack")
 
     def test_images_that_no_command_asked_for_may_change(self, work_through, photos) -> None:
         work_through("attack", "--images", "0-2")
