@@ -70,6 +70,11 @@ class Progress:
         if self.skipped % 1000 == 0:
             self.refresh()
 
+    def found(self, done: int) -> None:
+        """Take the number of committed shards from the run directory, and write it there."""
+        self.skipped = max(self.skipped, done - self.committed)
+        self._write(self.snapshot())
+
     def commit(self, worker: str, cells: int, shard_id: str | None = None) -> None:
         """Count a shard that this worker committed."""
         self.committed += 1

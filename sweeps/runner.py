@@ -1,5 +1,6 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -159,7 +160,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
                 try:
                     sweep.prepare(Preparation(work.shards, workers, work.progress.log, check_node))
                 except KeyboardInterrupt:
-                    work.progress.log(how_to_resume(work.progress, run))
+                    work.progress.log(_how_to_resume(work))
                     return notices.ends(INTERRUPTED)
                 work = work_of(written, sweep, run)
             work.progress.listener = notices.tell
@@ -258,12 +259,10 @@ def _complete(sweep: Sweep, work: Work, workers: PoolOptions, factory: JobFactor
                 if isinstance(event, Committed):
                     devices.add(event.summary["device"])
     except KeyboardInterrupt:
-        progress.log(how_to_resume(progress, run))
+        progress.log(_how_to_resume(work))
         return INTERRUPTED
     except ClusterLostError as error:
-        progress.log(
-            f"{error}, and its workers with it; no shard is to blame.\n{how_to_resume(progress, run)}"
-        )
+        progress.log(f"{error}, and its workers with it; no shard is to blame.\n{_how_to_resume(work)}")
         return INTERRUPTED
     except NoWorkerStartedError as error:
         done = f"{progress.done} of {progress.total} shards are committed in {run.url}."
@@ -344,6 +343,14 @@ def how_to_resume(progress: Progress, run: RunDirectory) -> str:
     """Return the message that tells the user how to resume."""
     done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
     return f"Interrupted: {done}.\n{same_command()}"
+
+
+def _how_to_resume(work: Work) -> str:
+    """Return that message with what is on the disk by now."""
+    # Who interrupts again, or has lost the store, is told what was last known.
+    with contextlib.suppress(KeyboardInterrupt, OSError, BaseError):
+        work.count_again()
+    return how_to_resume(work.progress, work.run)
 
 
 def _configuration(sweep: Sweep, options: SweepOptions) -> str:

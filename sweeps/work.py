@@ -83,6 +83,22 @@ class Work:
         """Return the number of cells of all shards, committed or not."""
         return sum(len(shard.cells) for part in self._parts for shard in part.plan.shards(part.requested))
 
+    def count_again(self) -> None:
+        """Count on the disk which shards are done, as an interruption finds them.
+
+        Workers commit before the driver hears of it, and shards that were committed before this run are passed
+        over one after the other.
+        """
+        self.progress.found(sum(map(self._num_done, self._parts)))
+
+    def _num_done(self, part: Planned) -> int:
+        committed = set(part.run.committed())
+        failed = part.run.failed_images() if self.sweep.data is not None else {}
+        return sum(
+            planned.id in committed and self._next(part.plan, planned, committed, failed) is None
+            for planned in part.plan.shards(part.requested)
+        )
+
     def _remaining(self, part: Planned) -> Iterator[Shard]:
         committed = set(part.run.committed())
         failed = part.run.failed_images() if self.sweep.data is not None else {}

@@ -1,15 +1,9 @@
 """What a network answers with, read as logits `[B, K]`: the one place that knows the forms of an output."""
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-
-aten: Any = torch.ops.aten
-_PROBABILITIES = (aten.sigmoid, aten.sigmoid_, aten._softmax)
 
 
 def read_logits(output: object, num_images: int) -> Tensor:
@@ -19,7 +13,7 @@ def read_logits(output: object, num_images: int) -> Tensor:
     other elements, such as auxiliary heads, are ignored. One logit z an image, `[B, 1]` or `[B]`, is read as two
     classes of a binary head: its logits are (0, z), whose cross-entropy is the binary one of z.
     """
-    logits = _main(output)
+    logits = main_output(output)
     if not isinstance(logits, Tensor):
         raise ValueError(f"network: {_gives(num_images)} {type(output).__name__}; {_accepted(num_images)}")
     # `squeeze()` takes away the batch of one image too.
@@ -40,42 +34,7 @@ def classes_of(num_outputs: int) -> int:
     return 2 if num_outputs == 1 else num_outputs
 
 
-class WatchedPass(TorchDispatchMode):
-    """The context of a forward pass, which notes the results of sigmoid and softmax."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._probabilities: list[Tensor] = []  # kept alive: freed memory could be reused by another tensor
-
-    def __enter__(self) -> Self:
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if function.overloadpacket in _PROBABILITIES:
-            self._probabilities.append(result)
-        return result
-
-    def gave_probabilities(self, output: object) -> bool:
-        """Return True if the output's memory is that of a sigmoid's or softmax's result, whatever its shape."""
-        logits = _main(output)
-        return isinstance(logits, Tensor) and any(
-            _start(logits) == _start(each) for each in self._probabilities
-        )
-
-
-def _main(output: object) -> object:
+def main_output(output: object) -> object:
     """Return the tensor that holds the logits, or what lies in its place."""
     if isinstance(output, Tensor):
         return output
@@ -84,12 +43,8 @@ def _main(output: object) -> object:
     if hasattr(output, "logits"):
         return output.logits
     if isinstance(output, tuple | list) and output:
-        return _main(output[0])
+        return main_output(output[0])
     return None
-
-
-def _start(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 def _gives(num_images: int) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from attrib_core.classifiers.checkpoint import state_digest, to_arrays
 from attrib_core.classifiers.identity import Identity, Labels, Preprocessing
 from attrib_core.classifiers.neighbours import NUM_IMAGES, check_neighbours
-from attrib_core.classifiers.outputs import WatchedPass, read_logits
+from attrib_core.classifiers.outputs import read_logits
+from attrib_core.classifiers.probabilities import WatchedPass, check_sums
 from attrib_core.errors import in_one_line
 
 DEFAULT_IMAGE_SIZE = 224
@@ -115,12 +116,13 @@ def identify(network: nn.Module, description: Description) -> Identity:
     preprocessing = description.preprocessing(network)
     digest = _digest(network)  # before the forward pass, which may fill caches
     num_classes = _num_classes(network, preprocessing, description)
-    check_neighbours(
+    answers = check_neighbours(
         "network",
         lambda images: _logits(network, preprocessing, images),
         len(preprocessing.mean),
         preprocessing.image_size,
     )
+    check_sums("network", answers)
     return Identity(
         name=description.name or type(network).__name__,
         digest=digest,

@@ -19,7 +19,12 @@ from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.encoded_images import Content, encoded_dataset
 from attrib_core.datasets.label_names import plain
 from attrib_core.datasets.parquet import class_names_or_numbers, keys_of
-from attrib_core.datasets.parquet_columns import ImageColumn, find_image_column, find_label_column
+from attrib_core.datasets.parquet_columns import (
+    ImageColumn,
+    find_image_column,
+    find_label_column,
+    refuse_files_of_sweeps,
+)
 from attrib_core.datasets.parquet_images import ColumnImages
 from attrib_core.datasets.parquet_shards import Shard, column_notes, joined_labels, read_features, read_labels
 from attrib_core.datasets.registry import Request
@@ -157,6 +162,7 @@ def _read_columns(request: Request, rows: Any) -> tuple[ImageColumn, Shard]:
     schema = rows.features.arrow_schema
     features = read_features(schema.metadata or {})
     try:
+        refuse_files_of_sweeps(schema, request.label_column)
         image = find_image_column(schema, features, request.image_column)
         label = find_label_column(schema, features, request.label_column)
         labels, names = read_labels(_column(rows, label.name), label, features, request.name)

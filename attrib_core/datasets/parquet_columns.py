@@ -19,6 +19,9 @@ REQUIRED = (
     "a `label` column of integers or class names; --image-column and --label-column name columns of other names"
 )
 CHANNELS = (1, 3)
+# Columns that only files of our run directories have together.
+SWEEP_ROWS = {"sweep", "shard_id", "model_digest"}
+SWEEP_IMAGES = ({"key", "image", "image_index"}, {"key", "image", "class_index"})
 
 Features = Mapping[str, Any]  # Hugging Face's description of the columns, by name
 
@@ -57,6 +60,23 @@ class LabelColumn:
 
 
 Column = TypeVar("Column", ImageColumn, LabelColumn)
+
+
+def refuse_files_of_sweeps(schema: Any, label_column: str | None) -> None:
+    """Raise ValueError for results of a sweep, and for its images unless the user says what their labels are.
+
+    The only number beside an image may be the class that an attack was to reach.
+    """
+    names = set(schema.names)
+    if names >= SWEEP_ROWS:
+        raise ValueError(
+            "holds rows of a sweep, without images; accepted is a data set of images with labels"
+        )
+    if label_column is None and any(names >= columns for columns in SWEEP_IMAGES):
+        raise ValueError(
+            "holds images of a sweep, without labels; accepted with --label-column, such as class_index of "
+            "generated ones"
+        )
 
 
 def find_image_column(schema: Any, features: Features, wanted: str | None) -> ImageColumn:

@@ -19,6 +19,7 @@ from attrib_core.datasets.parquet_columns import (
     find_image_column,
     find_label_column,
     is_text,
+    refuse_files_of_sweeps,
     storage_type,
 )
 from attrib_core.datasets.parquet_images import FAILURES, decoded, open_shard
@@ -48,6 +49,7 @@ def read_shard(filesystem: Any, path: str, request: Request) -> Shard:
     try:
         with open_shard(filesystem, path) as file:
             schema, metadata = file.schema_arrow, file.metadata
+            refuse_files_of_sweeps(schema, request.label_column)
             features = read_features(schema.metadata or {})
             image = find_image_column(schema, features, request.image_column)
             label = find_label_column(schema, features, request.label_column)

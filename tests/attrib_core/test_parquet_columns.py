@@ -220,6 +220,11 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     assert dataset.notes == ("images are in column right (encoded images), labels in coarse_label (numbers)",)
 
 
+def test_generated_images_can_be_given_with_their_classes(tmp_path: Path) -> None:
+    arrow(key=["0", "1"], image=STRUCT, class_index=[1, 0], seed=[0, 0])(tmp_path / "a.parquet")
+    assert load(tmp_path, label_column="class_index").labels.tolist() == [1, 0]
+
+
 def test_names_in_rows_are_classes_in_sorted_order_over_all_files(tmp_path: Path) -> None:
     arrow(image=STRUCT, label=["emu", "dog"])(tmp_path / "a.parquet")
     arrow(image=STRUCT, label=["cat", "dog"])(tmp_path / "b.parquet")
@@ -241,6 +246,17 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "two images": (
         arrow(image=STRUCT, img=STRUCT, label=[0, 1]),
         "its images may be in `image`, `img`: say which by --image-column",
+    ),
+    "rows of a sweep": (
+        arrow(sweep=["attack"], model_digest=["0"], shard_id=["s"], label=[0], image_key=["0"]),
+        "a.parquet: holds rows of a sweep, without images; accepted is a data set",
+    ),
+    "images that an attack made": (
+        arrow(key=["0", "1"], image=STRUCT, image_index=[0, 1], target=[7, 7]),
+        "holds images of a sweep, without labels; accepted with --label-column",
+    ),
+    "images that a sweep generated": (
+        arrow(key=["0", "1"], image=STRUCT, class_index=[0, 1], seed=[0, 0]), "holds images of a sweep, without"
     ),
     "two structs": (arrow(left=STRUCT, right=STRUCT, label=[0, 1]), "its images may be in `left`, `right`"),
     "two columns of bytes": (arrow(a=BINARY, b=BINARY, label=[0, 1]), "its images may be in `a`, `b`"),

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -206,6 +207,30 @@ def test_log_probabilities_are_logits() -> None:
     assert Classifier.wrap(nn.Sequential(convolutional(), nn.LogSoftmax(1))).num_classes == 4
 
 
+def gated(images: Tensor) -> Tensor:
+    means = images.mean((2, 3))
+    return means * torch.sigmoid(means)
+
+
+LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "log of softmax": lambda images: images.mean((2, 3)).softmax(1).log(),
+    "log of softmax in place": lambda images: images.mean((2, 3)).softmax(1).log_(),
+    "log of clamped softmax": lambda images: images.mean((2, 3)).softmax(1).clamp(1e-6).log(),
+    "a gate": gated,
+    "attention": lambda images: images.flatten(2).softmax(1).mean(2) @ torch.ones(3, 4),
+    "within limits": lambda images: 4 * torch.sigmoid(images.mean((2, 3))) - 2,
+    "not negative": lambda images: images.mean((2, 3)).relu(),
+    "an equal answer for all": lambda images: torch.full((len(images), 3), 0.5),
+    "zero": lambda images: torch.zeros(len(images), 3),
+    "deviations from the mean": lambda images: images.mean((2, 3)) - images.mean((1, 2, 3))[:, None],
+}
+
+
+@pytest.mark.parametrize("kind", LOGITS)
+def test_true_logits_are_accepted_whatever_was_in_between(kind: str) -> None:
+    assert Classifier.wrap(Function(LOGITS[kind]), image_size=8).num_classes in (3, 4)
+
+
 def test_a_network_that_cuts_a_large_image_into_several_is_refused_there() -> None:
     """`view(-1, 48)`, as in many tutorials: an image of twice the side would silently count as four."""
     classifier = Classifier.wrap(Function(lambda images: images.reshape(-1, 48)), image_size=4)
@@ -329,6 +354,30 @@ WRONG_NETWORKS = {
     "a sigmoid by a function, of which one column is left": (
         Function(lambda images: torch.sigmoid(images.mean((2, 3)))[:, 0]),
         r"a sigmoid or softmax, so its outputs are probabilities; accepted are logits",
+    ),
+    **{
+        f"a softmax, {kind}": (
+            Function(lambda images, last=last: last(images[:, :, 0, 0])),
+            "its outputs are probabilities; accepted are logits",
+        )
+        for kind, last in {
+            "clamped": lambda z: z.softmax(1).clamp(1e-7, 1 - 1e-7),
+            "clamped in place": lambda z: z.softmax(1).clamp_(min=1e-7),
+            "times 100": lambda z: z.softmax(1) * 100,
+            "with a temperature": lambda z: (z / 0.07).softmax(1),
+            "smoothed": lambda z: z.softmax(1) * 0.9 + 0.1 / 3,
+            "weighted by class": lambda z: z.softmax(1) * torch.tensor([1.0, 2.0, 3.0]),
+            "the mean of two": lambda z: torch.stack([z.softmax(1), (2 * z).softmax(1)]).mean(0),
+            "the mean of a list": lambda z: (z.softmax(1) + (2 * z).softmax(1)) / 2,
+            "in double precision": lambda z: z.double().softmax(1).float(),
+            "as exp of its logarithm": lambda z: z.log_softmax(1).exp(),
+            "by its formula": lambda z: z.exp() / z.exp().sum(1, keepdim=True),
+            "by its formula, in percent": lambda z: 100 * z.exp() / z.exp().sum(1, keepdim=True),
+        }.items()
+    },
+    "a sigmoid, clamped": (
+        Function(lambda images: torch.sigmoid(images.mean((2, 3))).clamp(1e-6, 1 - 1e-6)),
+        "its outputs are probabilities; accepted are logits",
     ),
     "an image": (
         Function(lambda images: images),

@@ -362,6 +362,19 @@ class TestTheDataOfADirectory:
         assert "exif_orientation" not in sweep.settings
 
 
+def test_an_interruption_counts_what_is_on_the_disk(work_through, photos, tmp_path) -> None:
+    """Not what the driver has heard of, and not only what it has passed over so far."""
+    _, work = work_through("attack")
+    assert (work.progress.done, work.progress.total) == (0, 3), "the loop above tells it nothing"
+    work.count_again()
+    assert work.progress.done == 3
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["committed_shards"] == 3
+    repair(photos, BROKEN)
+    next((tmp_path / "run" / "results").iterdir()).unlink()
+    work.count_again()
+    assert work.progress.done == 3, "never less than what was said before"
+
+
 class TestStore:
     FAILURE = ImageFailure(image_index=4, key="4.png", reason="damaged", sha256="0" * 64)
 
