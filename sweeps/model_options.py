@@ -11,6 +11,7 @@ from pydantic import Field
 from attrib_core.classifiers import Checkpoint, Combination, Description, canonical_name, read_checkpoint
 from attrib_core.classifiers.registry import member_names, split_weights
 from sweeps.cli import SweepOptions
+from sweeps.record import IMAGES_OF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,24 @@ class ModelChoice:
 def model_definitions(*checkpoints: Checkpoint) -> dict[str, str]:
     """Return which code and configuration networks are built from, for sweep.json; {} for this project's own."""
     return {f"model {each.name}": each.definition for each in checkpoints if each.definition is not None}
+
+
+def image_definitions(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return how photographs are resized and cropped for a model, for sweep.json; {} if they are not cropped.
+
+    It follows the published weights' configuration, which another version of a library may state otherwise.
+    """
+    images = checkpoint.preprocessing
+    if images.resize_size is None:
+        return {}
+    mean, std = (",".join(f"{number:.6g}" for number in each) for each in (images.mean, images.std))
+    rounding = "" if images.crop_rounding == "even" else f", crop rounded {images.crop_rounding}"
+    return {
+        f"{IMAGES_OF}{checkpoint.name}": (
+            f"{images.image_size} of {images.resize_size}, {images.crop_mode}, {images.interpolation}, "
+            f"mean {mean}, std {std}{rounding}"
+        )
+    }
 
 
 class DescribedImages(SweepOptions):

@@ -22,6 +22,7 @@ from sweeps.schemas import SCHEMA_VERSION
 from sweeps.schemas.axis_kinds import AxisKinds
 
 Record = dict[str, Any]
+IMAGES_OF = "images of "  # begins the name of a definition of how photographs are resized for a model
 
 
 class SweepRequest(Protocol):
@@ -123,6 +124,16 @@ def refuse_differences(existing: Record, request: SweepRequest) -> None:
                 f"{name}: its definition has changed since the directory was made ({old}, now {digest}); "
                 "choose another --output, or the version that made the directory"
             )
+
+
+def unrecorded_images(existing: Record | None, definitions: Mapping[str, str]) -> list[str]:
+    """Return the definitions of resized images that a directory of an earlier version lacks, by their names."""
+    known = {} if existing is None else existing.get("definitions", {})
+    return [
+        name
+        for name in definitions
+        if existing is not None and name.startswith(IMAGES_OF) and name not in known
+    ]
 
 
 def plan_of(record: Record, kinds: AxisKinds) -> Plan:

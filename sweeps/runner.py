@@ -29,7 +29,7 @@ from sweeps.notices.driver import Notices, open_notices
 from sweeps.plan import Axes, Shard
 from sweeps.progress import Progress
 from sweeps.provenance import provenance
-from sweeps.record import merge, plan_of
+from sweeps.record import merge, plan_of, unrecorded_images
 from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.shard_sizes import uses_gpus
 from sweeps.side_table import SideTable, side_plan, with_side_table
@@ -150,6 +150,11 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
             size_before = existing.get("batch_size") or "none given"
             work.progress.log(
                 f"batch_size: {sweep.batch_size} here, {size_before} before: the last bits of rows may differ"
+            )
+        for name in unrecorded_images(existing, sweep.definitions):
+            work.progress.log(
+                f"warning: {run.url} does not record how {name} were resized, here {sweep.definitions[name]}; "
+                "early versions did it otherwise for some of timm's models: if in doubt, choose another --output"
             )
         work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():

@@ -20,7 +20,7 @@ from attrib_core.execution import Execution
 from sweeps.images.checkpoints import TRAINED, is_derived, read_checkpoints
 from sweeps.images.failures import readable_images
 from sweeps.images.labels import LabelChoice, Labelling, label_images
-from sweeps.model_options import ModelChoice, model_definitions
+from sweeps.model_options import ModelChoice, image_definitions, model_definitions
 
 # Images on which each set of weights is tried before any work starts; one of them sees more, for its accuracy.
 NUM_PROBES = 4
@@ -54,8 +54,8 @@ class ImageInputs:
 
     @property
     def model_definitions(self) -> dict[str, str]:
-        """Which code and configuration the network is built from, for sweep.json."""
-        return model_definitions(*self.checkpoints.values())
+        """Which code and configuration the network is built from, and how it sees images, for sweep.json."""
+        return model_definitions(*self.checkpoints.values()) | image_definitions(self.checkpoint)
 
     def provenance(self) -> dict[str, Any]:
         """Return what an invocation records of its images."""

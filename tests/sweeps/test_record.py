@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.cli import SweepOptions
 from sweeps.plan import Axes
-from sweeps.record import merge, plan_of
+from sweeps.record import merge, plan_of, unrecorded_images
 from sweeps.runner import chosen_batch_size
 from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds, axis_kinds
 from sweeps.store import RunDirectory
@@ -45,6 +45,21 @@ def test_a_record_of_an_earlier_version_gains_them_and_keeps_its_shards():
     shards = [shard.id for shard in plan_of(new, KINDS).shards()]
     grown = merge(old, Modification(images=(0, 1, 2, 3)), 2)
     assert [shard.id for shard in plan_of(grown, KINDS).shards()][: len(shards)] == shards
+
+
+def test_images_that_are_resized_otherwise_are_refused_and_unrecorded_ones_named():
+    """As another version of timm, or of this project, may state it."""
+    name, words = "images of resnet18", "224 of 256, center, bilinear, mean 0.5, std 0.5"
+    resized = Modification(definitions={"weights": "0", name: words})
+    old = merge(None, Modification(definitions={"weights": "0"}), 2)
+    assert unrecorded_images(old, resized.definitions) == [name]
+    assert unrecorded_images(None, resized.definitions) == []
+    new = merge(old, resized, 2)
+    assert unrecorded_images(new, resized.definitions) == []
+    with pytest.raises(
+        ValueError, match=f"{name}: its definition has changed since .* \\({words}, now 224 of 248"
+    ):
+        merge(new, Modification(definitions={name: words.replace("256", "248")}), 2)
 
 
 def test_a_later_axis_may_have_other_values_only_where_all_rows_have_its_column():
