@@ -6,7 +6,6 @@ where it cannot belong to the network, and the notes say so. A normaliser's mean
 refused.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +15,10 @@ import torch
 from torch import Tensor
 
 from attrib_core.classifiers.checkpoint_contents import Contents, has_tensors, tensors_in
+from attrib_core.classifiers.checkpoint_keys import BESIDE, PROFILED, is_average, is_training, is_wrapper
 from attrib_core.classifiers.reparametrizations import check_no_adapters, with_products
-from attrib_core.classifiers.stored_scaling import StoredScaling, is_scaling, read_scaling
+from attrib_core.classifiers.stored_scaling import ACCEPTED, StoredScaling, is_scaling, read_scaling
 
-# Keys under which training scripts store weights.
-KEYS = ("state_dict", "model_state_dict", "model_state", "net_state_dict", "weights", "params")
-# What wrappers put before a network's names: DataParallel, torch.compile, Lightning, transformers around timm.
-PREFIXES = ("module", "_orig_mod", "model", "net", "network", "backbone", "timm_model")
-AVERAGE = re.compile(r"(.*_)?(ema|swa|averaged?|shadow)(_.*)?")
-# A script's keys for the state of its training.
-TRAINING = re.compile(
-    r"(.*_)?(opt|optims?|optimizers?|lr|sched|schedulers?|amp|scaler|rng|callbacks|loops)(_.*)?"
-)
-# Parts of a training module that take no part in its logits.
-BESIDE = re.compile(r"(.*_)?(criterions?|loss(es)?|metrics?|acc|accuracy|auroc|f1|n_averaged|initted)(_.*)?")
-PROFILED = ("total_ops", "total_params")  # counts that a profiler leaves in a network
 OWN_SHARE = 0.5  # of a network's tensors, from which a part of the file counts as its weights
 NUM_NAMED = 8  # parts that a note names
 
@@ -80,7 +68,7 @@ class _Way:
     def follow(self, key: str) -> None:
         """Go where the user says."""
         if not has_tensors(self.contents.below(f"{key}.")):
-            known = [path for path in self.contents.script_keys() if not _is_training(path)]
+            known = [path for path in self.contents.script_keys() if not is_training(path)]
             raise ValueError(f"no weights under {key!r}; accepted are {', '.join(known) or 'no keys'}")
         for part in key.split("."):
             self._enter(part, chosen=True)
@@ -107,14 +95,25 @@ class _Way:
         }:
             state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]  # where torch keeps it
         try:
-            scaling, doubt = read_scaling(self.scaling), None
+            scaling, doubt = self._read_scaling(), None
         except ValueError as error:
             scaling, doubt = None, str(error)
         return StoredWeights(state=state, scaling=scaling, doubt=doubt, notes=self._notes())
 
+    def _read_scaling(self) -> StoredScaling | None:
+        """Return the scaling beside the weights. Raises ValueError if it is unclear."""
+        scaling = read_scaling(self.scaling)
+        inner = [name for name, tensor in self.own.items() if is_scaling(name, tensor)]
+        if scaling is not None and inner:
+            raise ValueError(
+                f"{', '.join(scaling.paths)}: beside {inner[0]} of the network itself, which would scale images "
+                f"twice; {ACCEPTED}"
+            )
+        return scaling
+
     def check_nameless(self) -> None:
         """Raise ValueError for a moving average in a list: which tensor is which is not in the file."""
-        for path in filter(_is_average, self.contents.nameless()):
+        for path in filter(is_average, self.contents.nameless()):
             raise ValueError(
                 f"{path} holds a moving average as a list of tensors without names, beside the weights; accepted "
                 f"is FILE#{self.prefix.removesuffix('.') or 'KEY'}, the weights without it, or a file with the "
@@ -133,7 +132,7 @@ class _Way:
             # A callback may hold a moving average under the network's names; an optimizer has none of them.
             and (self._leads_to_own(below) or not self._is_training(part))
         }
-        leading = [part for part, below in parts.items() if _is_wrapper(part) or self._leads_to_own(below)]
+        leading = [part for part, below in parts.items() if is_wrapper(part) or self._leads_to_own(below)]
         if not leading and len(parts) == 1:
             leading = [part for part in parts if self._is_alone(part)]
         if len(leading) > 1:
@@ -174,7 +173,7 @@ class _Way:
         if all(_are_equal(states[0], state) for state in states[1:]):
             return
         names = [self.prefix + part for part in parts]
-        sets = " and ".join(name + " (a moving average)" * _is_average(name) for name in names)
+        sets = " and ".join(name + " (a moving average)" * is_average(name) for name in names)
         choices = " or ".join(f"FILE#{name}" for name in names)
         raise ValueError(f"holds {len(names)} sets of weights, {sets}; accepted is {choices}")
 
@@ -222,7 +221,7 @@ class _Way:
                 self._set_aside(part, below)
 
     def _is_training(self, part: str) -> bool:
-        return self.prefix in self.contents.dictionaries and bool(TRAINING.fullmatch(part))
+        return self.prefix in self.contents.dictionaries and is_training(part)
 
     def _is_aside(self, path: str) -> bool:
         return any(path == part or path.startswith(f"{part}.") for part in (*self.scaling, *self.ignored))
@@ -231,23 +230,11 @@ class _Way:
         notes = []
         if self.prefix:
             name = self.prefix.removesuffix(".")
-            notes.append(f"read from {name}" + ", a moving average" * _is_average(name))
+            notes.append(f"read from {name}" + ", a moving average" * is_average(name))
         if self.ignored:
             more = f" and {len(self.ignored) - NUM_NAMED} more" if len(self.ignored) > NUM_NAMED else ""
             notes.append(f"ignored {', '.join(self.ignored[:NUM_NAMED])}{more}")
         return tuple(notes)
-
-
-def _is_wrapper(part: str) -> bool:
-    return part in (*KEYS, *PREFIXES) or bool(AVERAGE.fullmatch(part))
-
-
-def _is_average(path: str) -> bool:
-    return any(AVERAGE.fullmatch(part) for part in path.split("."))
-
-
-def _is_training(path: str) -> bool:
-    return any(TRAINING.fullmatch(part) for part in path.split("."))
 
 
 def _are_equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:

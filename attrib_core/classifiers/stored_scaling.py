@@ -51,7 +51,7 @@ OTHERS = {
     *("lr", "grad", "gradient", "weight", "weights", "reward", "label", "labels", "target", "targets"),
     *("running", "latent", "noise", "inv", "rsqrt"),
 }
-NORMALIZER = re.compile(r"(.*_)?normali[sz](e|er|ation)(_.*)?|img_norm_cfg")
+NORMALIZER = re.compile(r"(.*_)?(normali[sz](e|er|ation)|stats)(_.*)?|img_norm_cfg")
 NAMED = re.compile(
     r".*(imagenet|cifar|mnist|inception|clip).*", re.IGNORECASE
 )  # whose mean and std are meant
@@ -97,7 +97,7 @@ def is_scaling(path: str, value: Any) -> bool:
     *_, name = parts
     if not name & (MEAN | STD):
         is_named = isinstance(value, str) and bool(NAMED.fullmatch(value))
-        return bool(NORMALIZER.fullmatch(path.rpartition(".")[2].lower())) and (_is_list(value) or is_named)
+        return bool(NORMALIZER.fullmatch(path.rpartition(".")[2].lower())) and (_is_pair(value) or is_named)
     return _is_list(value) or (_is_number(value) and name <= NUMBER | IMAGES)
 
 
@@ -157,6 +157,10 @@ def _is_list(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.ndim > 0
     return isinstance(value, list | tuple | LeftOut) and not isinstance(value, StoredNumber)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_list, value))
 
 
 def _is_number(value: Any) -> bool:

@@ -362,6 +362,8 @@ UNCLEAR: dict[str, Any] = {
     "two that differ": {"net": STATE, "mean": 0.5, "std": 0.25, "args": {"mean": 0.4, "std": 0.25}},
     "pixels to 255": {"net": STATE, "meta": {"img_norm_cfg": {"mean": [123.7] * 3, "std": [58.4] * 3}}},
     "a pair": {"net": STATE, "normalization": IMAGENET},
+    "fastai's stats": {"net": STATE, "stats": [list(IMAGENET[0]), list(IMAGENET[1])]},
+    "a caffe network's": {"net": STATE, "pixel_mean": [123.7, 116.3, 103.5], "pixel_std": [1.0, 1.0, 1.0]},
     "a name": {"net": STATE, "args": argparse.Namespace(normalize="imagenet")},
     "blue first": {"net": STATE, "mean_bgr": IMAGENET[0], "std_bgr": IMAGENET[1]},
     "of an accuracy, perhaps": {"net": STATE, "mean": 0.9, "std": 0.01},
@@ -379,6 +381,16 @@ def test_a_scaling_that_is_unclear_is_asked_for_and_the_answer_taken(kind: str, 
     checkpoint = read_checkpoint(MODEL, weights=file, description=Description(mean=mean, std=std))
     assert (checkpoint.preprocessing.mean, checkpoint.preprocessing.std) == (mean, std)
     assert "mean and std are those given, not " in noted(checkpoint)
+
+
+def test_a_network_that_normalises_itself_is_not_normalised_twice() -> None:
+    own = {**prefixed("model.", STATE), **scaling("norm.", *IMAGENET)}
+    assert find_weights({"state_dict": own}, own).state.keys() == own.keys()
+    stored = find_weights({"state_dict": own, "mean": [0.5] * 3, "std": [0.5] * 3}, own)
+    assert stored.scaling is None
+    assert re.match(
+        r"mean, std: beside norm\.mean of the network itself, which would scale .* twice", stored.doubt
+    )
 
 
 # Weights in factors
