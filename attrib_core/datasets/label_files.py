@@ -5,9 +5,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
+import numpy as np
+
 from attrib_core.classifiers import Classifier
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.image_files import EXTENSIONS
+from attrib_core.datasets.label_matching import NO_CLASS
 from attrib_core.datasets.label_names import Vocabulary, plain
 from attrib_core.datasets.splits import shortened
 
@@ -56,13 +59,14 @@ def read_label_file(path: Path, dataset: Dataset, classifier: Classifier) -> dic
             raise ValueError(f"{where}: {name!r} stands in it twice")
         targets[name] = _class_index(value, f"{where}: {name!r}", vocabulary)
     found = _found(dataset.class_names, targets)
-    missing = [name for name, index in found.items() if index is None]
+    with_images = {dataset.class_names[label] for label in np.unique(dataset.labels)}
+    missing = [name for name, index in found.items() if index is None and name in with_images]
     if missing:
         raise ValueError(
             f"{where}: lacks {len(missing)} of the {len(found)} classes of {dataset.name}, {shortened(missing)}; "
             f"it has {shortened(list(targets))}"
         )
-    return {name: index for name, index in found.items() if index is not None}
+    return {name: NO_CLASS if index is None else index for name, index in found.items()}
 
 
 def _found(names: Sequence[str], targets: Mapping[str, int]) -> dict[str, int | None]:

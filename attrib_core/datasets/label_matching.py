@@ -29,6 +29,7 @@ MEANINGS: dict[LabelOrder, str] = {
     "index": "class indexes",
     "sorted": "places in the order of the names as text, as torchvision's ImageFolder counts",
 }
+NO_CLASS = -1  # of a class that has no images here, such as one of a test split that lacks it
 NUM_EXAMPLES = 3
 NUM_FEW = 5  # classes that are all named
 # The order is taken for names that match nothing where so many of all match, each in its own place.
@@ -40,7 +41,9 @@ class LabelMatch:
     """The class index of each class of a data set, and by which reading it was found."""
 
     class_names: tuple[str, ...]  # the data set's
-    table: NDArray[np.int64]  # the classifier's class index of each of them
+    table: NDArray[
+        np.int64
+    ]  # the classifier's class index of each of them; -1 for one without images or a match
     reading: str
 
     def labels(self, dataset: Dataset) -> NDArray[np.int64]:
@@ -55,8 +58,9 @@ class LabelMatch:
 
     def describe(self, classifier: Classifier) -> str:
         """Return the line that tells the user how labels are read, with three examples or all of few classes."""
-        all_of_few = len(self.class_names) <= NUM_FEW
-        rows = range(len(self.class_names) if all_of_few else NUM_EXAMPLES)
+        matched = np.flatnonzero(self.table != NO_CLASS).tolist()
+        all_of_few = len(matched) <= NUM_FEW
+        rows = matched if all_of_few else matched[:NUM_EXAMPLES]
         examples = ", ".join(f"{self.class_names[row]!r} is {self._class(classifier, row)}" for row in rows)
         more = "" if all_of_few else ", ..."
         return f"labels: {self.reading}: {examples}{more}"
@@ -103,11 +107,8 @@ def match_labels(
         raise ValueError(f"label_order={order!r}: accepted are {', '.join(get_args(LabelOrder))}")
     if mapping is not None:
         return _match(dataset, [mapping[name] for name in dataset.class_names], "as --labels says")
-    if len(dataset.class_names) > classifier.num_classes:
-        raise ValueError(
-            f"{dataset.name} has {len(dataset.class_names)} classes, "
-            f"{classifier.name} only {classifier.num_classes}"
-        )
+    if (count := len(np.unique(dataset.labels))) > classifier.num_classes:
+        raise ValueError(_too_many(dataset, count, classifier))
     readings = _Readings(dataset, classifier)
     if order is not None:
         return readings.ordered(order)
@@ -120,6 +121,8 @@ class _Readings:
     def __init__(self, dataset: Dataset, classifier: Classifier) -> None:
         self.dataset, self.classifier = dataset, classifier
         self.names = dataset.class_names
+        with_images = set(np.unique(dataset.labels).tolist())
+        self.has_images = [row in with_images for row in range(len(self.names))]
         self.has_own_names = not is_numbered(classifier.identity.labels)
         self.failures: list[tuple[int, str]] = []  # how many names a reading does not understand, and which
 
@@ -175,7 +178,12 @@ class _Readings:
 
     def _all_or_none(self, found: Sequence[frozenset[int]], reading: str) -> LabelMatch | None:
         """Return a match of names that mean one class each, and each another one."""
-        if unknown := [name for name, classes in zip(self.names, found, strict=True) if not classes]:
+        unknown = [
+            name
+            for name, classes, has_images in zip(self.names, found, self.has_images, strict=True)
+            if has_images and not classes
+        ]
+        if unknown:
             self._fail(unknown, f"match nothing as {reading}", len(unknown))
             return None
         if several := [row for row, classes in enumerate(found) if len(classes) > 1]:
@@ -185,8 +193,8 @@ class _Readings:
                 f"can be more than one class: {name!r} is {', '.join(map(str, classes))}",
             )
             return None
-        table = [next(iter(classes)) for classes in found]
-        counts = Counter(table)
+        table = [next(iter(classes), NO_CLASS) for classes in found]
+        counts = Counter(index for index in table if index != NO_CLASS)
         if twice := [name for name, index in zip(self.names, table, strict=True) if counts[index] > 1]:
             self._fail(twice, f"mean the same class as others, as {reading}")
             return None
@@ -201,6 +209,8 @@ class _Readings:
         return self._all_or_none(found, f"class indexes from 0 to {limit - 1}")
 
     def _in_order(self, reading: str) -> LabelMatch:
+        if len(self.names) > self.classifier.num_classes:
+            raise ValueError(_too_many(self.dataset, len(self.names), self.classifier))
         return _match(self.dataset, range(len(self.names)), reading)
 
     def _stands_in_order(self) -> bool:
@@ -224,9 +234,15 @@ class _Readings:
         if num_unknown == len(self.names):
             problem = f"none of {len(self.names)} class names, {shortened(self.names)}, matches anything"
         return (
-            f"{self.dataset.name}: {problem}; accepted are {self._accepted()}, "
-            "or --labels FILE, or --label-order sorted for the order in which they stand"
+            f"{self.dataset.name}: {problem}; accepted are {self._accepted()}, or --labels FILE{self._from_one()}"
+            ", or --label-order sorted for the order in which they stand"
         )
+
+    def _from_one(self) -> str:
+        """Return a remark on labels that may count from 1."""
+        used = [name for name, has_images in zip(self.names, self.has_images, strict=True) if has_images]
+        count_from_one = sorted(used) == sorted(str(row + 1) for row in range(self.classifier.num_classes))
+        return " with the index of each, if they count from 1" if count_from_one else ""
 
     def _accepted(self) -> str:
         numbers = f"class indexes from 0 to {self.classifier.num_classes - 1}"
@@ -242,7 +258,11 @@ class _Readings:
         """Return the first reading; ValueError with the accuracy under each if another one differs from it."""
         readings = {order: match for order, match in possible.items() if match is not None}
         first = next(iter(readings.values()))
-        differing = [row for each in readings.values() for row in np.flatnonzero(each.table != first.table)]
+        differing = [
+            row
+            for each in readings.values()
+            for row in np.flatnonzero((each.table != first.table) & self.has_images)
+        ]
         if not differing:
             return first
         row, tried = int(differing[0]), probe()
@@ -255,6 +275,10 @@ class _Readings:
             f"{self.dataset.name}: its classes are called by numbers, which can be read in two ways. "
             f"On {len(tried.indices)} images {described}; accepted are these two, or --labels FILE"
         )
+
+
+def _too_many(dataset: Dataset, count: int, classifier: Classifier) -> str:
+    return f"{dataset.name} has {count} classes, {classifier.name} only {classifier.num_classes}"
 
 
 def _is_counted(names: Sequence[str]) -> bool:

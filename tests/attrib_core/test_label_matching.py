@@ -1,5 +1,6 @@
 """Other people's class names: each set of folders gives the right classes or one clear line."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attrib_core.classifiers import Classifier, Identity, Labels, Preprocessing, imagenet
 from attrib_core.datasets import Dataset, labels_for, load_dataset, match_labels, read_label_file
 from attrib_core.datasets.arrays import ArrayImages, array_digests
+from attrib_core.datasets.dataset import SelectedImages
 from attrib_core.datasets.label_names import normalised
 from attrib_core.datasets.probing import Probe, probe_dataset, spread_indices
 
@@ -288,6 +291,12 @@ class TestFiles:
         with pytest.raises(ValueError, match="lacks 2 of the 2 classes of toy, 'cat', 'dog'"):
             read_label_file(tmp_path / "labels", dataset_of(("cat", "dog")), classifier)
 
+    def test_a_class_without_images_need_not_be_in_the_file(self, tmp_path: Path) -> None:
+        (tmp_path / "labels.json").write_text('{"1": 0, "2": 1}')
+        dataset, net = counted_from_one(2), classifier_of(Labels.numbered(2))
+        mapping = read_label_file(tmp_path / "labels.json", dataset, net)
+        assert labels_for(dataset, net, mapping=mapping).tolist() == [0, 0, 1, 1]
+
     @pytest.mark.parametrize("name", ["missing", "."])
     def test_what_is_no_file_is_one_line(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"cannot be read .*; accepted are JSON"):
@@ -313,6 +322,48 @@ class TestFiles:
     def test_a_file_and_an_order_exclude_each_other(self) -> None:
         with pytest.raises(ValueError, match="--labels and --label-order: accepted is one of them"):
             table_of(("a",), THREE, order="index", mapping={"a": 0})
+
+
+def counted_from_one(count: int) -> Dataset:
+    """As integers from 1 in Parquet files, whose class 0 has no images."""
+    dataset = dataset_of(tuple(map(str, range(count + 1))))
+    return subset_of(dataset, dataset.labels > 0)
+
+
+def subset_of(dataset: Dataset, rows: NDArray[np.bool_]) -> Dataset:
+    """Return some images of a data set, whose classes stay as they are."""
+    (places,) = np.nonzero(rows)
+    return dataclasses.replace(
+        dataset,
+        labels=dataset.labels[places],
+        keys=tuple(dataset.keys[place] for place in places),
+        image_digests=dataset.image_digests[places],
+        source=SelectedImages(dataset.source, places),
+    )
+
+
+def test_as_many_labels_as_classes_counted_from_1_are_refused_with_that_remark() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"'3', match nothing as class indexes .* --labels FILE with the index of each, if they count",
+    ):
+        labels_for(counted_from_one(3), classifier_of(THREE))
+
+
+@pytest.mark.parametrize("order", [None, "names"])
+def test_a_class_without_images_need_not_match(order: str | None) -> None:
+    """As a class that only the training split has, which a classifier of others does not know."""
+    dataset = dataset_of(("goldfish", "no class of ImageNet", "tench"))
+    present = subset_of(dataset, dataset.labels != 1)
+    match = match_labels(present, classifier_of(IMAGENET), order=order)  # type: ignore[arg-type]
+    assert match.labels(present).tolist() == [1, 1, 0, 0]
+    assert match.describe(classifier_of(IMAGENET)) == (
+        "labels: names of the classes: 'goldfish' is class 1 'goldfish', 'tench' is class 0 'tench'"
+    )
+    with pytest.raises(ValueError, match="'no class of ImageNet', match nothing"):
+        match_labels(dataset, classifier_of(IMAGENET))
+    with pytest.raises(ValueError, match="toy has 3 classes, net only 2"):
+        match_labels(present, classifier_of(Labels.numbered(2)), order="sorted")
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
