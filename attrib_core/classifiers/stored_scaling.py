@@ -49,7 +49,7 @@ OTHERS = {
     ),
     *("history", "log", "logs", "logger", "curve", "result", "results", "epoch", "epochs", "time", "seconds"),
     *("lr", "grad", "gradient", "weight", "weights", "reward", "label", "labels", "target", "targets"),
-    *("running", "latent", "noise", "inv", "rsqrt"),
+    *("running", "latent", "noise", "inv", "rsqrt", "init", "initializer", "initialization"),
 }
 NORMALIZER = re.compile(r"(.*_)?(normali[sz](e|er|ation)|stats)(_.*)?|img_norm_cfg")
 NAMED = re.compile(

@@ -10,7 +10,7 @@ import numpy as np
 from attrib_core.classifiers import Classifier
 from attrib_core.datasets.dataset import Dataset
 from attrib_core.datasets.image_files import EXTENSIONS
-from attrib_core.datasets.label_matching import NO_CLASS
+from attrib_core.datasets.label_match import NO_CLASS
 from attrib_core.datasets.label_names import Vocabulary, plain
 from attrib_core.datasets.splits import shortened
 

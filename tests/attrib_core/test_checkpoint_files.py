@@ -142,8 +142,9 @@ READ: dict[str, tuple[Any, str]] = {
     ),
     "figures of a training that have a mean": (
         {"model": STATE, "history": {"mean": [0.3, 0.2, 0.1], "std": [0.1] * 3}, "loss_mean": [0.3, 0.2, 0.1],
-         "acc_mean": 0.9, "acc_std": 0.01, "sigma": 0.25, "args": {"init_std": 0.02, "std": 0.02, "mu": 0.9}},
-        "ignored history, loss_mean, acc_mean, acc_std, sigma, args$",
+         "acc_mean": 0.9, "acc_std": 0.01, "sigma": 0.25, "args": {"init_std": 0.02, "std": 0.02, "mu": 0.9},
+         "init": {"mean": 0.0, "std": 0.02}},
+        "ignored history, loss_mean, acc_mean, acc_std, sigma, args, init$",
     ),
     "timm's arguments without a mean": (
         {"state_dict": STATE, "args": argparse.Namespace(mean=None, std=None, lr=0.1)}, "ignored args$"
