@@ -146,12 +146,18 @@ def _joined_names(
 
 
 def names_in_rows(filesystem: Any, path: str, label: LabelColumn) -> set[str]:
-    """Return the class names in a column of text of another file; empty if it has no such column."""
-    with open_shard(filesystem, path) as file:
-        column = file.schema_arrow.field(label.name).type if label.name in file.schema_arrow.names else None
-        if column is None or not is_text(storage_type(column)):
-            return set()
-        values = decoded(file.read(columns=[label.name])[label.name])
+    """Return the class names in a column of text of another file; empty if it has no such column.
+
+    Raises ValueError naming a file that cannot be read.
+    """
+    try:
+        with open_shard(filesystem, path) as file:
+            names = file.schema_arrow.names
+            if label.name not in names or not is_text(storage_type(file.schema_arrow.field(label.name).type)):
+                return set()
+            values = decoded(file.read(columns=[label.name])[label.name])
+    except FAILURES as error:
+        raise ValueError(f"{path}, whose labels say how classes are numbered: {error}") from error
     return {name for name in values.unique().to_pylist() if name is not None and plain(name)}
 
 

@@ -232,6 +232,19 @@ def test_names_in_rows_of_the_test_split_are_numbered_as_in_the_training_split(
     assert dataset.labels.tolist() == [2, 0, 2]
 
 
+def test_a_training_split_that_says_nothing_of_names_is_passed_over_and_a_damaged_one_named(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path / "1.png")
+    rows = [{"image": (tmp_path / "1.png").read_bytes(), "label": each} for each in ("dog", "cat")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
+    pq.write_table(pa.table({"text": ["no labels"]}), tmp_path / "train.parquet")
+    assert load_dataset(f"parquet:{tmp_path}").class_names == ("cat", "dog")
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 is how it begins")
+    with pytest.raises(ValueError, match=r"train\.parquet, whose labels say how classes are numbered: "):
+        load_dataset(f"parquet:{tmp_path}")
+
+
 def test_the_splits_of_parquet_files_are_listed_with_their_sizes(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     content = (tmp_path / "1.png").read_bytes()
