@@ -49,9 +49,9 @@ def test_the_next_shard_computes_while_one_is_committed(work_through, shard, jou
     ]
     work_through(shards, num_workers=1)
     begins = [line.when for line in journal.lines("computing")]
-    ends = [line.when for line in journal.lines("computed")]
-    idle = [begin - end for begin, end in zip(begins[1:], ends[:-1], strict=True)]
-    assert max(idle) < 0.1, "a device must not wait for the disk"
+    committed = [line.when for line in journal.lines("committed")]
+    meanwhile = [begin < end for begin, end in zip(begins[1:], committed[:-1], strict=True)]
+    assert sum(meanwhile) >= 5, "a device must not wait for the disk; a busy machine may be late now and then"
 
 
 @pytest.mark.parametrize("num_shards", [2, pytest.param(3, marks=pytest.mark.long)])
