@@ -22,7 +22,7 @@ from cluster.session import connect
 from sweeps.attack_all import AttackOptions, attack_sweep
 from sweeps.cli import parse_options
 from sweeps.plan import Plan, fingerprint
-from sweeps.runner import Sweep
+from sweeps.sweep import Sweep
 
 
 def two_actors(options: argparse.Namespace, folder: str) -> Row:

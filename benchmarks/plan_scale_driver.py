@@ -13,8 +13,9 @@ from typing import Any
 from cluster.session import connect
 from sweeps.cli import SweepOptions
 from sweeps.plan import Axes, Shard
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AxisKinds
+from sweeps.sweep import Sweep
 
 KINDS = AxisKinds(group=("recipe",), cells=("seed", "class_index"))
 

@@ -29,7 +29,8 @@ from reporting import Finding, Row, command_line, publish
 from cluster.pool import Job, JobFactory
 from sweeps.attack_all import SMALL_SHARD, AttackOptions, attack_sweep
 from sweeps.generate_all import GenerateOptions, generation_sweep
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import run_sweep
+from sweeps.sweep import Sweep
 
 NOTES = "S3_OVERLAP_NOTES"
 TARGET = 0.05

@@ -30,10 +30,11 @@ from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions
 from sweeps.plan import IMAGE_AXIS, Value
 from sweeps.ranges import parse_integers
-from sweeps.runner import Sweep, chosen_batch_size, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep, chosen_batch_size
 
 # Images a shard: up to a minute of work on one CPU thread, for small images and for large ones. Each shard keeps
 # `top` images of each unit, so that larger ones keep fewer in all.

@@ -31,10 +31,11 @@ from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_numbers, parse_references, refuse_same
-from sweeps.runner import Sweep, chosen_batch_size, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep, chosen_batch_size
 
 EPSILONS = "0,0.25/255,0.5/255,1/255,2/255,0.01,4/255,8/255,16/255,0.1,32/255,64/255"
 KINDS = AXIS_KINDS["attack"]

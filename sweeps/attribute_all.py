@@ -44,10 +44,11 @@ from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.model_options import ModelChoice
 from sweeps.plan import Axes
 from sweeps.ranges import parse_integers, parse_names
-from sweeps.runner import Sweep, chosen_batch_size, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep, chosen_batch_size
 
 KINDS = AXIS_KINDS["attribute"]
 LOSS, ALL = "loss", "all"

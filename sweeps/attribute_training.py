@@ -53,9 +53,10 @@ from sweeps.images.data import definitions_of, print_line
 from sweeps.model_options import DescribedImages
 from sweeps.plan import Axes, fingerprint
 from sweeps.ranges import parse_integers, parse_names, parse_numbers
-from sweeps.runner import Sweep, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 KINDS = AXIS_KINDS["attribute_training"]
 NUM_WARM_UP_UPDATES = 10

@@ -31,10 +31,11 @@ from sweeps.generate.job import (
 from sweeps.generate.recipe_sources import definitions_of_recipes, read_recipes
 from sweeps.model_options import ModelOptions, model_definitions
 from sweeps.ranges import format_integers, parse_integers
-from sweeps.runner import Sweep, chosen_batch_size, recorded, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep, chosen_batch_size, recorded
 from sweeps.units.job import UnitInputs, UnitJob, UnitSettings, recipe_notes, try_units
 from sweeps.units.layer_list import layer_table
 

@@ -20,10 +20,11 @@ from sweeps.images.inputs import ImageInputs, read_inputs
 from sweeps.images.options import ImageOptions, parse_saved
 from sweeps.modify.job import ModifyJob, ModifyJobSettings, try_modification
 from sweeps.ranges import parse_integers
-from sweeps.runner import Sweep, chosen_batch_size, run_sweep
+from sweeps.runner import run_sweep
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.shard_sizes import shard_size_on_gpu
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep, chosen_batch_size
 
 KINDS = AXIS_KINDS["modify"]
 # Images a shard: seconds of work on one CPU thread, for small images and for large ones.

@@ -1,12 +1,9 @@
 """The loop that every sweep calls: record, plan, pool, progress, exit status."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
-
-from obstore.exceptions import BaseError
 
 from attrib_core.user_code import Code, install, taken
 from cluster.pool import (
@@ -17,98 +14,22 @@ from cluster.pool import (
     NoWorkerStartedError,
     Pool,
     PoolOptions,
-    Quarantined,
-    Stalled,
-    WorkerLost,
-    headline,
 )
 from cluster.session import Session, connect
 from sweeps.actor_device import DescribedJob, DeviceShare, DevicesSeen
 from sweeps.cli import INTERRUPTED, SweepOptions, same_command
 from sweeps.notices.driver import Notices, open_notices
-from sweeps.plan import Axes, Shard
-from sweeps.progress import Progress
+from sweeps.outcome import SOME_QUARANTINED, close, handle, resume_after
 from sweeps.provenance import provenance
 from sweeps.record import merge, plan_of, unrecorded_images
-from sweeps.schemas.axis_kinds import AxisKinds
 from sweeps.shard_sizes import uses_gpus
-from sweeps.side_table import SideTable, side_plan, with_side_table
+from sweeps.side_table import side_plan, with_side_table
 from sweeps.store import RunDirectory
-from sweeps.work import Data, Planned, Work, tables_of
+from sweeps.sweep import Preparation, Sweep
+from sweeps.work import Planned, Work
 
-SOME_QUARANTINED = 1
 # Seconds without an event before the user is told what the run waits for. A shard may take minutes on a CPU.
 STALL_TIMEOUT = 300.0
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What `Sweep.prepare` is given: the shards that are not committed, the workers that it may use, a way to
-    tell the user, and what an actor calls first: ValueError on a machine that does not see the run directory."""
-
-    shards: Iterator[Shard]
-    workers: PoolOptions
-    log: Callable[[str], None]
-    check_node: Callable[[], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """What a script hands to the runner: cells, settings, and how an actor does the work.
-
-    `requested` are the products of axes whose cells the command wants. `settings` shape the rows: a run directory
-    refuses a sweep whose settings differ from its own. `definitions` say, as digests or in words, what the axes
-    name, such as recipes: a name may be added, never change its meaning. `warm_up` measures seconds per cell on
-    this machine by the value of the first group axis, "" where there is none; `--plan` calls it. `batch_size` is
-    `chosen_batch_size`. `check` tries the work on one cell, before it starts, and raises ValueError if it cannot
-    work. `prepare` makes what the shards read before the pool starts, and may commit some of them on the way.
-    `data` is given by sweeps whose cells are images: such a shard is committed even if some of its images cannot
-    be used. `notes` are lines for the user to read before work starts. `shard_size_on_gpu` is the shard size where
-    workers use GPUs. `beside` says what the command wants of a table beside results/, whose shards follow those of
-    results/. `check_first` is given the first shard that is not committed, and raises ValueError if this command
-    cannot compute it.
-    """
-
-    name: str
-    kinds: AxisKinds
-    requested: tuple[Axes, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-    shard_size: int
-    factory: JobFactory
-    shared: Any
-    bytes_per_cell: int
-    warm_up: Callable[[], dict[str, float]]
-    definitions: dict[str, str] = field(default_factory=dict)
-    batch_size: int | None = None
-    check: Callable[[], None] | None = None
-    prepare: Callable[[Preparation], None] | None = None
-    notes: tuple[str, ...] = ()
-    data: Data | None = None
-    beside: SideTable | None = None
-    check_first: Callable[[Shard], None] | None = None
-    shard_size_on_gpu: int | None = None
-
-    def cells_per_shard(self, options: SweepOptions, *, on_gpu: bool) -> int:
-        """Return the size of shards that a command adds; those that are recorded keep theirs on any device."""
-        by_device = self.shard_size_on_gpu if on_gpu else None
-        return options.shard_size or by_device or self.shard_size
-
-
-def chosen_batch_size(options: SweepOptions) -> int | None:
-    """Return the batch size given, else the one in the run directory, else None.
-
-    The last bits of a row depend on it, so a command that continues a run uses the same one.
-    """
-    if options.batch_size is not None:
-        return options.batch_size
-    size: int | None = recorded(options).get("batch_size")
-    return size
-
-
-def recorded(options: SweepOptions) -> dict[str, Any]:
-    """Return what the run directory's sweep.json holds, nothing if there is none yet."""
-    return RunDirectory(options.output).read_sweep() or {}
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
@@ -128,7 +49,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
     run.check_writable()
     work = work_of(wanted, sweep, run)
     if work.is_done:  # no worker need be started to find that out
-        return _close(sweep, work)
+        return close(sweep, work)
     if sweep.check is not None:
         sweep.check()
     for note in sweep.notes:
@@ -165,7 +86,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
                 try:
                     sweep.prepare(Preparation(work.shards, workers, work.progress.log, check_node))
                 except KeyboardInterrupt:
-                    work.progress.log(_how_to_resume(work))
+                    work.progress.log(resume_after(work))
                     return notices.ends(INTERRUPTED)
                 work = work_of(written, sweep, run)
             work.progress.listener = notices.tell
@@ -250,7 +171,7 @@ def pool_options(options: SweepOptions, session: Session) -> PoolOptions:
 def _complete(sweep: Sweep, work: Work, workers: PoolOptions, factory: JobFactory) -> int:
     run, progress = work.run, work.progress
     if work.is_done:
-        return _close(sweep, work)
+        return close(sweep, work)
     workers = replace(workers, num_workers=min(workers.num_workers, progress.total))
     progress.log(
         f"{sweep.name}: {progress.total} shards in {run.url} on {workers.num_workers} workers"
@@ -260,102 +181,20 @@ def _complete(sweep: Sweep, work: Work, workers: PoolOptions, factory: JobFactor
     try:
         with progress, Pool(factory, sweep.shared, workers, log=progress.log) as pool:
             for event in pool.run(work.shards):
-                _handle(event, work)
+                handle(event, work)
                 if isinstance(event, Committed):
                     devices.add(event.summary["device"])
     except KeyboardInterrupt:
-        progress.log(_how_to_resume(work))
+        progress.log(resume_after(work))
         return INTERRUPTED
     except ClusterLostError as error:
-        progress.log(f"{error}, and its workers with it; no shard is to blame.\n{_how_to_resume(work)}")
+        progress.log(f"{error}, and its workers with it; no shard is to blame.\n{resume_after(work)}")
         return INTERRUPTED
     except NoWorkerStartedError as error:
         done = f"{progress.done} of {progress.total} shards are committed in {run.url}."
         progress.log(f"{error}\n{done}\nRemove the cause, then go on. {same_command()}")
         return SOME_QUARANTINED
-    return _close(sweep, work)
-
-
-def _close(sweep: Sweep, work: Work) -> int:
-    """Say what came of the run, close the directory if all of it is complete, and return the exit status."""
-    run, progress = work.run, work.progress
-    if progress.quarantined:
-        progress.log(f"{len(progress.quarantined)} shards are quarantined in {run.url}/failures/:")
-        progress.log("\n".join(f"  {shard}" for shard in progress.quarantined))
-        progress.log(f"Remove the cause that their files there name, then try them again. {same_command()}")
-    if work.failures.by_index:
-        progress.log(
-            f"{progress.done} of {progress.total} shards are committed in {run.url}.\n"
-            f"{work.failures.describe()}\n"
-            "All others of these shards have their rows. Repair these images and type the same command, which "
-            f"then computes them alone. {same_command()}"
-        )
-    if progress.quarantined or work.failures.by_index:
-        return SOME_QUARANTINED
-    _finish(sweep, run, progress)
-    return 0
-
-
-def _handle(event: Committed | Quarantined | WorkerLost | Stalled, work: Work) -> None:
-    run, progress = work.run, work.progress
-    match event:
-        case Committed():
-            run.clear_failure(event.shard.id)
-            work.failures.add(event.summary.get("failed_images", ()))
-            progress.commit(event.worker, event.summary["cells"], event.shard.id)
-        case Quarantined():
-            progress.quarantine(event.shard.id)
-            tries = f"{event.attempts} attempts"
-            if event.permanent:
-                tries = f"attempt {event.attempts}, and is not tried again, since it would fail alike"
-            progress.log(f"quarantined {event.shard.id} after {tries}: {headline(event.error)}")
-            _record_failure(event, run, progress)
-        case WorkerLost():
-            progress.log(f"lost worker {event.worker}: {headline(event.error)}; its shards are requeued")
-        case Stalled():
-            progress.log(f"nothing happened for {event.seconds:.0f} s: {event.waiting_for}")
-
-
-def _record_failure(event: Quarantined, run: RunDirectory, progress: Progress) -> None:
-    """Write it to failures/. What stopped the shard, such as a full disk, may stop this too."""
-    try:
-        run.quarantine(event.shard.id, {"attempts": event.attempts, "traceback": event.error})
-    except (OSError, BaseError) as error:
-        progress.log(f"{run.url}/failures/ cannot be written: {error}")
-
-
-def _finish(sweep: Sweep, run: RunDirectory, progress: Progress) -> None:
-    """Write _SUCCESS if not only this request is complete but all that the directory was ever asked for."""
-    progress.log(f"All {progress.done} shards are committed in {run.url}")
-    # Another driver may have asked for more meanwhile, and one that was killed may have left a failure.
-    record_now = run.read_sweep()
-    assert record_now is not None, run.url
-    tables = tables_of(record_now, sweep.kinds, run)
-    committed = {shard_id for table in tables for shard_id in table.run.committed()}
-    for shard_id in run.failures():
-        if shard_id in committed:
-            run.clear_failure(shard_id)
-    if run.succeeded():
-        return
-    if all(table.is_complete(committed) for table in tables):
-        run.mark_success()
-        run.clear_failed_images()
-    else:
-        progress.log("The directory was asked for more by other commands, and that is not complete yet.")
-
-
-def how_to_resume(progress: Progress, run: RunDirectory) -> str:
-    """Return the message that tells the user how to resume."""
-    done = f"{progress.done} of {progress.total} shards are committed in {run.url}"
-    return f"Interrupted: {done}.\n{same_command()}"
-
-
-def _how_to_resume(work: Work) -> str:
-    """Return that message with what is on the disk by now."""
-    # Who interrupts again, or has lost the store, is told what was last known.
-    with contextlib.suppress(KeyboardInterrupt, OSError, BaseError):
-        work.count_again()
-    return how_to_resume(work.progress, work.run)
+    return close(sweep, work)
 
 
 def _configuration(sweep: Sweep, options: SweepOptions) -> str:

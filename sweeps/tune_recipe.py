@@ -24,22 +24,14 @@ from sweeps.cli import INTERRUPTED, output_field, run_command
 from sweeps.generate.job import GenerateSettings, Weights, build_generator, read_weights, try_recipes
 from sweeps.generate.recipe_sources import is_file, read_settings_file
 from sweeps.model_options import ModelOptions
+from sweeps.outcome import SOME_QUARANTINED, how_to_resume
 from sweeps.progress import Progress
 from sweeps.ranges import format_integers, parse_integers, parse_names
 from sweeps.record import merge, plan_of
-from sweeps.runner import (
-    SOME_QUARANTINED,
-    Sweep,
-    chosen_batch_size,
-    how_to_resume,
-    notices_of,
-    pool_options,
-    print_plan,
-    record,
-    recorded,
-)
+from sweeps.runner import notices_of, pool_options, print_plan, record
 from sweeps.schemas.axis_kinds import AXIS_KINDS
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep, chosen_batch_size, recorded
 from sweeps.tune.ranking import rank, table, usage, write_best
 from sweeps.tune.search import run_trials
 from sweeps.tune.space import DEFAULT_PARAMETERS, RANGES, sample_configurations

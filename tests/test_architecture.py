@@ -78,7 +78,7 @@ NAMES = {
     "sweeps.images.actor": ["ImageActor"],
     "sweeps.images.columns": ["image_columns", "shard_columns"],
     "sweeps.images.options": ["ImageOptions"],
-    "sweeps.runner": ["Sweep"],
+    "sweeps.sweep": ["Sweep"],
     "sweeps.schemas.axis_kinds": ["AXIS_KINDS", "AxisKinds"],
     "sweeps.schemas.columns": ["COMMON", "images_schema"],
     "tests.attrib_core.attacks.test_behaviour": ["BOUNDED"],

@@ -15,8 +15,9 @@ from sweeps.attack.rows import image_table, result_table
 from sweeps.attack_all import AttackOptions, attack_sweep, main
 from sweeps.cli import parse_options
 from sweeps.plan import Shard
-from sweeps.runner import Sweep, record
+from sweeps.runner import record
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 SQUARE = """
 def square(model, inputs, labels, *, epsilon, targets=None, side: int = 4):

@@ -14,9 +14,9 @@ from sweeps.attribute.rows import result_table
 from sweeps.attribute_all import AttributeOptions, attribute_sweep, main
 from sweeps.attribute_training import main as training_main
 from sweeps.plan import Plan, Shard
-from sweeps.runner import Sweep
 from sweeps.store import RunDirectory
 from sweeps.store.verification import verify
+from sweeps.sweep import Sweep
 
 MINE = """
 def attr(model, images, targets, *, factor: float = 1.0):

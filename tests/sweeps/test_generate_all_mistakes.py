@@ -14,8 +14,9 @@ import torch
 from attrib_core.generation import RECIPES
 from sweeps.cli import parse_options
 from sweeps.generate_all import GenerateOptions, generation_sweep, main
-from sweeps.runner import Sweep, record
+from sweeps.runner import record
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -19,12 +19,13 @@ from sweeps.cli import SweepOptions, parse_options
 from sweeps.images.data import SweepData
 from sweeps.plan import Shard
 from sweeps.record import plan_of
-from sweeps.runner import Sweep, record, run_sweep
+from sweeps.runner import record, run_sweep
 from sweeps.schemas import IDENTITY
 from sweeps.store import RunDirectory
 from sweeps.store.__main__ import main as store
 from sweeps.store.image_failures import ImageFailure, is_planned, next_shard_id
 from sweeps.store.verification import verify
+from sweeps.sweep import Sweep
 from sweeps.work import Work
 
 FILES_AND_SHARDS = ("shard_id", "image_file", "perturbation_file", "clean_file")

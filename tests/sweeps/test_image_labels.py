@@ -19,8 +19,9 @@ from sweeps.images.inputs import read_inputs
 from sweeps.images.labels import LabelChoice
 from sweeps.model_options import ModelChoice
 from sweeps.modify_all import ModifyOptions, modify_sweep
-from sweeps.runner import Sweep, record
+from sweeps.runner import record
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 SCRIPTS = {
     "attack": (AttackOptions, attack_sweep),

@@ -9,8 +9,9 @@ from PIL import Image
 
 from sweeps import activations_all, attack_all, attribute_all, modify_all
 from sweeps.cli import SweepOptions, parse_options
-from sweeps.runner import Sweep, record
+from sweeps.runner import record
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 
 class Script(NamedTuple):

@@ -16,8 +16,9 @@ from sweeps.attack_all import AttackOptions, attack_sweep
 from sweeps.cli import parse_options
 from sweeps.generate_all import GenerateOptions, generation_sweep
 from sweeps.model_options import read_class_names
-from sweeps.runner import Sweep, record
+from sweeps.runner import record
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 DESCRIBED = ["--mean", "0.4,0.5,0.6", "--std", "0.2,0.3,0.4", "--image-size", "32"]
 

@@ -10,8 +10,9 @@ from sweeps.attribute_all import AttributeOptions, attribute_sweep
 from sweeps.attribute_training import AttributeTrainingOptions, training_sweep
 from sweeps.cli import parse_options
 from sweeps.modify_all import ModifyOptions, modify_sweep
-from sweeps.runner import Sweep, record
+from sweeps.runner import record
 from sweeps.store import RunDirectory
+from sweeps.sweep import Sweep
 
 CODE = """
 import numpy as np

@@ -8,9 +8,9 @@ import pytest
 from sweeps.cli import SweepOptions
 from sweeps.plan import Axes
 from sweeps.record import merge, plan_of, unrecorded_images
-from sweeps.runner import chosen_batch_size
 from sweeps.schemas.axis_kinds import AXIS_KINDS, AxisKinds, axis_kinds
 from sweeps.store import RunDirectory
+from sweeps.sweep import chosen_batch_size
 
 KINDS = AXIS_KINDS["modify"]
 

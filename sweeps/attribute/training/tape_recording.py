@@ -17,8 +17,8 @@ from sweeps.attribute.training.segment_rows import SegmentAxes
 from sweeps.attribute.training.tape_trial import Passing, TapeTrial, refuse_other_training
 from sweeps.plan import Shard
 from sweeps.ray_tune import run_tune, tracebacks
-from sweeps.runner import Preparation
 from sweeps.store import RunDirectory
+from sweeps.sweep import Preparation
 
 Log = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0
