@@ -282,6 +282,7 @@ def _comparisons(all_tables: Sequence[RobustnessTables], site: Site) -> Iterator
             names=names,
             groups=(groups := comparison_views.groups(table))[:MOST_COMPARED],
             num_groups=len(groups),
+            has_worst=bool(comparison_views.is_worst(table).any()),
             left_out=len(pairs) - MOST_PAIRS,
             files=list(_saved(site, folder, name, table, comparison_views.figures(table, *names))),
         )
