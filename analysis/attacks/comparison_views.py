@@ -109,7 +109,7 @@ def figures(table: pd.DataFrame, first: str, second: str) -> Iterator[tuple[str,
         ]
         if any(WORST in panel.curves for panel in chosen):
             notes.append(
-                "worst case: any of the methods that both have, of images that both have of all of them"
+                "worst case: any method of the norm that both have, on images that both have for all of them"
             )
         title = f"Success of {first} minus that of {second}"
         yield (
