@@ -54,9 +54,15 @@ class Difference:
     label: Tensor  # []
     ours: Tensor  # [C, H, W], our adversarial image
     prediction: Tensor  # [], ours
+    theirs: Tensor  # [], foolbox's prediction
     fallback: bool  # whether ours followed the margin's gradient
     points: Tensor  # [S + 1, C, H, W], foolbox's
     gradients: Tensor  # [S, C, H, W]
+
+    @property
+    def ours_alone(self) -> bool:
+        """Return whether only our image is misled."""
+        return bool(self.prediction != self.label) and bool(self.theirs == self.label)
 
 
 @dataclass(frozen=True, kw_only=True)

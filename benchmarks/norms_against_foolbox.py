@@ -61,6 +61,10 @@ def main() -> None:
         rows,
         [
             Finding(name="predictions that differ", value=float(found.total()), unit=f"of {total:,}"),
+            Finding(
+                name="of these, misled by ours alone",
+                value=float(sum(row["misled by ours alone"] for row in rows)),
+            ),
             *(Finding(name=f"of these, {kind}", value=float(found[kind])) for kind in KINDS),
             Finding(name=UNEXPLAINED, value=float(found[UNEXPLAINED]), target=0, at_most=True),
         ],
@@ -96,6 +100,7 @@ def compared(
             "ε": f"{255 * epsilon:g}/255" if attack.norm == "linf" else f"{epsilon:g}",
             "images": len(images),
             "differ": len(held),
+            "misled by ours alone": sum(each.ours_alone for each in held),
             "because of": ", ".join(f"{kind} ({number})" for kind, number in kinds.most_common()),
         }
         yield row, kinds
@@ -119,6 +124,7 @@ def _differences(
                     label=batch.labels[row],
                     ours=ours.adversarial_images[row, column],
                     prediction=predictions[row],
+                    theirs=theirs.prediction[row],
                     fallback=bool(ours.gradient_fallback[row, column]),
                     points=theirs.points[:, row],
                     gradients=theirs.gradients[:, row],
