@@ -17,6 +17,7 @@ BENCHMARKS = (
     "attack_command_against_foolbox",
     "searches_against_foolbox",
     "prediction_differences",
+    "norms_against_foolbox",
     "foreign_attack_overhead",
     "analysis_scale",
     "report_size",

@@ -123,6 +123,7 @@ def attack_sweep(options: AttackOptions) -> Sweep:
             epsilons if name in on_grid else GRID,
             inputs.image_shape,
             targeted=targets != (UNTARGETED,),
+            settings=settings.attack,
         )
     requested = _products(methods, tuple(inputs.checkpoints), targets, images, epsilons)
     return Sweep(

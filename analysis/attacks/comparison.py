@@ -5,37 +5,34 @@ python -m analysis.attacks.comparison RUN --methods fgsm,pgd --output DIR
 python -m analysis.attacks.comparison RUN --checkpoints untrained,trained --output DIR
 
 The images are paired, so that what is compared is each image with itself: `analysis.paired` has the test and the
-interval. The p-values are not corrected for the number of rows.
+interval. The p-values are not corrected for the number of rows. Where both sides have several methods of one norm
+at an ε, a further row is the worst case: an image counts as misled if any of these methods misleads it. It is of
+the images for which both sides have all of these methods.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.attacks import norm_panels
-from analysis.attacks.norm_panels import NormPanel
-from analysis.attacks.norms import NAMES, ORDER
+from analysis.attacks.comparison_views import figures, is_worst, summary
+from analysis.attacks.norms import ORDER
 from analysis.attacks.outcomes import read_outcomes
 from analysis.attacks.pairing import (
     PairedRow,
     Side,
     common_places,
     numbers_of,
+    pairs,
     refuse_other_images,
-    row_of,
     run_names,
-    shared_attacks,
 )
 from analysis.attacks.success_rates import DENOMINATORS
 from analysis.command_line import exit_status, save_pages, save_table
-from analysis.naming import format_epsilon
 from analysis.paired import mcnemar, paired_difference
 from analysis.run import Run, open_runs
 from analysis.text_tables import FORMATS, text_table
@@ -61,9 +58,6 @@ _COLUMNS = [
 ]
 
 
-_AMONG = {"all": "", "initially_correct": " right"}
-
-
 def compare(first: Side, second: Side) -> pd.DataFrame:
     """Return success on both sides by `BY` and `denominator`, of the images that both attack.
 
@@ -72,12 +66,15 @@ def compare(first: Side, second: Side) -> pd.DataFrame:
     images, `both` sides mislead so many, one alone `only_first` and `only_second`, and `neither` the rest.
     Targets of a targeted attack are taken together. The epsilon of methods that seek the minimum is NaN: success
     is that any ε is found.
+
+    Rows whose `attack` is `ANY` stand first in their norm. An image counts there as misled if any method misleads
+    it that both sides have in this norm at this ε; a minimum counts where it is at most ε.
     """
     places = common_places(first.outcomes.image_index, second.outcomes.image_index)
     tables: dict[PairedRow, dict[str, NDArray[np.int64]]] = {}
-    for one, other in shared_attacks(first, second):
-        held = tables.setdefault(row_of(first, one, second, other), {})
-        for denominator, numbers in numbers_of(first.outcomes, one, second.outcomes, other, places).items():
+    for pair in pairs(first, second):
+        held = tables.setdefault(pair.row, {})
+        for denominator, numbers in numbers_of(first, second, pair, places).items():
             held[denominator] = held.get(denominator, 0) + numbers
     rows = [
         _facts(row, denominator, *map(int, held[denominator]))
@@ -85,10 +82,10 @@ def compare(first: Side, second: Side) -> pd.DataFrame:
         for denominator in DENOMINATORS
     ]
     table = pd.DataFrame(rows, columns=_COLUMNS)
-    # As elsewhere: the attacks of most people's norm first.
+    # As elsewhere: the attacks of most people's norm first, and before them their worst case.
     order = {norm: place for place, norm in enumerate((*ORDER, ""))}
-    table = table.assign(place=table["norm"].map(order)).sort_values(
-        ["checkpoint", "place", "attack", "epsilon"]
+    table = table.assign(place=table["norm"].map(order), single=~is_worst(table)).sort_values(
+        ["checkpoint", "place", "single", "attack", "epsilon"]
     )
     return table[_COLUMNS].reset_index(drop=True)
 
@@ -108,93 +105,6 @@ def compare_runs(first: Run, second: Run, *, rounded: bool = False) -> pd.DataFr
             "with a method and an ε in common"
         )
     return table
-
-
-def summary(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Return a table of `compare` as texts."""
-    counted = table[table["count"] > 0]
-    return pd.DataFrame(
-        {
-            "Checkpoint": counted["checkpoint"],
-            "Attack": counted["attack"],
-            "ε": [epsilon_text(*each) for each in zip(counted["epsilon"], counted["norm"], strict=True)],
-            "Images": [
-                f"{row.count_:,}{_AMONG[row.denominator]}" for row in _with_count(counted).itertuples()
-            ],
-            first: [f"{100 * rate:.1f} %" for rate in counted["first_rate"]],
-            second: [f"{100 * rate:.1f} %" for rate in counted["second_rate"]],
-            "Difference": [difference_text(row) for row in counted.to_dict("records")],
-            "Alone": [f"{row.only_first:,} / {row.only_second:,}" for row in counted.itertuples()],
-            "p (mid-p)": [p_text(p) for p in counted["p_mid"]],
-            "p (exact)": [p_text(p) for p in counted["p_exact"]],
-        }
-    )
-
-
-def groups(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what a page shows, by attack and checkpoint: rows of images right to begin with, ε and p as texts."""
-    rows = table[(table["denominator"] == "initially_correct") & (table["count"] > 0)]
-    rows = rows.assign(
-        epsilon_text=[epsilon_text(*each) for each in zip(rows["epsilon"], rows["norm"], strict=True)],
-        p=[p_text(each) for each in rows["p_mid"]],
-    )
-    return [
-        {"checkpoint": checkpoint, "attack": attack, "rows": of_attack.to_dict("records")}
-        for (checkpoint, attack), of_attack in rows.groupby(["checkpoint", "attack"], sort=False)
-    ]
-
-
-def epsilon_text(epsilon: float, norm: str) -> str:
-    """Return ε as the norm is counted, or `any` for a minimum."""
-    if np.isnan(epsilon):
-        return "any"
-    return f"{epsilon:.4g} ({NAMES[norm]})" if norm in ("l1", "l2") else format_epsilon(epsilon)
-
-
-def difference_text(row: Mapping[str, object]) -> str:
-    """Return a difference with its interval in percentage points."""
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-        *(100 * float(row[name]) for name in ("difference", "low", "high"))
-    )
-
-
-def p_text(p: float) -> str:
-    """Return a p-value with two digits."""
-    return "<0.0001" if p < 0.0001 else f"{p:.2g}"
-
-
-def panels(table: pd.DataFrame) -> list[NormPanel]:
-    """Return a panel of differences against ε for each norm and checkpoint, of images right to begin with."""
-    among = table[
-        (table["denominator"] == "initially_correct") & (table["count"] > 0) & table["epsilon"].notna()
-    ]
-    several, found = among["checkpoint"].nunique() > 1, []
-    for norm in ORDER:
-        for checkpoint, rows in among[among["norm"] == norm].groupby("checkpoint", sort=False):
-            curves = {
-                str(attack): curve.assign(rate=curve["difference"])
-                for attack, curve in rows.groupby("attack", sort=False)
-            }
-            title = f"{NAMES[norm]} norm, {checkpoint}" if several else f"{NAMES[norm]} norm"
-            found.append(NormPanel(title=title, norm=norm, curves=curves))
-    return found
-
-
-def figures(table: pd.DataFrame, first: str, second: str) -> Iterator[tuple[str, Figure]]:
-    """Yield file stem and figure: the differences against ε; nothing where no attack has a norm."""
-    chosen = panels(table)
-    if chosen:
-        notes = [
-            "of images that both have right to begin with; above 0: the first misleads more",
-            "bands: 95 % intervals of the paired difference (Newcombe)",
-        ]
-        title = f"Success of {first} minus that of {second}"
-        yield (
-            "comparison",
-            norm_panels.figure(
-                chosen, title=title, y="difference, percentage points", notes=notes, signed=True
-            ),
-        )
 
 
 def _facts(
@@ -220,11 +130,6 @@ def _facts(
         "only_second": only_second,
         "neither": neither,
     }
-
-
-def _with_count(table: pd.DataFrame) -> pd.DataFrame:
-    # `count` is a method of a named tuple.
-    return table.rename(columns={"count": "count_"})
 
 
 def _sides(options: argparse.Namespace) -> tuple[Side, Side]:

@@ -28,6 +28,14 @@ class Norms:
                 seen = self._largest.setdefault(str(method), dict.fromkeys(NORMS, 0.0))
                 seen[norm] = max(seen[norm], float(ratio))
 
+    def joined(self, other: "Norms") -> "Norms":
+        """Return the largest distances of both."""
+        both = Norms()
+        for method in (*self._largest, *other._largest):
+            held = [each._largest[method] for each in (self, other) if method in each._largest]
+            both._largest[method] = {norm: max(each[norm] for each in held) for norm in NORMS}
+        return both
+
     def of(self, method: str) -> str | None:
         """Return the norm of a method: the smallest ball of radius ε that holds all of its perturbations.
 

@@ -1,15 +1,21 @@
 """Two things that are compared, and which of their attacks and images belong together."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.attacks.outcomes import FAILED, SUCCEEDED, Attack, ImageOutcomes
+from analysis.attacks.norms import Norms
+from analysis.attacks.outcomes import FAILED, SUCCEEDED, Attack, ImageOutcomes, Images
+from analysis.attacks.rows import ALONE
 from analysis.attacks.success_rates import DENOMINATORS
+from analysis.attacks.worst_case import ANY
 from analysis.run import Run
+
+# What a targeted attack's name ends with.
+TARGETED = ", targeted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +56,70 @@ class PairedRow(NamedTuple):
     norm: str
 
 
-def shared_attacks(first: Side, second: Side) -> Iterator[tuple[Attack, Attack]]:
+class Pair(NamedTuple):
+    """What is compared in a row: one attack of each side, or several that are taken together."""
+
+    row: PairedRow
+    ones: Sequence[Attack]
+    others: Sequence[Attack]
+
+
+def pairs(first: Side, second: Side) -> Iterator[Pair]:
+    """Yield each attack that both sides have, and the worst case of those of one norm, with its name `ANY`.
+
+    Several pairs of one row are of different targets.
+    """
+    norms = first.outcomes.norms.joined(second.outcomes.norms)
+    singles = [
+        Pair(_row_of(one, other, norms), [one], [other]) for one, other in _shared_attacks(first, second)
+    ]
+    yield from singles
+    # Two methods that are held against each other have none in common.
+    if first.method is None:
+        yield from _worst_cases(singles)
+
+
+def _shared_attacks(first: Side, second: Side) -> Iterator[tuple[Attack, Attack]]:
     """Yield the attacks that both sides have; at an ε, a method that seeks the minimum has each."""
     ones, others = _by_key(first, second), _by_key(second, first)
     for key in dict.fromkeys((*ones, *others)):
         one, other = _found(ones, key), _found(others, key)
         if one is not None and other is not None:
             yield one, other
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What both sides have of one norm: methods with their ε, and what they attack, with its target."""
+
+    asked: dict[tuple[str, float | None], None] = field(default_factory=dict)
+    images: dict[tuple[Images, Images, int | None], None] = field(default_factory=dict)
+
+    def by_epsilon(self) -> Iterator[tuple[float, list[str]]]:
+        """Yield each ε with the methods that have it; one that seeks the minimum has each."""
+        for epsilon in sorted({epsilon for _, epsilon in self.asked if epsilon is not None}):
+            yield epsilon, list({method: None for method, each in self.asked if each in (epsilon, None)})
+
+
+def _worst_cases(singles: Iterable[Pair]) -> Iterator[Pair]:
+    """Yield, at each ε of a norm, all methods that both sides have there, if there are at least two."""
+    groups: dict[PairedRow, _Shared] = {}
+    for row, (one,), (other,) in singles:
+        # Images that hide the clean ones are within ε of nothing.
+        if row.norm and one.method.split(":")[0] != ALONE:
+            name = ANY if one.target is None else ANY + TARGETED
+            group = groups.setdefault(row._replace(attack=name, epsilon=None), _Shared())
+            group.asked[one.method, row.epsilon] = None
+            group.images[one.images, other.images, one.target] = None
+    for row, group in groups.items():
+        for epsilon, methods in group.by_epsilon():
+            if len(methods) > 1:
+                for one_images, other_images, target in group.images:
+                    yield Pair(
+                        row._replace(epsilon=epsilon),
+                        [Attack(one_images, method, target, epsilon) for method in methods],
+                        [Attack(other_images, method, target, epsilon) for method in methods],
+                    )
 
 
 def _found(attacks: Mapping[_Key, Attack], key: _Key) -> Attack | None:
@@ -91,31 +154,33 @@ def common_places(
     return one, other
 
 
-def row_of(first: Side, one: Attack, second: Side, other: Attack) -> PairedRow:
+def _row_of(one: Attack, other: Attack, norms: Norms) -> PairedRow:
     same_place = one.images.checkpoint == other.images.checkpoint
     name = one.method if one.method == other.method else f"{one.method} and {other.method}"
     return PairedRow(
         checkpoint=one.images.checkpoint
         if same_place
         else f"{one.images.checkpoint} and {other.images.checkpoint}",
-        attack=name if one.target is None else f"{name}, targeted",
+        attack=name if one.target is None else name + TARGETED,
         epsilon=one.epsilon,
-        norm=first.outcomes.norms.of(one.method) or second.outcomes.norms.of(other.method) or "",
+        norm=norms.of(one.method) or norms.of(other.method) or "",
     )
 
 
 def numbers_of(
-    first: ImageOutcomes,
-    one: Attack,
-    second: ImageOutcomes,
-    other: Attack,
-    places: tuple[NDArray[np.int64], NDArray[np.int64]],
+    first: Side, second: Side, pair: Pair, places: tuple[NDArray[np.int64], NDArray[np.int64]]
 ) -> dict[str, NDArray[np.int64]]:
-    """Return by denominator how many images both mislead, each alone, and none."""
-    codes = first.outcomes(one)[places[0]], second.outcomes(other)[places[1]]
-    counted = np.logical_and(*((code == SUCCEEDED) | (code == FAILED) for code in codes))
-    right = first.right(one.images)[places[0]] & second.right(other.images)[places[1]]
-    hits = [code == SUCCEEDED for code in codes]
+    """Return by denominator how many images both mislead, each alone, and none.
+
+    Of attacks taken together, it is enough that one misleads; an image counts if both sides have it of each.
+    """
+    sides = ((first.outcomes, pair.ones, places[0]), (second.outcomes, pair.others, places[1]))
+    counted, right, hits = np.True_, np.True_, []
+    for outcomes, attacks, place in sides:
+        codes = np.stack([outcomes.outcomes(each)[place] for each in attacks])
+        counted = counted & ((codes == SUCCEEDED) | (codes == FAILED)).all(0)
+        right = right & outcomes.right(attacks[0].images)[place]
+        hits.append((codes == SUCCEEDED).any(0))
     cells = np.stack([hits[0] & hits[1], hits[0] & ~hits[1], ~hits[0] & hits[1], ~hits[0] & ~hits[1]])
     chosen = {"all": counted, "initially_correct": counted & right}
     return {denominator: (cells & chosen[denominator]).sum(1) for denominator in DENOMINATORS}

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.attacks import (
     along_training,
     comparison,
+    comparison_views,
     security_curves,
     transfer,
     transfer_matrix,
@@ -279,9 +280,10 @@ def _comparisons(all_tables: Sequence[RobustnessTables], site: Site) -> Iterator
             "comparison.html",
             id=f"{folder}-{name}",
             names=names,
-            groups=(groups := comparison.groups(table))[:MOST_COMPARED],
+            groups=(groups := comparison_views.groups(table))[:MOST_COMPARED],
             num_groups=len(groups),
+            has_worst=bool(comparison_views.is_worst(table).any()),
             left_out=len(pairs) - MOST_PAIRS,
-            files=list(_saved(site, folder, name, table, comparison.figures(table, *names))),
+            files=list(_saved(site, folder, name, table, comparison_views.figures(table, *names))),
         )
         yield Section(id=f"{folder}-{name}", title=f"Comparison: {names[0]} and {names[1]}", html=html)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.drawing.image_grid import (
@@ -81,6 +81,8 @@ def difference_axis(axes: Axes) -> None:
     """Make the y axis one of signed percentage points, with a line at 0 in the middle."""
     farthest = max(0.05, *(abs(limit) for limit in axes.get_ylim()))
     axes.set_ylim(-farthest, farthest)
+    # At whole points, so that labels are not rounded.
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}" if value else "0"))
     axes.axhline(0, color=NOTE.color, linewidth=0.8, zorder=1)
 

@@ -19,6 +19,9 @@ from attrib_core.prepared import PreparedModel
 Norm = Literal["linf", "l2", "l1", "l0"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
+# Beyond it a product with a velocity of zero would be no number in float32.
+_LARGEST_DECAY = 1e38
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSettings:
@@ -49,8 +52,8 @@ class AttackSettings:
             raise ValueError(f"step_size={self.step_size}: accepted are numbers in (0, 1]")
         if not 0 < self.tolerance <= 1:
             raise ValueError(f"tolerance={self.tolerance}: accepted are numbers in (0, 1]")
-        if self.decay is not None and not 0 <= self.decay < math.inf:
-            raise ValueError(f"decay={self.decay}: accepted are numbers from 0")
+        if self.decay is not None and not 0 <= self.decay <= _LARGEST_DECAY:
+            raise ValueError(f"decay={self.decay}: accepted are numbers in [0, {_LARGEST_DECAY:g}]")
         for name in ("diversity_probability", "resize_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: accepted are numbers in [0, 1]")
@@ -255,6 +258,9 @@ class Method(ABC):
         """Return in words which settings of its own shape its rows; empty if none."""
         return ""
 
+    def check_settings(self, settings: AttackSettings, image_shape: Sequence[int]) -> None:  # noqa: B027
+        """Raise ValueError for settings that make no sense on images `[C, H, W]`; there are none by default."""
+
 
 def check_batch(classifier: Classifier, batch: AttackBatch) -> None:
     """Raise ValueError for images or labels that the classifier cannot take; it names the first that is wrong."""
@@ -272,11 +278,18 @@ def check_batch_classes(classifier: Classifier, batch: AttackBatch) -> None:
 
 
 def check_request(
-    name: str, method: Method, epsilons: Sequence[float], image_shape: Sequence[int], *, targeted: bool
+    name: str,
+    method: Method,
+    epsilons: Sequence[float],
+    image_shape: Sequence[int],
+    *,
+    targeted: bool,
+    settings: AttackSettings | None = None,
 ) -> None:
     """Raise ValueError for ε that the method does not have on images `[C, H, W]`, or for wrong targets.
 
-    Those are targets that it cannot take, and none where it needs some.
+    Those are targets that it cannot take, and none where it needs some. Settings, if given, are checked against
+    the images.
 
     ε are in [0, 1] for the max norm, else up to the norm of a change of every value by 1. None may be listed
     twice, and there must be one.
@@ -285,6 +298,8 @@ def check_request(
         raise ValueError(f"targets: {name} takes none; accepted is an untargeted attack")
     if method.needs_targets and not targeted:
         raise ValueError(f"targets: {name} needs some; accepted are the classes to aim at")
+    if settings is not None:
+        method.check_settings(settings, image_shape)
     limit = largest_epsilon(method.norm, image_shape)
     of_what = "pixel units" if method.norm == "linf" else f"the {method.norm} norm of {name}"
     accepted = f"numbers in [0, {limit:g}], in {of_what}"

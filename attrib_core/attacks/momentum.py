@@ -52,9 +52,20 @@ class Momentum(Method):
             words.append(f"Gaussian kernel of {settings.kernel_size}")
         return ", ".join(words)
 
+    def check_settings(self, settings: AttackSettings, image_shape: Sequence[int]) -> None:
+        # What reaches beyond both edges meets nothing but zeros; it would take minutes for each batch.
+        _, height, width = image_shape
+        largest = 2 * max(height, width) - 1
+        if self.smoothed and settings.kernel_size > largest:
+            raise ValueError(
+                f"kernel_size={settings.kernel_size}: accepted are odd numbers from 1 to {largest} "
+                f"for images of {height} x {width}"
+            )
+
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:
+        self.check_settings(settings, batch.images.shape[1:])
         failures = Failures(batch)
         follow = _Follower(self, model, batch, settings, failures)
         return climbing(

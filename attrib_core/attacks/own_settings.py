@@ -24,6 +24,9 @@ class WithSettings(Method):
     def describe(self, settings: AttackSettings) -> str:
         return self.method.describe(self._of(settings))
 
+    def check_settings(self, settings: AttackSettings, image_shape: Sequence[int]) -> None:
+        self.method.check_settings(self._of(settings), image_shape)
+
     def attempt(
         self, model: PreparedModel, batch: AttackBatch, epsilons: Sequence[float], settings: AttackSettings
     ) -> Attempt:

@@ -28,6 +28,11 @@ def test_an_unknown_option_ends_with_status_2(tmp_path, capsys) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_kernel_larger_than_the_images_can_feel(refusal) -> None:
+    said = refusal("--methods", "tim:kernel_size=57")
+    assert "kernel_size=57: accepted are odd numbers from 1 to 55 for images of 28 x 28" in said
+
+
 def test_weights_of_another_network(refusal, tmp_path) -> None:
     weights = tmp_path / "other.safetensors"
     safetensors.torch.save_file({"head.weight": torch.zeros(10, 5)}, weights)

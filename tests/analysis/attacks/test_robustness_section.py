@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.attacks.norms import NAMES
 from analysis.attacks.robustness import sections
 from analysis.html.site import Site, open_site
 from analysis.run import open_runs
@@ -109,6 +110,8 @@ def test_two_runs_on_the_same_images_are_compared(
 ) -> None:
     found = page(report(*runs) / "index.html")
     assert "Comparison: first and second" in found.text
+    assert f"any method, {NAMES['linf']}" in found.text
+    assert "Any method: an image counts as misled if" in found.text
     # At 8/255 fgsm misleads image 0 in both runs, and image 4 in the second alone.
     assert ["8/255", "6", "16.7 %", "33.3 %", "-16.7", "-53.7 to +26.2", "0 / 1", "0.5"] in [
         row[-8:] for row in found.rows()

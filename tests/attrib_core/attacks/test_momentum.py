@@ -10,19 +10,25 @@ import torchattacks
 from torch import Tensor
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
+from attrib_core.attacks.batch import check_request
 from attrib_core.attacks.momentum import Views
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.execution import Execution
 from attrib_core.prepared import PreparedModel
 from attrib_core.seeding import Randomness
 
-EPSILON, STEP, STEPS, NUM_IMAGES = 8 / 255, 2 / 255, 5, 12
+EPSILON, STEP, STEPS, NUM_IMAGES, NUM_FEW = 8 / 255, 2 / 255, 5, 12, 3
 SETTINGS = AttackSettings(num_steps=STEPS, step_size=STEP)
 
 
 @pytest.fixture(scope="module")
 def some(images: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return images[0][:NUM_IMAGES], images[1][:NUM_IMAGES]
+
+
+@pytest.fixture(scope="module")
+def few(images: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return images[0][:NUM_FEW], images[1][:NUM_FEW]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +148,8 @@ def test_a_view_is_torchs_resizing_and_padding(side, size) -> None:
 @pytest.mark.parametrize(
     ("reference", "words"),
     {
-        "mifgsm:decay=-1": "decay=-1.0: accepted are numbers from 0",
+        "mifgsm:decay=-1": "decay=-1.0: accepted are numbers in",
+        "mifgsm:decay=1e300": "decay=1e\\+300: accepted are numbers in",
         "tim:kernel_size=4": "kernel_size=4: accepted are odd numbers from 1",
         "dim:resize_rate=2": "resize_rate=2.0: accepted are numbers in",
         "mifgsm:kernel_size=3": "no setting 'kernel_size'",
@@ -151,6 +158,65 @@ def test_a_view_is_torchs_resizing_and_padding(side, size) -> None:
 def test_settings_that_cannot_be_are_refused(reference, words) -> None:
     with pytest.raises(ValueError, match=words):
         method_named(reference)
+
+
+@pytest.mark.parametrize(("shape", "largest"), [((1, 28, 28), 55), ((3, 20, 31), 61)])
+def test_a_kernel_that_reaches_beyond_both_edges_is_refused(shape, largest) -> None:
+    words = (
+        rf"kernel_size={largest + 2}: accepted are odd numbers from 1 to {largest} for images of {shape[1]}"
+    )
+    method = method_named(name := f"tim:kernel_size={largest + 2}")
+    with pytest.raises(ValueError, match=words):
+        check_request(name, method, [EPSILON], shape, targeted=False, settings=AttackSettings())
+    widest = method_named(name := f"tim:kernel_size={largest}")
+    check_request(name, widest, [EPSILON], shape, targeted=False, settings=AttackSettings())
+
+
+def test_a_kernel_of_the_librarys_settings_is_refused_too(model, batch_of, few) -> None:
+    with pytest.raises(ValueError, match="kernel_size=57: accepted are odd numbers from 1 to 55"):
+        attack_batch(model, batch_of(*few), "tim", [EPSILON], AttackSettings(kernel_size=57))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "tim:kernel_size=1",
+        "tim:kernel_size=55",
+        "dim:resize_rate=0:diversity_probability=1",
+        "dim:diversity_probability=0",
+        "mifgsm:decay=1e9",
+        "mifgsm:decay=1e38",
+    ],
+)
+def test_settings_at_the_ends_of_their_ranges_give_images(method, model, batch_of, few) -> None:
+    found = attack_batch(model, batch_of(*few), method, [EPSILON], SETTINGS, keep=range(NUM_FEW))
+    assert found.failures == (None,) * NUM_FEW
+    assert found.adversarial_images.isfinite().all()
+    assert found.loss.isfinite().all()
+    # Every step follows a gradient.
+    torch.testing.assert_close(found.linf, torch.full((NUM_FEW, 1), EPSILON), atol=1e-6, rtol=0)
+
+
+def test_views_that_are_never_resized_leave_bim(model, batch_of, few) -> None:
+    never, bim = (
+        attack_batch(model, batch_of(*few), method, [EPSILON], SETTINGS, keep=range(NUM_FEW))
+        for method in ("dim:diversity_probability=0", "bim")
+    )
+    assert torch.equal(never.adversarial_images, bim.adversarial_images)
+
+
+def test_a_velocity_beyond_all_numbers_keeps_to_the_first_gradient(model, batch_of, few) -> None:
+    huge, first = (
+        attack_batch(model, batch_of(*few), method, [EPSILON], settings, keep=range(NUM_FEW))
+        for method, settings in (
+            ("mifgsm:decay=1e38", SETTINGS),
+            ("fgsm", AttackSettings()),
+        )
+    )
+    moved = first.adversarial_images != first.clean_images[:, None]
+    torch.testing.assert_close(
+        huge.adversarial_images[moved], first.adversarial_images[moved], atol=1e-6, rtol=0
+    )
 
 
 def test_describes_its_settings() -> None:
