@@ -17,7 +17,7 @@ from tyro.conf import FlagCreatePairsOff
 
 from attrib_core.attacks import METHODS, AttackSettings, Method, UnknownMethodError, method_named
 from attrib_core.attacks.adapters import FAMILIES
-from attrib_core.attacks.batch import check_request
+from attrib_core.attacks.checks import check_request
 from attrib_core.attacks.foreign import Foreign
 from attrib_core.attacks.minimum import GRID
 from attrib_core.attacks.mixed_precision import AttackPrecision

@@ -7,15 +7,8 @@ import torch
 from torch import Tensor
 
 from attrib_core.attacks.adapters import FAMILIES, find_attack
-from attrib_core.attacks.batch import (
-    AttackBatch,
-    AttackResult,
-    AttackSettings,
-    Keep,
-    Method,
-    check_batch,
-    check_request,
-)
+from attrib_core.attacks.batch import AttackBatch, AttackResult, AttackSettings, Keep, Method
+from attrib_core.attacks.checks import check_batch, check_request
 from attrib_core.attacks.fast_gradient import AlongRay, l2_normed, max_normed, max_normed_signed, sign
 from attrib_core.attacks.iterated import Iterated
 from attrib_core.attacks.minimum import MinimumAlongRay

@@ -10,7 +10,7 @@ import torchattacks
 from torch import Tensor
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch, method_named
-from attrib_core.attacks.batch import check_request
+from attrib_core.attacks.checks import check_request
 from attrib_core.attacks.momentum import Views
 from attrib_core.classifiers import Classifier, load_classifier
 from attrib_core.execution import Execution
