@@ -1,6 +1,7 @@
 """The devices of this machine: which precisions each has, this process's share of a GPU, and what a GPU is."""
 
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,20 @@ def check_precision(device: torch.device, precision: str, offered: Sequence[str]
         raise ValueError(f"precision={precision!r}: only on a GPU; accepted on the CPU are {accepted}")
     name = torch.cuda.get_device_name(device)
     raise ValueError(f"precision={precision!r}: not in the hardware of {name}; accepted on it are {accepted}")
+
+
+def bfloat16_is_slow(precision: str) -> bool:
+    """Return True for a precision with passes in bfloat16 if this machine's processor has none, so that torch
+    emulates it: float32 is then faster. False where torch does not know.
+    """
+    if precision not in ("bfloat16", "mixed") or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    # As of 2.14 torch says so only by these names.
+    known = (
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    answers = [bool(each()) for each in known if each is not None]
+    return bool(answers) and not any(answers)
 
 
 def _has(device: torch.device, precision: str) -> bool:

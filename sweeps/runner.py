@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from attrib_core.devices import bfloat16_is_slow
 from attrib_core.user_code import Code, install, taken
 from cluster.pool import (
     ClusterLostError,
@@ -76,6 +77,11 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> int:
             work.progress.log(
                 f"warning: {run.url} does not record how {name} were resized, here {sweep.definitions[name]}; "
                 "early versions did it otherwise for some of timm's models: if in doubt, choose another --output"
+            )
+        if not workers.gpus_per_worker and bfloat16_is_slow(options.precision):
+            work.progress.log(
+                f"precision: {options.precision} is emulated by this machine's processor, which has no bfloat16; "
+                "float32 is faster on it"
             )
         work.progress.log(f"configuration: {_configuration(sweep, options)}")
         if run.clear_success():

@@ -140,11 +140,18 @@ def _look(
         linf=linf,
         l2=torch.linalg.vector_norm(difference, dim=1),
         l1=absolute.sum(1),
-        l0=absolute.count_nonzero(1),
+        l0=num_nonzero(absolute),
         doubtful=doubtful,
         rounded_linf=rounded_linf,
         moved=moved,
     )
+
+
+def num_nonzero(absolute: Tensor) -> Tensor:
+    """Return how many of the values `[B, N]`, none of which is negative, are above zero, `[B]`."""
+    # Six times as fast as `count_nonzero`; float32 counts to 2^24.
+    exact = absolute.shape[1] <= 2**24
+    return absolute.sign().sum(1).long() if exact else absolute.count_nonzero(1)
 
 
 def _round(clean: Clean, images: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

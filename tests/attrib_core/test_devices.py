@@ -7,7 +7,13 @@ import torch
 
 from attrib_core import devices
 from attrib_core.attacks.mixed_precision import PRECISIONS as ATTACK_PRECISIONS
-from attrib_core.devices import check_precision, describe_device, limit_to_share, without_gpus
+from attrib_core.devices import (
+    bfloat16_is_slow,
+    check_precision,
+    describe_device,
+    limit_to_share,
+    without_gpus,
+)
 from attrib_core.execution import choose_execution
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
@@ -111,3 +117,29 @@ def test_a_gpu_is_described_by_all_that_decides_its_last_bits(
     assert describe_device(GPU, "bfloat16") | {"driver": "unknown"} == describe_device(GPU, "bfloat16")
     assert describe_device(GPU, "bfloat16")["convolution"] == "ieee"
     assert describe_device(CPU, "float32")["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("precision", "machine", "has_bf16", "has_amx", "slow"),
+    [
+        ("mixed", "x86_64", False, False, True),
+        ("bfloat16", "x86_64", False, False, True),
+        ("bfloat16", "x86_64", True, False, False),
+        ("mixed", "x86_64", False, True, False),
+        ("mixed", "aarch64", False, False, False),
+        ("float32", "x86_64", False, False, False),
+        ("float16", "x86_64", False, False, False),
+    ],
+)
+def test_emulated_bfloat16_is_known(precision, machine, has_bf16, has_amx, slow, monkeypatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    assert bfloat16_is_slow(precision) is slow
+
+
+def test_a_torch_that_does_not_know_the_processor_is_believed(monkeypatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert not bfloat16_is_slow("mixed")

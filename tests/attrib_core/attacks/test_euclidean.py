@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib_core.attacks import AttackBatch, AttackSettings, attack_batch
+from attrib_core.attacks.inspection import num_nonzero
 from attrib_core.attacks.iterated import BALLS, start_in_ball
 from attrib_core.classifiers import Classifier
 from attrib_core.execution import Execution
@@ -105,3 +106,11 @@ def test_many_steps_from_our_start_make_foolbox_images(foolbox, small, batch) ->
     peer = FromOurStart(steps=STEPS.num_steps, rel_stepsize=2.5 / STEPS.num_steps)
     expected = theirs(foolbox, small, batch, peer)
     torch.testing.assert_close(ours(small, batch, "pgd_l2"), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_values", [1, 784, 2**24, 2**24 + 1])
+def test_changed_values_are_counted_exactly(num_values) -> None:
+    values = torch.full((1, num_values), 1e-30)
+    values[0, 0] = 0
+    assert num_nonzero(values).tolist() == [num_values - 1]
+    assert num_nonzero(torch.ones(1, num_values)).tolist() == [num_values]
