@@ -152,11 +152,12 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 test: install
 	$(PYTEST)
 
-# Everything: faults, several raylets and kill loops included. Those run one by one: each needs the cores for itself.
-ALONE := tests/faults tests/cluster tests/sweeps/object_stores tests/sweeps/test_store_crash.py
+# Everything: faults, several raylets and kill loops included. Those run by themselves: they start clusters, and time out
+# where others leave them too little of the cores.
+CLUSTERS := tests/faults tests/cluster tests/sweeps/object_stores tests/sweeps/test_store_crash.py
 test-all: test
-	$(PYTEST) -m long $(addprefix --ignore=,$(ALONE))
-	$(BIN)/python -m pytest -m long $(ALONE)
+	$(PYTEST) -m long $(addprefix --ignore=,$(CLUSTERS))
+	$(PYTEST) -m long $(CLUSTERS)
 
 # The pages of docs/ and of every Markdown file, as .docs/index.html; a link inside that leads nowhere is an error.
 DOCUMENTATION := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -c docs

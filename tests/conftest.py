@@ -18,6 +18,7 @@ from sweeps.store import RunDirectory
 REPOSITORY = Path(__file__).parents[1]
 # Files of which one process runs all, because each starts what they share anew; those that take longest first.
 TOGETHER = {
+    "interruptions": ("tests/faults/test_interruptions",),
     "faults": ("tests/faults/",),
     "cluster": ("tests/cluster/",),
     "runs": tuple(
