@@ -13,7 +13,8 @@ import time
 from functools import cache
 from pathlib import Path
 
-PREFIX = "attrib-sweeps-code-"
+# Versions without locks call theirs attrib-sweeps-code-: one of them may still be at work in its folder.
+PREFIX = "attrib-sweeps-user-code-"
 # A folder is made before it is locked: younger ones may be about to be.
 SECONDS_TO_LOCK = 60.0
 

@@ -69,3 +69,12 @@ def test_only_folders_of_processes_that_are_gone_are_removed(tmp_path, start) ->
     assert [folder.exists() for folder in folders] == [False, True, True]
     assert not folder_of(next_one).exists(), "one that ends by itself removes its own"
     assert tmp_path.exists()
+
+
+def test_folders_of_versions_that_lock_none_are_left_alone(tmp_path, start) -> None:
+    """A sweep of such a version may run for days beside newer commands."""
+    theirs = tmp_path / "attrib-sweeps-code-x1y2z3"
+    theirs.mkdir()
+    make_old(theirs)
+    assert start().wait() == 0
+    assert theirs.exists()
