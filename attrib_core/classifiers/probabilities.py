@@ -48,6 +48,7 @@ _ARITHMETIC = {
         aten.sqrt,
     ),
 }
+_SUMS = {aten.mean, aten.sum}
 LEAST_SPREAD = (
     1e-3  # of outputs between images, as a share of the largest, from which their sums are compared
 )
@@ -98,10 +99,10 @@ class WatchedPass(TorchDispatchMode):
         is_exponential = operation in _EXPONENTIALS and _start(inputs[0]) in self._log_softmaxes
         follows = {
             "sigmoid": operation in _SIGMOIDS
-            or (operation in _KEEPING and _keeps(self._sigmoids, inputs, result)),
+            or (operation in _KEEPING and _keeps(operation, self._sigmoids, inputs, result)),
             "softmax": operation in _SOFTMAXES
             or is_exponential
-            or (operation in _KEEPING | _ARITHMETIC and _keeps(self._softmaxes, inputs, result)),
+            or (operation in _KEEPING | _ARITHMETIC and _keeps(operation, self._softmaxes, inputs, result)),
             "log_softmax": operation in _LOG_SOFTMAXES,
         }
         known = (self._sigmoids, self._softmaxes, self._log_softmaxes)
@@ -129,13 +130,14 @@ def check_sums(where: str, logits: Tensor) -> None:
         )
 
 
-def _keeps(known: dict[int, Tensor], inputs: list[Tensor], result: Tensor) -> bool:
+def _keeps(operation: Any, known: dict[int, Tensor], inputs: list[Tensor], result: Tensor) -> bool:
     """Return True if all inputs are known, beside numbers and vectors, and the classes are as many as before."""
     of_images = [each for each in inputs if each.ndim > 1 and each.numel() > 1] or inputs
     if not of_images or not all(_start(each) in known for each in of_images):
         return False
-    # A sum over the classes is a number that may be anything.
-    return result.ndim < 2 or any(each.shape[-1:] == result.shape[-1:] for each in of_images)
+    # A sum over the classes is a number that may be anything, such as the mean of a softmax over values.
+    as_many = any(each.shape[-1:] == result.shape[-1:] for each in of_images)
+    return as_many or (result.ndim < 2 and operation not in _SUMS)
 
 
 def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:

@@ -218,6 +218,9 @@ LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
     "log of clamped softmax": lambda images: images.mean((2, 3)).softmax(1).clamp(1e-6).log(),
     "a gate": gated,
     "attention": lambda images: images.flatten(2).softmax(1).mean(2) @ torch.ones(3, 4),
+    "one logit, the mean of a softmax over values": lambda images: (
+        images.mean((2, 3)).softmax(1) * torch.tensor([-4.0, 0.0, 7.0])
+    ).sum(1),
     "within limits": lambda images: 4 * torch.sigmoid(images.mean((2, 3))) - 2,
     "not negative": lambda images: images.mean((2, 3)).relu(),
     "an equal answer for all": lambda images: torch.full((len(images), 3), 0.5),
@@ -228,7 +231,7 @@ LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("kind", LOGITS)
 def test_true_logits_are_accepted_whatever_was_in_between(kind: str) -> None:
-    assert Classifier.wrap(Function(LOGITS[kind]), image_size=8).num_classes in (3, 4)
+    assert Classifier.wrap(Function(LOGITS[kind]), image_size=8).num_classes in (2, 3, 4)
 
 
 def test_a_network_that_cuts_a_large_image_into_several_is_refused_there() -> None:
