@@ -21,6 +21,9 @@ ADAPTER = re.compile(
     r"(?:.*[._])?(lora_(A|B|up|down|embedding\w*|magnitude\w*)|ia3_l|hada_w\w+|lokr_w\w+)(\..*)?"
 )
 
+# Between u and W v of a spectral norm. In training each pass makes u of W v; a step of W later they still agree.
+LEAST_COSINE = 0.95
+
 Leaves = Mapping[str, Any]
 Factors = tuple[str, ...]
 
@@ -99,8 +102,11 @@ def _weight_normed(length: Tensor, direction: Tensor) -> Tensor | None:
         return None
     if any(own not in (1, other) for own, other in zip(length.shape, direction.shape, strict=False)):
         return None
+    if sum(own != 1 for own in length.shape) > 1:  # a weight norm keeps one dimension, or none
+        return None
     over = [dim for dim in range(direction.ndim) if not length.ndim or length.shape[dim] == 1]
-    norm: Tensor = torch.linalg.vector_norm(direction, dim=over, keepdim=True)
+    # Without a dimension torch's norm is over all of them.
+    norm: Tensor = torch.linalg.vector_norm(direction, dim=over, keepdim=True) if over else direction.abs()
     return direction * (length / norm)
 
 
@@ -109,8 +115,10 @@ def _spectral_normed(original: Tensor, left: Tensor, right: Tensor) -> Tensor | 
     matrix = original.flatten(1) if original.ndim > 1 else original
     if matrix.ndim != 2 or (left.shape, right.shape) != (matrix.shape[:1], matrix.shape[1:]):
         return None
-    sigma: Tensor = torch.dot(left, matrix @ right)
-    return original / sigma
+    image: Tensor = matrix @ right
+    sigma: Tensor = torch.dot(left, image)
+    # A norm over another dimension has factors of the same shapes where both are equally long.
+    return original / sigma if sigma > LEAST_COSINE * torch.linalg.vector_norm(image) else None
 
 
 # By what is said of it: a pattern of the first factor, the others, and how they are multiplied.

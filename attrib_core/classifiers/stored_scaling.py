@@ -49,7 +49,19 @@ OTHERS = {
     ),
     *("history", "log", "logs", "logger", "curve", "result", "results", "epoch", "epochs", "time", "seconds"),
     *("lr", "grad", "gradient", "weight", "weights", "reward", "label", "labels", "target", "targets"),
-    *("running", "latent", "noise", "inv", "rsqrt", "init", "initializer", "initialization"),
+    *(
+        "cv",
+        "fold",
+        "folds",
+        "running",
+        "latent",
+        "noise",
+        "inv",
+        "rsqrt",
+        "init",
+        "initializer",
+        "initialization",
+    ),
 }
 NORMALIZER = re.compile(r"(.*_)?(normali[sz](e|er|ation)|stats)(_.*)?|img_norm_cfg")
 NAMED = re.compile(
@@ -125,7 +137,10 @@ def read_scaling(found: Mapping[str, Any]) -> StoredScaling | None:
             f"{', '.join(list(found)[:NUM_NAMED])}: it is unclear how they scale the images; {ACCEPTED}"
         )
     mean, std = values[means[0]], values[stds[0]]
-    least = LEAST_STD if any(_is_number(found[path]) for path in (means[0], stds[0])) else 0
+    are_numbers = any(_is_number(found[path]) for path in (means[0], stds[0]))
+    if are_numbers and mean == (0,) and std != (1,):
+        raise ValueError(f"{means[0]}, {stds[0]}: they may be of noise as well as of the images; {ACCEPTED}")
+    least = LEAST_STD if are_numbers else 0
     if not (0 <= min(mean) <= max(mean) <= 1 and least < min(std) <= max(std) <= 1):
         raise ValueError(
             f"{means[0]} {numbers_text(mean)} and {stds[0]} {numbers_text(std)}: not for pixels in [0, 1]; "

@@ -143,8 +143,8 @@ READ: dict[str, tuple[Any, str]] = {
     "figures of a training that have a mean": (
         {"model": STATE, "history": {"mean": [0.3, 0.2, 0.1], "std": [0.1] * 3}, "loss_mean": [0.3, 0.2, 0.1],
          "acc_mean": 0.9, "acc_std": 0.01, "sigma": 0.25, "args": {"init_std": 0.02, "std": 0.02, "mu": 0.9},
-         "init": {"mean": 0.0, "std": 0.02}},
-        "ignored history, loss_mean, acc_mean, acc_std, sigma, args, init$",
+         "init": {"mean": 0.0, "std": 0.02}, "cv": {"mean": 0.93, "std": 0.06}},
+        "ignored history, loss_mean, acc_mean, acc_std, sigma, args, init, cv$",
     ),
     "timm's arguments without a mean": (
         {"state_dict": STATE, "args": argparse.Namespace(mean=None, std=None, lr=0.1)}, "ignored args$"
@@ -368,6 +368,7 @@ UNCLEAR: dict[str, Any] = {
     "a name": {"net": STATE, "args": argparse.Namespace(normalize="imagenet")},
     "blue first": {"net": STATE, "mean_bgr": IMAGENET[0], "std_bgr": IMAGENET[1]},
     "of an accuracy, perhaps": {"net": STATE, "mean": 0.9, "std": 0.01},
+    "of noise, perhaps": {"net": STATE, "augment": {"mean": 0.0, "std": 0.1}},
     "text": {"net": STATE, "mean": np.array(["a"]), "std": np.ones(3)},
 }
 
@@ -442,6 +443,30 @@ def test_weights_in_factors_are_read_as_their_product(kind: str, wrap, saved) ->
 def test_a_network_of_ones_own_with_such_factors_takes_them_as_they_are() -> None:
     state = factored(torch.nn.utils.parametrizations.weight_norm).state_dict()
     assert find_weights(state, state).state.keys() == state.keys()
+
+
+class SignAndSize(nn.Module):
+    """A parametrisation of two tensors of one shape, as a weight norm's names have it."""
+
+    def forward(self, size: Tensor, sign: Tensor) -> Tensor:
+        return size.abs() * sign.sign()
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return weight.abs(), weight
+
+
+def test_factors_that_would_be_multiplied_wrongly_are_refused() -> None:
+    """A norm over the inputs of a square layer has factors of the shapes of one over its outputs."""
+    parametrizations = torch.nn.utils.parametrizations
+    square = nn.Linear(6, 6)
+    parametrizations.spectral_norm(square, dim=1)
+    signs = nn.Linear(6, 6)
+    torch.nn.utils.parametrize.register_parametrization(signs, "weight", SignAndSize())
+    for layer in (square, signs):
+        with pytest.raises(
+            ValueError, match=r"original0?: a parametrisation whose weight is not in the file"
+        ):
+            find_weights(layer.state_dict(), nn.Linear(6, 6).state_dict())
 
 
 # Shapes that say which network it is
