@@ -53,9 +53,10 @@ class Momentum(Method):
         return ", ".join(words)
 
     def check_settings(self, settings: AttackSettings, image_shape: Sequence[int]) -> None:
-        # What reaches beyond both edges meets nothing but zeros; it would take minutes for each batch.
+        # What reaches beyond both edges meets nothing but zeros; a wide one would take minutes for each batch. The
+        # default is for images of any size.
         _, height, width = image_shape
-        largest = 2 * max(height, width) - 1
+        largest = max(2 * max(height, width) - 1, AttackSettings.kernel_size)
         if self.smoothed and settings.kernel_size > largest:
             raise ValueError(
                 f"kernel_size={settings.kernel_size}: accepted are odd numbers from 1 to {largest} "

@@ -62,7 +62,7 @@ def test_a_name_of_two_classes_is_refused() -> None:
 
 def test_more_classes_than_the_classifier_has_are_refused() -> None:
     with pytest.raises(ValueError, match="toy has 4 classes, net only 3"):
-        labels_for(dataset_of(("a", "b", "c", "d"), [0]), classifier_of(NUMBERED))
+        labels_for(dataset_of(("a", "b", "c", "d"), [0, 1, 2, 3]), classifier_of(NUMBERED))
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])

@@ -160,7 +160,7 @@ def test_settings_that_cannot_be_are_refused(reference, words) -> None:
         method_named(reference)
 
 
-@pytest.mark.parametrize(("shape", "largest"), [((1, 28, 28), 55), ((3, 20, 31), 61)])
+@pytest.mark.parametrize(("shape", "largest"), [((1, 28, 28), 55), ((3, 20, 31), 61), ((1, 4, 4), 15)])
 def test_a_kernel_that_reaches_beyond_both_edges_is_refused(shape, largest) -> None:
     words = (
         rf"kernel_size={largest + 2}: accepted are odd numbers from 1 to {largest} for images of {shape[1]}"
