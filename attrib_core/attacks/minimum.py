@@ -74,6 +74,9 @@ class MinimumAlongRay(Method):
 TRUNCATION = 0.02
 # ... and in the worst case so many rounds more than bisection are taken.
 SLACK_ROUNDS = 2
+# Guesses are at so many places of a bracket, so that the last bits of logits, which depend on the processor and on
+# the size of a batch, hardly ever lead to another one.
+PLACES = 64
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class _Bracket:
         offset = torch.where(line.isfinite(), line - middle, 0.0)
         reach = (longest - self.lengths).clamp(min=0) / 2
         shortened = (offset.abs() - TRUNCATION * self.lengths).clamp(min=0).minimum(reach)
-        guess = middle + offset.sign() * shortened
+        on_places = (shortened / self.lengths * PLACES).floor() / PLACES * self.lengths
+        guess = middle + offset.sign() * on_places
         return torch.where((self.low < guess) & (guess < self.high), guess, middle)
 
 

@@ -153,7 +153,7 @@ def test_analysis_needs_none_of_the_files(finished, own_files, capsys) -> None:
     [
         ("steps.py", "0.25", "0.5", "method steps.py:steps:count=3: its definition has changed"),
         ("net.py", "nn.ReLU()", "nn.Tanh()", "model net.py:make_net:width=6: its definition has changed"),
-        ("data.py", "% 10", "% 9", "data_digest"),
+        ("data.py", "% 10", "% 9", "dataset='data.py:noise': since "),
         ("data.py", "import torch\n", "import torch  # torch\n", "dataset data.py:noise: its definition"),
     ],
 )

@@ -10,6 +10,7 @@ from attrib_core.attacks import METHODS, AttackBatch, AttackSettings, attack_bat
 from attrib_core.attacks.minimum import GRID, SLACK_ROUNDS
 from attrib_core.attacks.mixed_precision import attacked_model
 from attrib_core.classifiers import load_classifier
+from attrib_core.prepared import prepare
 
 NUM_IMAGES = 40
 ADDITIVE = [name for name in METHODS if name != "gradient_alone"]
@@ -191,6 +192,20 @@ def test_the_facts_of_a_minimum_are_those_of_its_image(method, fashion, images, 
     others = logits.scatter(1, some[1][:, None], -torch.inf).amax(1)
     assert torch.equal(found.adversarial.margin[:, 0], own - others)
     assert found.epsilons.isnan().any() == (found.adversarial.prediction[:, 0] == some[1]).any()
+
+
+@pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_fgm_l2"])
+def test_last_bits_of_logits_hardly_ever_move_a_minimum(method, fashion, images, batch_of) -> None:
+    some, settings = (images[0][:200], images[1][:200]), AttackSettings()
+    minima = [
+        attack_batch(
+            prepare(fashion, device="cpu", batch_size=size), batch_of(*some), method, [0.0], settings
+        )
+        for size in (200, 12)
+    ]
+    first, second = (found.epsilons[:, 0] for found in minima)
+    torch.testing.assert_close(first, second, rtol=0, atol=settings.tolerance, equal_nan=True)
+    assert (first == second).sum() + first.isnan().sum() >= 196
 
 
 @pytest.mark.parametrize("method", ["minimum_fgsm", "minimum_fgm_l2", "minimum_max_norm"])
