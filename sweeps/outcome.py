@@ -35,6 +35,7 @@ def close(sweep: Sweep, work: Work) -> int:
 
 
 def handle(event: Committed | Quarantined | WorkerLost | Stalled, work: Work) -> None:
+    """Count an event, record a failure in the directory, and tell the user of what went wrong."""
     run, progress = work.run, work.progress
     match event:
         case Committed():
