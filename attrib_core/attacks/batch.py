@@ -85,6 +85,10 @@ class AttackBatch:
         """Classes `[B]` whose cross-entropy is differentiated: the targets, or else the labels."""
         return self.labels if self.targets is None else self.targets
 
+    def classes(self, rows: Tensor | None = None) -> Tensor:
+        """Return the loss labels of some rows `[N]`, of all by default."""
+        return self.loss_labels if rows is None else self.loss_labels[rows]
+
     @property
     def uphill(self) -> int:
         """1 if the label's loss shall grow, -1 if the target's loss shall shrink."""
@@ -92,18 +96,8 @@ class AttackBatch:
 
     def succeeds(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return whether each row's prediction is not the label, or is the target; `rows` are those of logits."""
-        classes = self.loss_labels if rows is None else self.loss_labels[rows]
-        hit: Tensor = logits.argmax(1) == classes
+        hit: Tensor = logits.argmax(1) == self.classes(rows)
         return ~hit if self.targets is None else hit
-
-    def lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return by how much each row's attack leads, float64: above 0 it succeeds, below 0 it does not.
-
-        It is the largest other logit minus the label's, or the target's minus the largest other one.
-        """
-        classes = (self.loss_labels if rows is None else self.loss_labels[rows])[:, None]
-        others = logits.scatter(1, classes, -torch.inf).amax(1)
-        return self.uphill * (others.double() - logits.gather(1, classes)[:, 0].double())
 
 
 class Failures:

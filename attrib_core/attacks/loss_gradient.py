@@ -56,7 +56,7 @@ def gradient_at(
     With `rows` `[N]` the images, and the result, are of these rows alone. Raises ValueError where the classifier
     answers with probabilities.
     """
-    classes = batch.loss_labels if rows is None else batch.loss_labels[rows]
+    classes = batch.classes(rows)
     logits, values, largest, num_passes = _gradient(model, images, classes, loss_of, failures, rows)
     failed = _check(logits, model, failures, where, rows) | ~largest.isfinite()
     failures.note(failed, f"its gradient{where} holds {NOT_FINITE}", rows)

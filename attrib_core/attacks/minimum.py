@@ -23,7 +23,14 @@ from attrib_core.attacks.batch import (
     largest_epsilon,
 )
 from attrib_core.attacks.fast_gradient import AlongRay, Ray
-from attrib_core.attacks.loss_gradient import NOT_FINITE, finite_logits, gradient_at, is_finite
+from attrib_core.attacks.loss_gradient import (
+    NOT_FINITE,
+    finite_logits,
+    gradient_at,
+    is_finite,
+    margin_loss_of,
+)
+from attrib_core.device_constants import constant
 from attrib_core.host_copies import host_copies
 from attrib_core.prepared import PreparedModel
 
@@ -142,12 +149,12 @@ class _Walk:
         along the ray for a classifier that is linear there: margin/‖w‖₁ for the sign, margin·max|w|/‖w‖₂² for
         the max-normed gradient, margin/‖w‖₂ for g / ‖g‖₂.
         """
-        succeeds, lead = self.batch.succeeds(self.logits), self.batch.lead(self.logits)
+        succeeds, lead = self.batch.succeeds(self.logits), self._lead(self.logits)
         high = torch.where(succeeds, 0.0, torch.nan).double()
         bracket = _Bracket(torch.zeros_like(high), high, lead, lead.clone())
         # Two neighbours among float64 have no middle: what asks for less would halve them for ever.
         tolerance = max(tolerance, math.ulp(self.largest))
-        grid = self._grid()
+        grid = constant(_grid, high.device, self.largest)
         level, longest = torch.ones_like(high, dtype=torch.long), torch.full_like(high, torch.nan)
         # Some images walk along the grid while others are at their roots, so that passes are full.
         while (
@@ -159,10 +166,6 @@ class _Walk:
             bracket.narrowed(rows, epsilons[rows], success, lead)
             level += walks
         return bracket.high
-
-    def _grid(self) -> Tensor:
-        shares = torch.tensor(GRID, dtype=torch.float64) * self.largest
-        return self.model.execution.to_device(shares)
 
     @staticmethod
     def _walks(bracket: _Bracket, level: Tensor) -> Tensor:
@@ -187,7 +190,15 @@ class _Walk:
         self.failures.note(~is_finite(logits), reason, rows)
         success = self.batch.succeeds(logits, rows)
         self.logits[rows] = torch.where((success | walks)[:, None], logits, self.logits[rows])
-        return success, self.batch.lead(logits, rows)
+        return success, self._lead(logits, rows)
+
+    def _lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return by how much each row's attack leads, float64: above 0 it succeeds, below 0 it does not."""
+        return self.batch.uphill * margin_loss_of(logits.double(), self.batch.classes(rows))
+
+
+def _grid(largest: float) -> Tensor:
+    return torch.tensor(GRID, dtype=torch.float64) * largest
 
 
 def _longest(lengths: Tensor, tolerance: float) -> Tensor:
